@@ -1,0 +1,1 @@
+"""The one `Episode` type, and readers and writers of the formats it comes in."""

@@ -1,0 +1,1 @@
+"""Navigation graphs, feature stores, observation tables and the batched graph simulator."""

@@ -1,0 +1,1 @@
+"""Generated houses: layout, furniture, navigation graph, instructions and their executor."""

@@ -1,0 +1,1 @@
+"""Navigation metrics and their confidence intervals. Imports nothing else of RayForge."""

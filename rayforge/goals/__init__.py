@@ -1,0 +1,1 @@
+"""The variational goal generator: sentences from paths, relabelling and rephrasing."""

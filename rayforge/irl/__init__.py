@@ -1,0 +1,1 @@
+"""LangGoalIRL's mathematics: networks, losses, replay. Tensors in, tensors out; no Ray."""

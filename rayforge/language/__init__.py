@@ -1,0 +1,1 @@
+"""Vocabulary and tokeniser, text encoders."""

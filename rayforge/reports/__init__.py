@@ -1,0 +1,1 @@
+"""What a person looks at: plots, tables, the HTML report and the episode viewer."""

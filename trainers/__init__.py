@@ -1,0 +1,1 @@
+"""What puts `rayforge` and `envs` on Ray, and the `rayforge` command."""

@@ -1,0 +1,1 @@
+"""LangGoalIRL on Ray: RLlib algorithm, runner, learner and module; evaluation of runs."""
