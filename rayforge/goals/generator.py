@@ -1,0 +1,219 @@
+"""The variational goal generator p(G | tau) with latent z: sentences from paths.
+
+Encoder q(z | tau, G), prior N(0, I), decoder p(G | tau, z) with attention over the steps of tau
+(the paper names the parts; prior, decoder and sizes are designed here). Two ways to sample:
+
+- `paraphrase`: z from q(z | tau, G), another wording of a sentence that fits the path already;
+- `free`: z from N(0, I), a sentence for a path that has none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rayforge.language.encoder import Attention, SentenceEncoder, run_lstm
+from rayforge.language.vocabulary import BEGIN, END, PAD, UNKNOWN
+from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The goal generator and its training."""
+
+    word: int = 128
+    """Size of word vectors."""
+    hidden: int = 256
+    """Size of the recurrent states."""
+    latent: int = 32
+    """Size of the latent z."""
+    dropout: float = 0.3
+    """Share of activations dropped while training."""
+    word_dropout: float = 0.25
+    """Share of the decoder's input words hidden while training, so that it needs z and the path."""
+    updates: int = 800
+    """Updates of its training, before anything else is trained."""
+    batch: int = 64
+    """Pairs of path and sentence an update."""
+    learning_rate: float = 2e-3
+    """Adam's step size at the start; falls to a tenth along a cosine."""
+    kl_weight: float = 0.2
+    """Weight of the KL term at the end of its ramp (1 is the evidence bound; less carries more)."""
+    kl_ramp: float = 0.5
+    """Share of the updates over which that weight rises from 0."""
+    top_p: float = 0.9
+    """Words are sampled from the smallest set that holds this much probability; 0 is greedy."""
+
+    def __post_init__(self) -> None:
+        for name in ("word", "hidden", "latent", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"generator.{name} must be positive, got {getattr(self, name)}")
+        for name in ("dropout", "word_dropout", "top_p", "kl_ramp"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"generator.{name} must be in [0, 1], got {getattr(self, name)}")
+
+
+class GeneratorLoss(NamedTuple):
+    """Nats a sentence, mean over the batch; `words` counts the words predicted (END included)."""
+
+    reconstruction: Tensor
+    kl: Tensor
+    words: Tensor
+
+
+class GoalGenerator(nn.Module):
+    """p(G | tau): paths as `Observation`s with the actions taken in, sentences out."""
+
+    def __init__(self, vocabulary: int, dimension: int, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden = config.hidden
+        self.dropout = nn.Dropout(config.dropout)
+        self.look = nn.Linear(SECTORS * dimension + GEOMETRY, hidden)
+        self.choose = nn.Linear(dimension + GEOMETRY, hidden)
+        self.steps = nn.LSTM(2 * hidden, hidden // 2, batch_first=True, bidirectional=True)
+        self.reader = SentenceEncoder(vocabulary, config.word, hidden, config.dropout)
+        self.posterior = nn.Linear(2 * hidden, 2 * config.latent)
+        self.embedding = nn.Embedding(vocabulary, config.word, padding_idx=PAD)
+        self.begin = nn.Linear(hidden + config.latent, 2 * hidden)
+        self.write = nn.LSTM(config.word + config.latent, hidden, batch_first=True)
+        self.attend = Attention(hidden, hidden)
+        self.compose = nn.LSTM(2 * hidden, hidden, batch_first=True)
+        self.attend_again = Attention(hidden, hidden)
+        self.project = nn.Linear(2 * hidden, config.word)
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+
+    def encode_path(self, seen: Observation, action: Tensor, length: Tensor) -> Tensor:
+        """Codes [B, T, H] of the steps of paths: what was seen and which way was chosen."""
+        batch, steps, actions = seen.legal.shape
+        # Position of each chosen candidate among the compact candidates.
+        position = torch.zeros(batch * steps * actions, dtype=torch.int64, device=action.device)
+        position[seen.place] = torch.arange(len(seen.place), device=action.device)
+        flat = torch.arange(batch * steps, device=action.device) * actions + action.flatten()
+        chosen = seen.candidates[position[flat]].view(batch, steps, -1)
+        look = self.look(torch.cat([seen.state, seen.arrival], -1)).relu()
+        inputs = torch.cat([look, self.choose(chosen).relu()], -1)
+        return self.dropout(run_lstm(self.steps, self.dropout(inputs), length))
+
+    def encode_sentence(self, path: Tensor, real: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance [B, Z] of q(z | tau, G); path codes [B, T, H], `real` [B, T]."""
+        words = self.reader(tokens)
+        read = (words.codes * words.mask[..., None]).sum(1) / words.mask.sum(1, keepdim=True)
+        mu, log_variance = self.posterior(torch.cat([_mean(path, real), read], -1)).chunk(2, -1)
+        return mu, log_variance
+
+    def loss(
+        self, seen: Observation, action: Tensor, length: Tensor, tokens: Tensor
+    ) -> GeneratorLoss:
+        """The two terms of the evidence bound for pairs of paths and sentences."""
+        path = self.encode_path(seen, action, length)
+        real = _real(path, length)
+        mu, log_variance = self.encode_sentence(path, real, tokens)
+        z = mu
+        if self.training:
+            z = mu + (0.5 * log_variance).exp() * torch.randn_like(mu)
+        tokens = tokens[:, : int((tokens != PAD).sum(1).max())]
+        inputs = torch.cat([torch.full_like(tokens[:, :1], BEGIN), tokens[:, :-1]], 1)
+        if self.training:
+            hidden = torch.rand(inputs.shape, device=inputs.device) < self.config.word_dropout
+            inputs = torch.where(hidden & (inputs > END), UNKNOWN, inputs)
+        logits, _ = self._decode(inputs, z, path, real, None)
+        nats = F.cross_entropy(
+            logits.flatten(0, 1), tokens.flatten(), ignore_index=PAD, reduction="sum"
+        )
+        batch = len(tokens)
+        return GeneratorLoss(
+            nats / batch, gaussian_kl(mu, log_variance).mean(), (tokens != PAD).sum() / batch
+        )
+
+    @torch.no_grad()
+    def sample(
+        self,
+        seen: Observation,
+        action: Tensor,
+        length: Tensor,
+        limit: int,
+        random: torch.Generator,
+        rephrase: Tensor | None = None,
+    ) -> Tensor:
+        """Sentences int64 [B, limit] for paths: rephrased from tokens `rephrase` [B, N], or free.
+
+        Every random number comes from `random`, so that the same paths in the same batch get the
+        same sentences wherever they are labelled.
+        """
+        self.eval()
+        path = self.encode_path(seen, action, length)
+        real = _real(path, length)
+        z = torch.randn(len(path), self.config.latent, generator=random).to(path.device)
+        if rephrase is not None:
+            mu, log_variance = self.encode_sentence(path, real, rephrase)
+            z = mu + (0.5 * log_variance).exp() * z
+        word = torch.full((len(path), 1), BEGIN, device=path.device)
+        written = torch.full((len(path), limit), PAD, device=path.device)
+        ended = torch.zeros(len(path), dtype=torch.bool, device=path.device)
+        memory = None
+        for position in range(limit):
+            logits, memory = self._decode(word, z, path, real, memory)
+            logits[..., [PAD, UNKNOWN, BEGIN]] = -torch.inf
+            draw = torch.rand(len(path), generator=random).to(path.device)
+            chosen = _nucleus(logits[:, 0].softmax(-1), self.config.top_p, draw)
+            chosen = chosen if position < limit - 1 else torch.full_like(chosen, END)
+            written[:, position] = torch.where(ended, PAD, chosen)
+            ended = ended | (chosen == END)
+            if bool(ended.all()):
+                break
+            word = chosen[:, None]
+        return written
+
+    def _decode(
+        self, words: Tensor, z: Tensor, path: Tensor, real: Tensor, memory: tuple | None
+    ) -> tuple[Tensor, tuple]:
+        """Logits [B, N, vocabulary] of the next words and the recurrences' states."""
+        if memory is None:
+            start = self.begin(torch.cat([_mean(path, real), z], -1)).tanh().chunk(2, -1)
+            first, second = (
+                (state[None].contiguous(), torch.zeros_like(state)[None]) for state in start
+            )
+        else:
+            first, second = memory
+        latent = z[:, None].expand(-1, words.shape[1], -1)
+        inputs = torch.cat([self.dropout(self.embedding(words)), latent], -1)
+        written, first = self.write(inputs, first)
+        written = self.dropout(written)
+        context = self.attend(written, path, real)
+        composed, second = self.compose(torch.cat([written, context], -1), second)
+        composed = self.dropout(composed)
+        context = self.attend_again(composed, path, real)
+        features = self.dropout(self.project(torch.cat([composed, context], -1)).tanh())
+        return F.linear(features, self.embedding.weight, self.bias), (first, second)
+
+
+def gaussian_kl(mu: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mu, diag sigma^2) || N(0, I)) = 1/2 sum (mu^2 + sigma^2 - 1 - log sigma^2), in nats.
+
+    [..., Z] -> [...]. Known answer: mu 1, sigma^2 0.25 gives 0.8181 a dimension.
+    """
+    return 0.5 * (mu.square() + log_variance.exp() - 1.0 - log_variance).sum(-1)
+
+
+def _real(path: Tensor, length: Tensor) -> Tensor:
+    return torch.arange(path.shape[1], device=path.device) < length[:, None]
+
+
+def _mean(path: Tensor, real: Tensor) -> Tensor:
+    return (path * real[..., None]).sum(1) / real.sum(1, keepdim=True)
+
+
+def _nucleus(probabilities: Tensor, top_p: float, draw: Tensor) -> Tensor:
+    """Word numbers [B] drawn by inverse distribution from the top-p set of [B, vocabulary]."""
+    ordered, words = probabilities.sort(-1, descending=True)
+    before = ordered.cumsum(-1) - ordered
+    ordered = ordered * (before < top_p)
+    ordered[:, 0] = ordered[:, 0].clamp(min=1e-12)  # greedy where top_p is 0
+    cumulative = ordered.cumsum(-1)
+    place = (cumulative < draw[:, None] * cumulative[:, -1:]).sum(-1)
+    return words.gather(1, place.clamp(max=words.shape[1] - 1)[:, None]).squeeze(1)

@@ -1,0 +1,203 @@
+"""The networks of LangGoalIRL: one trunk, three heads (policy, reward, twin critics).
+
+Every network runs on a history code h_t of the states and actions so far and attends to the
+sentence, as is usual in vision-and-language navigation (designed here after the speaker-follower
+tradition; the paper's own sizes are not known to us). No network feeds its own output back into a
+recurrence, so that a path that is already known is encoded in one fused call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rayforge.language.encoder import Attention, SentenceEncoder, Sentences, run_lstm
+from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of every network of an agent."""
+
+    word: int = 128
+    """Size of word vectors."""
+    hidden: int = 256
+    """Size of the recurrent states and of the candidate embeddings."""
+    dropout: float = 0.4
+    """Share of activations dropped while training."""
+
+    def __post_init__(self) -> None:
+        if self.word < 1 or self.hidden < 2 or self.hidden % 2:
+            raise ValueError(
+                f"network sizes must be positive and hidden even, got word={self.word}, "
+                f"hidden={self.hidden}"
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"network.dropout must be in [0, 1), got {self.dropout}")
+
+
+Memory = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""States (h, c), each [1, B, H], of a trunk's two recurrences."""
+
+
+class Trunk(nn.Module):
+    """Codes [B, T, H] of what was seen, done and read: LSTM, attention over the words, LSTM."""
+
+    def __init__(self, vocabulary: int, dimension: int, config: NetworkConfig) -> None:
+        super().__init__()
+        hidden = config.hidden
+        self.sentence = SentenceEncoder(vocabulary, config.word, hidden, config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
+        self.look = nn.Linear(SECTORS * dimension + GEOMETRY, hidden)
+        self.history = nn.LSTM(hidden, hidden, batch_first=True)
+        self.attend = Attention(hidden, hidden)
+        self.progress = nn.LSTM(2 * hidden, hidden, batch_first=True)
+        self.attend_again = Attention(hidden, hidden)
+        self.join = nn.Linear(2 * hidden, hidden)
+
+    def forward(self, seen: Observation, sentences: Sentences, lengths: Tensor) -> Tensor:
+        """Codes of whole paths; `lengths` [B] counts the real states of each."""
+        history = self.dropout(run_lstm(self.history, self._look(seen), lengths))
+        words = self.attend(history, *sentences)
+        progress = run_lstm(self.progress, torch.cat([history, words], -1), lengths)
+        return self._code(self.dropout(progress), sentences)
+
+    def step(
+        self, seen: Observation, sentences: Sentences, memory: Memory | None
+    ) -> tuple[Tensor, Memory]:
+        """Codes [B, 1, H] of one further state (T = 1) and the memory to go on with."""
+        history, first = self.history(self._look(seen), memory and memory[0])
+        history = self.dropout(history)
+        words = self.attend(history, *sentences)
+        progress, second = self.progress(torch.cat([history, words], -1), memory and memory[1])
+        return self._code(self.dropout(progress), sentences), (first, second)
+
+    def _look(self, seen: Observation) -> Tensor:
+        return self.dropout(self.look(torch.cat([seen.state, seen.arrival], -1)).relu())
+
+    def _code(self, progress: Tensor, sentences: Sentences) -> Tensor:
+        words = self.attend_again(progress, *sentences)
+        return self.dropout(self.join(torch.cat([progress, words], -1)).tanh())
+
+
+class Scorer(nn.Module):
+    """A score for every legal action: code and candidate, embedded and multiplied (bilinear)."""
+
+    def __init__(self, dimension: int, config: NetworkConfig) -> None:
+        super().__init__()
+        self.embed = nn.Linear(dimension + GEOMETRY, config.hidden)
+        self.query = nn.Linear(config.hidden, config.hidden)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, codes: Tensor, seen: Observation) -> Tensor:
+        """Codes [B, T, H] -> scores [B, T, K + 1], 0 where an action is not legal."""
+        batch, steps, actions = seen.legal.shape
+        candidates = self.dropout(self.embed(seen.candidates).relu())
+        queries = self.query(codes).flatten(0, 1)[seen.place // actions]
+        scores = codes.new_zeros(batch * steps * actions)
+        scores = scores.index_copy(0, seen.place, (queries * candidates).sum(-1))
+        return scores.view(batch, steps, actions)
+
+
+def log_policy(scores: Tensor, legal: Tensor) -> Tensor:
+    """log pi(a|s) [..., A] of a softmax over the legal actions; 0 where an action is not legal.
+
+    The zeros keep sums over actions free of 0 x -inf; multiply by probabilities that are 0 there.
+    """
+    log_pi = scores.masked_fill(~legal, -torch.inf).log_softmax(-1)
+    return log_pi.masked_fill(~legal, 0.0)
+
+
+def probabilities(log_pi: Tensor, legal: Tensor) -> Tensor:
+    """pi(a|s) [..., A] from `log_policy`'s output; exactly 0 where an action is not legal."""
+    return log_pi.exp() * legal
+
+
+class Policy(nn.Module):
+    """log pi(a | history, sentence) over the legal actions."""
+
+    def __init__(self, vocabulary: int, dimension: int, config: NetworkConfig) -> None:
+        super().__init__()
+        self.trunk = Trunk(vocabulary, dimension, config)
+        self.scorer = Scorer(dimension, config)
+
+    def forward(self, seen: Observation, tokens: Tensor, lengths: Tensor) -> Tensor:
+        codes = self.trunk(seen, self.trunk.sentence(tokens), lengths)
+        return log_policy(self.scorer(codes, seen), seen.legal)
+
+    def step(
+        self, seen: Observation, sentences: Sentences, memory: Memory | None
+    ) -> tuple[Tensor, Memory]:
+        codes, memory = self.trunk.step(seen, sentences, memory)
+        return log_policy(self.scorer(codes, seen), seen.legal), memory
+
+
+class ActionValues(nn.Module):
+    """A number for each state and action, as log-softmax advantages plus a state's value.
+
+    Any function of (state, action) can be written so. The reason for this form: started from a
+    cloned policy with its value at zero, it equals log pi, and reward f = Q = log pi is a fixed
+    point of the soft backup at temperature 1 (V = 0 everywhere) with the discriminator at one
+    half. A warm start then begins at an equilibrium instead of unlearning the policy
+    (designed here; see docs/langgoal.md).
+    """
+
+    def __init__(self, vocabulary: int, dimension: int, config: NetworkConfig, heads: int) -> None:
+        super().__init__()
+        self.trunk = Trunk(vocabulary, dimension, config)
+        self.scorers = nn.ModuleList(Scorer(dimension, config) for _ in range(heads))
+        self.values = nn.Linear(config.hidden, heads)
+        nn.init.zeros_(self.values.weight)
+        nn.init.zeros_(self.values.bias)
+
+    def forward(self, seen: Observation, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Action values [heads, B, T, A] (0 where not legal) and the codes [B, T, H]."""
+        codes = self.trunk(seen, self.trunk.sentence(tokens), lengths)
+        values = self.values(codes)
+        return torch.stack(
+            [
+                (log_policy(scorer(codes, seen), seen.legal) + values[..., head, None]) * seen.legal
+                for head, scorer in enumerate(self.scorers)
+            ]
+        ), codes
+
+    @torch.no_grad()
+    def start_from(self, policy: Policy) -> None:
+        """Take over a policy's weights, so that every head equals its log pi (values stay)."""
+        self.trunk.load_state_dict(policy.trunk.state_dict())
+        for scorer in self.scorers:
+            scorer.load_state_dict(policy.scorer.state_dict())
+
+
+class Reward(nn.Module):
+    """f(history, action, sentence), optionally shaped: f = g + gamma h(s') - h(s).
+
+    Shaping as in AIRL; the potential of the state after STOP is 0, since whatever it were there
+    would be added to every path alike and say nothing.
+    """
+
+    def __init__(
+        self, vocabulary: int, dimension: int, config: NetworkConfig, shaping: bool, gamma: float
+    ) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.values = ActionValues(vocabulary, dimension, config, heads=1)
+        self.potential = nn.Linear(config.hidden, 1) if shaping else None
+        if self.potential is not None:
+            nn.init.zeros_(self.potential.weight)
+            nn.init.zeros_(self.potential.bias)
+
+    def forward(self, seen: Observation, tokens: Tensor, lengths: Tensor, action: Tensor) -> Tensor:
+        """f [B, T] of the actions taken, int64 [B, T]."""
+        values, codes = self.values(seen, tokens, lengths)
+        taken = values[0].gather(-1, action[..., None]).squeeze(-1)
+        if self.potential is None:
+            return taken
+        potential = self.potential(codes).squeeze(-1)
+        following = torch.zeros_like(potential)
+        following[:, :-1] = potential[:, 1:]
+        steps = torch.arange(action.shape[1], device=action.device)
+        following = following * (steps + 1 < lengths[:, None])
+        return taken + self.gamma * following - potential

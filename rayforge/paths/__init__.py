@@ -1,0 +1,1 @@
+"""Paths as arrays of integer states, and what is seen along them."""

@@ -1,0 +1,133 @@
+"""From integer states to what networks read: features are gathered where they are used."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+GEOMETRY = 6
+"""Numbers of a candidate's geometry: sin and cos of its heading relative to the agent's, sin and
+cos of its elevation, its distance in tens of metres, and 1 for STOP."""
+
+SECTORS = 4
+"""Ahead, right, behind, left: a state's view is pooled over these."""
+
+
+class Observation(NamedTuple):
+    """What is seen in B x T states, each with up to K neighbours.
+
+    Candidates are stored without padding, M of them over all states: real graphs have about four
+    neighbours a viewpoint and a maximum near fifteen, so padding would triple the work.
+    """
+
+    state: Tensor  # [B, T, SECTORS * D] features pooled by direction relative to the heading
+    arrival: Tensor  # [B, T, GEOMETRY] of the action that led here, 0 at the start
+    candidates: Tensor  # [M, D + GEOMETRY]
+    place: Tensor  # int64 [M] flat position of each candidate in [B, T, K + 1]
+    legal: Tensor  # bool [B, T, K + 1]; padding states have STOP alone
+
+
+class GraphObserver(nn.Module):
+    """Gathers `Observation`s from observation tables; holds no parameters.
+
+    Tables (see envs.graph.observation): `sectors` [V, 12, D], `towards` [E, D], `edge` int [V, K]
+    (-1 where there is no neighbour), `heading`, `elevation` (radians) and `length` (metres) [V, K].
+    `max_steps`: the action of that number can only be STOP, as in the simulator.
+    """
+
+    table_sectors: Tensor
+    table_towards: Tensor
+    table_edge: Tensor
+    table_heading: Tensor
+    table_geometry: Tensor
+
+    def __init__(
+        self,
+        sectors: np.ndarray,
+        towards: np.ndarray,
+        edge: np.ndarray,
+        heading: np.ndarray,
+        elevation: np.ndarray,
+        length: np.ndarray,
+        max_steps: int,
+    ) -> None:
+        super().__init__()
+        self.max_steps = max_steps
+        self.dimension = int(towards.shape[1])
+        self.neighbours = int(edge.shape[1])
+        geometry = np.zeros((*heading.shape, GEOMETRY), np.float32)
+        geometry[..., 2:5] = np.stack([np.sin(elevation), np.cos(elevation), length / 10.0], -1)
+        tables = {
+            "sectors": sectors, "towards": towards, "edge": edge,
+            "heading": heading, "geometry": geometry,
+        }  # fmt: skip
+        for name, table in tables.items():
+            # Not persistent: the tables belong to the data, not to the agent's checkpoint.
+            self.register_buffer(f"table_{name}", torch.from_numpy(table), persistent=False)
+
+    def geometry(self, viewpoint: Tensor, heading: Tensor, slot: Tensor) -> Tensor:
+        """Geometry [n, GEOMETRY] of neighbour slots (0..K-1) seen from states, each [n]."""
+        relative = self.table_heading[viewpoint, slot] - heading * (np.pi / 6)
+        geometry = self.table_geometry[viewpoint, slot]
+        geometry[:, 0] = relative.sin()
+        geometry[:, 1] = relative.cos()
+        return geometry
+
+    def arrivals(self, viewpoint: Tensor, heading: Tensor, action: Tensor) -> Tensor:
+        """Geometry [n, GEOMETRY] of the actions taken in states, each [n]; 0 for STOP."""
+        moved = action > 0
+        geometry = self.geometry(viewpoint, heading, (action - 1).clamp(min=0))
+        return geometry * moved[:, None]
+
+    def forward(
+        self, viewpoint: Tensor, heading: Tensor, step: Tensor, valid: Tensor, arrival: Tensor
+    ) -> Observation:
+        """States [B, T] (viewpoint, heading bin, number of the step from 0), which of them are
+        real (`valid`, bool), and the geometry of the actions that led there [B, T, GEOMETRY].
+        """
+        batch, steps = viewpoint.shape
+        actions = self.neighbours + 1
+        turn = torch.arange(SECTORS, device=viewpoint.device) * (12 // SECTORS)
+        view = self.table_sectors[viewpoint[..., None], (heading[..., None] + turn) % 12].float()
+
+        legal = torch.zeros(batch, steps, actions, dtype=torch.bool, device=viewpoint.device)
+        may_move = valid & (step < self.max_steps - 1)
+        legal[..., 1:] = (self.table_edge[viewpoint] >= 0) & may_move[..., None]
+        moves = legal.flatten().nonzero().squeeze(1)
+        state_of, slot = moves // actions, moves % actions - 1
+        at, facing = viewpoint.flatten()[state_of], heading.flatten()[state_of]
+        ways = torch.cat(
+            [
+                self.table_towards[self.table_edge[at, slot]].float(),
+                self.geometry(at, facing, slot),
+            ],
+            1,
+        )
+        # STOP looks like the place itself: the mean of what is seen around.
+        stops = valid.flatten().nonzero().squeeze(1)
+        here = view.mean(2).flatten(0, 1)[stops]
+        flag = here.new_zeros(len(stops), GEOMETRY)
+        flag[:, -1] = 1.0
+        legal[..., 0] = True
+        return Observation(
+            view.flatten(2),
+            arrival,
+            torch.cat([torch.cat([here, flag], 1), ways]),
+            torch.cat([stops * actions, moves]),
+            legal,
+        )
+
+    def observe_paths(
+        self, viewpoint: Tensor, heading: Tensor, action: Tensor, length: Tensor
+    ) -> Observation:
+        """What is seen along whole paths: viewpoint, heading, action [B, T], length [B]."""
+        steps = viewpoint.shape[1]
+        step = torch.arange(steps, device=viewpoint.device).expand_as(viewpoint)
+        valid = step < length[:, None]
+        taken = self.arrivals(viewpoint.flatten(), heading.flatten(), action.flatten())
+        arrival = torch.zeros(*viewpoint.shape, GEOMETRY, device=viewpoint.device)
+        arrival[:, 1:] = taken.view(*viewpoint.shape, GEOMETRY)[:, :-1]
+        return self(viewpoint, heading, step, valid, arrival)
