@@ -1,0 +1,207 @@
+"""A data folder in Room-to-Room's layout, read into everything that training needs.
+
+The folder holds ``R2R_{split}.json``, ``connectivity/{scan}_connectivity.json``, and for semantic
+observations ``vp2room_label.json`` and ``BBox/`` or ``BBox.tar.gz`` (REVERIE).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from envs.episodes.episode import DataError, Episode
+from envs.episodes.r2r import check_paths, read_r2r
+from envs.graph.boxes import object_words, read_boxes, read_room_labels
+from envs.graph.buildings import Buildings, join_graphs
+from envs.graph.features import FeatureStore, SemanticStore
+from envs.graph.image_features import open_image_features
+from envs.graph.navigation_graph import SUFFIX, NavigationGraph, read_connectivity
+from envs.graph.observation import ObservationTables, observation_tables
+
+HELD_OUT = "held_out"
+HELD_OUT_SOURCES = ("train", "val_seen")
+
+
+@dataclass(frozen=True, eq=False)
+class NavigationData:
+    """Episodes by split and the buildings they need.
+
+    Attributes:
+        folder: where it was read.
+        buildings: the graphs of all asked splits side by side.
+        graphs: the same by building.
+        splits: episodes by split, those asked for.
+        tables: observations of `buildings`.
+        objects: vocabulary of the semantic store; () for image stores.
+    """
+
+    folder: Path
+    buildings: Buildings
+    graphs: Mapping[str, NavigationGraph] = field(repr=False)
+    splits: dict[str, tuple[Episode, ...]] = field(repr=False)
+    tables: ObservationTables
+    objects: tuple[str, ...] = field(repr=False)
+
+
+def read_navigation_data(
+    folder: Path,
+    *,
+    splits: Sequence[str],
+    held_out: Sequence[str] = (),
+    features: str = "semantic",
+    neighbour_rooms: bool = False,
+    objects: tuple[str, ...] | None = None,
+    min_object_count: int = 5,
+) -> NavigationData:
+    """Read and check a data folder; nothing but the buildings of `splits` is loaded.
+
+    Args:
+        folder: layout above.
+        splits: names of ``R2R_{split}.json``, and ``held_out`` where `held_out` is not empty.
+        held_out: buildings that are taken out of ``train`` and ``val_seen``; their episodes from
+            both files form the split ``held_out``.
+        features: "semantic", or the path of a ``.tsv``, ``.tsv.gz``, ``.h5`` or ``.hdf5`` file.
+        neighbour_rooms: see `SemanticStore`; semantic features only.
+        objects: the semantic store's vocabulary. None: the words of the training buildings (those
+            of ``R2R_train.json`` without `held_out`), or of the asked splits' buildings where the
+            folder has no training split.
+        min_object_count: how often a word has to occur among them.
+
+    Raises:
+        DataError: anything malformed, missing or unknown, naming file, record and remedy.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    if features != "semantic" and neighbour_rooms:
+        raise DataError("neighbour_rooms belongs to semantic features; image features have none")
+    by_file = _read_splits(folder, splits, held_out)
+    scans = sorted({episode.scan for part in by_file for episode in part.episodes})
+    graphs = {
+        scan: read_connectivity(folder / "connectivity" / f"{scan}{SUFFIX}") for scan in scans
+    }
+    for part in by_file:
+        check_paths(part.file, part.episodes, graphs)
+    buildings = join_graphs([graphs[scan] for scan in scans])
+    store: FeatureStore
+    if features == "semantic":
+        source = _box_source(folder)
+        if objects is None:
+            training_scans = _training_scans(folder, held_out) or scans
+            boxes = read_boxes(source, {*scans, *training_scans})
+            objects = object_words(boxes, training_scans, min_object_count)
+        else:
+            boxes = read_boxes(source, scans)
+        labels_file = folder / "vp2room_label.json"
+        store = SemanticStore(
+            buildings,
+            read_room_labels(labels_file, scans),
+            boxes,
+            objects,
+            neighbour_rooms=neighbour_rooms,
+            labels_file=str(labels_file),
+        )
+    else:
+        store, objects = open_image_features(Path(features)), ()
+    return NavigationData(
+        folder=folder,
+        buildings=buildings,
+        graphs=graphs,
+        splits={
+            split: tuple(e for part in by_file if part.split == split for e in part.episodes)
+            for split in splits
+        },
+        tables=observation_tables(buildings, store),
+        objects=objects,
+    )
+
+
+class _Part(NamedTuple):
+    """What one file gives to one split."""
+
+    split: str
+    file: Path
+    episodes: tuple[Episode, ...]
+
+
+def _read_splits(folder: Path, splits: Sequence[str], held_out: Sequence[str]) -> list[_Part]:
+    if not splits:
+        raise DataError(f"{folder}: no split asked for; it has {_known_splits(folder)}")
+    if len(set(splits)) != len(splits):
+        raise DataError(f"splits: {', '.join(splits)} names a split twice")
+    if HELD_OUT in splits and not held_out:
+        raise DataError(f"split {HELD_OUT!r} is asked for, but no building is held out; name some")
+    files = {split: folder / f"R2R_{split}.json" for split in splits if split != HELD_OUT}
+    for split, file in files.items():
+        if not file.exists():
+            extra = f", and {HELD_OUT} where buildings are held out"
+            raise DataError(
+                f"{folder}: no split {split!r} (no file {file.name});"
+                f" it has {_known_splits(folder)}{extra}"
+            )
+    sources = {split: folder / f"R2R_{split}.json" for split in HELD_OUT_SOURCES}
+    if held_out:
+        files = files | {split: file for split, file in sources.items() if file.exists()}
+    episodes = {split: read_r2r(file) for split, file in files.items()}
+    outside = set(held_out)
+    if held_out:
+        _check_held_out(folder, held_out, episodes)
+    parts = []
+    for split in splits:
+        if split == HELD_OUT:
+            parts += [
+                _Part(split, files[source], _of(episodes[source], outside, True))
+                for source in HELD_OUT_SOURCES
+                if source in files
+            ]
+        else:
+            removed = outside if split in HELD_OUT_SOURCES else set()
+            parts.append(_Part(split, files[split], _of(episodes[split], removed, False)))
+    for split in splits:
+        ids = [e.episode_id for part in parts if part.split == split for e in part.episodes]
+        if not ids:
+            raise DataError(f"{folder}: split {split!r} has no episodes left")
+        if len(set(ids)) != len(ids):
+            twice = max(ids, key=ids.count)
+            raise DataError(f"{folder}: split {split!r}: episode {twice} is in two of its files")
+    return parts
+
+
+def _of(episodes: Sequence[Episode], scans: set[str], inside: bool) -> tuple[Episode, ...]:
+    return tuple(episode for episode in episodes if (episode.scan in scans) == inside)
+
+
+def _known_splits(folder: Path) -> str:
+    names = sorted(file.stem.removeprefix("R2R_") for file in folder.glob("R2R_*.json"))
+    return ", ".join(names) if names else "none (no R2R_*.json)"
+
+
+def _check_held_out(
+    folder: Path, held_out: Sequence[str], episodes: Mapping[str, Sequence[Episode]]
+) -> None:
+    known = sorted({e.scan for s in HELD_OUT_SOURCES for e in episodes.get(s, ())})
+    for scan in held_out:
+        if scan not in known:
+            near = difflib.get_close_matches(scan, known, n=1, cutoff=0.0)
+            hint = f"; the nearest name is {near[0]}" if near else ""
+            raise DataError(
+                f"{folder}: held-out building {scan!r} is in neither R2R_train.json nor"
+                f" R2R_val_seen.json{hint}"
+            )
+
+
+def _training_scans(folder: Path, held_out: Sequence[str]) -> list[str]:
+    file = folder / "R2R_train.json"
+    if not file.exists():
+        return []
+    return sorted({episode.scan for episode in read_r2r(file)} - set(held_out))
+
+
+def _box_source(folder: Path) -> Path:
+    for name in ("BBox", "BBox.tar.gz"):
+        if (folder / name).exists():
+            return folder / name
+    raise DataError(f"{folder}: semantic features need BBox/ or BBox.tar.gz (REVERIE's boxes)")
