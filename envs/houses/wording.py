@@ -1,0 +1,198 @@
+"""Puts events into words: picks clause templates, fills their slots, joins clauses to sentences."""
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from envs.houses.events import Event, Program
+from envs.houses.lexicon import ROOM_WORDS, THING_PHRASES, meaning
+from envs.houses.templates import ENDINGS, TEMPLATES
+
+_ORDINALS = ("", "first", "second", "third", "fourth")
+# What may stand between two clauses of a sentence, and at the start of a later sentence.
+_JOINTS = (" and ", ", then ", " then ", ", and then ")
+_STARTS = ("", "", "", "", "Then ", "Next, ", "After that, ")
+
+
+_OF_ROOMS = {"leave", "enter", "cross", "pass_room", "doorway", "outside", "stay", "end"}
+
+
+@dataclass(frozen=True)
+class Wording:
+    """An instruction in words."""
+
+    text: str
+    templates: tuple[str, ...]
+    """The templates used, clause by clause, alternatives already chosen."""
+    held_out: tuple[bool, ...]
+    """Which of them are held out from training."""
+
+
+@dataclass(frozen=True)
+class _Template:
+    text: str
+    held_out: bool
+
+
+@lru_cache(maxsize=1)
+def _tables() -> tuple[Mapping[tuple[str, ...], tuple[_Template, ...]], ...]:
+    return tuple(
+        {
+            key: tuple(
+                _Template(text, held_out)
+                for held_out, group in ((False, train), (True, held))
+                for template in group
+                for text in _expanded(template)
+            )
+            for key, (train, held) in table.items()
+        }
+        for table in (TEMPLATES, ENDINGS)
+    )
+
+
+def _expanded(template: str) -> list[str]:
+    """All ways to choose between the [a|b] alternatives."""
+    found = re.search(r"\[([^\]]*)\]", template)
+    if found is None:
+        return [template]
+    return [
+        text
+        for choice in found[1].split("|")
+        for text in _expanded(template[: found.start()] + choice + template[found.end() :])
+    ]
+
+
+def template_texts(held_out: bool) -> tuple[str, ...]:
+    """All clause templates of the training wordings, or all held-out ones."""
+    return tuple(
+        t.text
+        for table in _tables()
+        for group in table.values()
+        for t in group
+        if t.held_out is held_out
+    )
+
+
+def _key(event: Event) -> str:
+    """The event's part of a template key."""
+    if event.kind == "turn" and event.what == "around":
+        return "around"
+    if event.kind == "leave" and event.what == "":
+        return "leave room"
+    if event.kind == "cross" and event.what == "h":
+        return "cross h"
+    if event.side:
+        return f"{event.kind}:side"
+    return event.kind
+
+
+def put_into_words(rng: random.Random, program: Program, held_out: bool) -> Wording:
+    """One wording of a program.
+
+    Args:
+        rng: the only source of chance.
+        program: events, `stop` last.
+        held_out: False: templates of the training wordings only; True: held-out ones where a
+            coin says so, one at least.
+
+    Raises:
+        KeyError: no template covers an event.
+    """
+    chunks = _chunks(rng, program)
+    forced = rng.randrange(len(chunks)) if held_out else -1
+    clauses: list[str] = []
+    chosen: list[_Template] = []
+    for number, (events, options) in enumerate(chunks):
+        unseen = held_out and (number == forced or rng.random() < 0.5)
+        template = rng.choice([t for t in options if t.held_out is unseen])
+        chosen.append(template)
+        clauses.append(_filled(rng, template.text, events))
+    text = _joined(rng, clauses)
+    return Wording(text, tuple(t.text for t in chosen), tuple(t.held_out for t in chosen))
+
+
+_Chunk = tuple[Program, tuple[_Template, ...]]
+
+
+def _chunks(rng: random.Random, program: Program) -> list[_Chunk]:
+    """Cut the program into runs of one to three events for each of which there are templates."""
+    general, endings = _tables()
+    chunks: list[_Chunk] = []
+    start = 0
+    while start < len(program):
+        options: list[tuple[int, tuple[_Template, ...]]] = []
+        for length in (1, 2, 3):
+            part = program[start : start + length]
+            if len(part) < length:
+                break
+            key = tuple(_key(e) for e in part)
+            table = endings if start + length == len(program) else general
+            if table.get(key) and (table is endings) == (part[-1].kind == "stop"):
+                options.append((length, table[key]))
+        if not options:
+            raise KeyError(f"no template for {program[start]}")
+        # Longer runs read better, and a bare 'stop' is rarely the nicest ending.
+        weights = [length**2 for length, _ in options]
+        length, templates = rng.choices(options, weights)[0]
+        chunks.append((program[start : start + length], templates))
+        start += length
+    return chunks
+
+
+def _filled(rng: random.Random, template: str, events: Sequence[Event]) -> str:
+    """The template with its slots filled from the events, in their order."""
+    rooms = [e for e in events if e.kind in _OF_ROOMS and e.what]
+    things = [e for e in events if e.kind in ("past", "reach")]
+    values: dict[str, str] = {}
+    for slot, event in zip(("room", "room2"), rooms, strict=False):
+        values[slot] = rng.choice(ROOM_WORDS[event.what])
+    for slot, event in zip(("thing", "thing2"), things, strict=False):
+        values[slot] = _thing_words(rng, event.what)
+    for event in events:
+        if event.kind == "turn":
+            values["turn"] = event.what
+        if event.side:
+            values["side"] = event.side
+        if event.kind == "take":
+            values["ordinal"] = _ORDINALS[event.ordinal]
+    text = template.format(**values)
+    return re.sub(r"\s+", " ", text)
+
+
+def _thing_words(rng: random.Random, what: str) -> str:
+    return rng.choice(_phrases()[what])
+
+
+@lru_cache(maxsize=1)
+def _phrases() -> Mapping[str, tuple[str, ...]]:
+    from envs.houses.lexicon import THINGS
+
+    table: dict[str, list[str]] = {}
+    for phrases in THINGS.values():
+        for phrase in phrases:
+            group = table.setdefault(meaning(phrase), [])
+            if phrase not in group:
+                group.append(phrase)
+    assert all(p in THING_PHRASES for group in table.values() for p in group)
+    return {what: tuple(group) for what, group in table.items()}
+
+
+def _joined(rng: random.Random, clauses: Sequence[str]) -> str:
+    """Sentences of one to three clauses."""
+    sentences: list[str] = []
+    k = 0
+    while k < len(clauses):
+        size = rng.choice((1, 2, 2, 3))
+        part = clauses[k : k + size]
+        k += size
+        text = part[0]
+        for clause in part[1:]:
+            joints = [j for j in _JOINTS if "and" not in j or " and " not in text + clause]
+            # 'in the kitchen, stop ...' and 'at the couch, turn ...' follow 'and' or 'then' badly
+            text += rng.choice(joints or [", then "]) + clause
+        start = rng.choice(_STARTS) if sentences else ""
+        sentence = start + text
+        sentences.append(sentence[0].upper() + sentence[1:] + ".")
+    return " ".join(sentences)
