@@ -9,52 +9,16 @@ Encoder q(z | tau, G), prior N(0, I), decoder p(G | tau, z) with attention over 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rayforge.goals.config import GeneratorConfig
 from rayforge.language.encoder import Attention, SentenceEncoder, run_lstm
 from rayforge.language.vocabulary import BEGIN, END, PAD, UNKNOWN
 from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
-
-
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """The goal generator and its training."""
-
-    word: int = 128
-    """Size of word vectors."""
-    hidden: int = 256
-    """Size of the recurrent states."""
-    latent: int = 32
-    """Size of the latent z."""
-    dropout: float = 0.3
-    """Share of activations dropped while training."""
-    word_dropout: float = 0.25
-    """Share of the decoder's input words hidden while training, so that it needs z and the path."""
-    updates: int = 800
-    """Updates of its training, before anything else is trained."""
-    batch: int = 64
-    """Pairs of path and sentence an update."""
-    learning_rate: float = 2e-3
-    """Adam's step size at the start; falls to a tenth along a cosine."""
-    kl_weight: float = 0.2
-    """Weight of the KL term at the end of its ramp (1 is the evidence bound; less carries more)."""
-    kl_ramp: float = 0.5
-    """Share of the updates over which that weight rises from 0."""
-    top_p: float = 0.9
-    """Words are sampled from the smallest set that holds this much probability; 0 is greedy."""
-
-    def __post_init__(self) -> None:
-        for name in ("word", "hidden", "latent", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"generator.{name} must be positive, got {getattr(self, name)}")
-        for name in ("dropout", "word_dropout", "top_p", "kl_ramp"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"generator.{name} must be in [0, 1], got {getattr(self, name)}")
 
 
 class GeneratorLoss(NamedTuple):
@@ -209,8 +173,11 @@ def _mean(path: Tensor, real: Tensor) -> Tensor:
 
 
 def _nucleus(probabilities: Tensor, top_p: float, draw: Tensor) -> Tensor:
-    """Word numbers [B] drawn by inverse distribution from the top-p set of [B, vocabulary]."""
-    ordered, words = probabilities.sort(-1, descending=True)
+    """Word numbers [B] drawn by inverse distribution from the top-p set of [B, vocabulary].
+
+    Looked for among the 64 likeliest words: a full sort would cost more than the networks do.
+    """
+    ordered, words = probabilities.topk(min(64, probabilities.shape[1]), -1)
     before = ordered.cumsum(-1) - ordered
     ordered = ordered * (before < top_p)
     ordered[:, 0] = ordered[:, 0].clamp(min=1e-12)  # greedy where top_p is 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -67,6 +67,12 @@ class GraphObserver(nn.Module):
         for name, table in tables.items():
             # Not persistent: the tables belong to the data, not to the agent's checkpoint.
             self.register_buffer(f"table_{name}", torch.from_numpy(table), persistent=False)
+
+    @classmethod
+    def from_tables(cls, tables: Any, max_steps: int) -> GraphObserver:
+        """From anything with the tables as attributes (envs' `ObservationTables`)."""
+        names = ("sectors", "towards", "edge", "heading", "elevation", "length")
+        return cls(**{name: getattr(tables, name) for name in names}, max_steps=max_steps)
 
     def geometry(self, viewpoint: Tensor, heading: Tensor, slot: Tensor) -> Tensor:
         """Geometry [n, GEOMETRY] of neighbour slots (0..K-1) seen from states, each [n]."""

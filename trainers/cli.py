@@ -1,0 +1,223 @@
+"""The `rayforge` command. Thin: it reads arguments, and imports what a command needs only then."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from envs.houses.config import HousesConfig
+
+from trainers.configuration import ConfigurationError, read_configuration
+from trainers.irl.config import IRLConfig
+
+HELP = """usage: rayforge COMMAND ...
+
+RayForge: agents that follow natural-language goals in 3-D homes.
+
+  rayforge houses DIR           write generated houses in the formats of Room-to-Room
+  rayforge irl train            train an agent (LangGoalIRL, or cloning)
+  rayforge irl evaluate RUN     score a trained agent on a split
+  rayforge irl watch RUN        make a page of its episodes: maps, step by step
+  rayforge report RUN...        the report of a run, or of several side by side
+  rayforge doctor               check this machine
+
+examples:
+  rayforge houses runs/houses --seed 0
+  rayforge irl train --data runs/houses --run runs/first
+  rayforge irl train --data ../r2r --held-out 1LXtFkjw3qL 1pXnuDYAj8r --run runs/r2r
+  rayforge irl train --resume runs/r2r
+  rayforge irl evaluate runs/r2r --split val_unseen --data ../r2r
+  rayforge irl watch runs/r2r --split val_seen
+
+rayforge COMMAND --help lists the settings of a command."""
+
+
+@dataclass(frozen=True)
+class Houses:
+    """Write generated houses: connectivity, object boxes, room labels, R2R episodes.
+
+    Example: rayforge houses runs/houses --train-houses 40 --unseen-houses 10 --seed 0
+    """
+
+    folder: tyro.conf.Positional[Path]
+    """Where the data set is written; it must not hold one yet."""
+    settings: Annotated[HousesConfig, tyro.conf.arg(name="")]
+
+    def __call__(self) -> None:
+        from envs.houses.write import write_houses
+
+        print(write_houses(self.folder, self.settings))
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an agent: LangGoalIRL, one of its rungs, or goal-conditioned cloning.
+
+    --config FILE.yaml starts from that file's settings; any of them can be given here as well.
+
+    Examples:
+      rayforge irl train --data houses --run runs/full
+      rayforge irl train --data ../r2r --method gcbc --seed 1 --run runs/gcbc
+      rayforge irl train --config runs/full/config.yaml --runners 2 --run runs/again
+      rayforge irl train --resume runs/full
+    """
+
+    settings: Annotated[IRLConfig, tyro.conf.arg(name="")]
+    run: Path | None = None
+    """Folder of the run; it must not hold one yet."""
+    resume: Path | None = None
+    """A run to go on with from its last checkpoint, under its own settings."""
+
+    def __call__(self) -> None:
+        if (self.run is None) == (self.resume is None):
+            raise ConfigurationError("say where the run goes, --run DIR, or what to go on with, "
+                                     "--resume RUN")  # fmt: skip
+        from trainers.irl.run import command_line, train
+
+        run = self.run or self.resume
+        assert run is not None
+        train(self.settings, run, self.resume is not None, command_line())
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score a trained agent on a split, beside its controls.
+
+    Example: rayforge irl evaluate runs/r2r --split val_unseen --data ../r2r
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run."""
+    split: str
+    """val_seen, val_unseen, held_out, train: any R2R_SPLIT.json of the data folder."""
+    data: Path | None = None
+    """Another data folder than the run's; its buildings may be new."""
+
+    def __call__(self) -> None:
+        from trainers.irl.run import command_line, evaluate_run
+
+        evaluate_run(self.run, self.split, self.data, command_line())
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Make a page of a run's episodes: the instruction, both paths on a map, step by step.
+
+    Example: rayforge irl watch runs/r2r --split val_seen
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run."""
+    split: str = "val_seen"
+    """A split that was evaluated."""
+    episodes: int = 60
+    """Episodes shown at most, half of them failures where there are as many."""
+    data: Path | None = None
+    """The data folder, where it is not the run's."""
+
+    def __call__(self) -> None:
+        from trainers.irl.watch import watch
+
+        print(watch(self.run, self.split, self.episodes, self.data))
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the report of a run, or of several side by side.
+
+    Example: rayforge report runs/full-0 runs/full-1 runs/gcbc-0 runs/gcbc-1 --out comparison.html
+    """
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of runs."""
+    out: Path = Path("comparison.html")
+    """The page, where there are several runs."""
+
+    def __call__(self) -> None:
+        from rayforge.reports.report import write_comparison, write_report
+
+        if not self.runs:
+            raise ConfigurationError("name at least one run folder")
+        for run in self.runs:
+            if not (run / "config.yaml").is_file():
+                raise ConfigurationError(f"{run} is not a run folder: it has no config.yaml")
+        if len(self.runs) == 1:
+            print(write_report(self.runs[0]))
+        else:
+            print(write_comparison(self.runs, self.out))
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Check this machine: versions, CPUs, memory, disk, Ray; each line with its remedy."""
+
+    def __call__(self) -> None:
+        from trainers.doctor import examine
+
+        raise SystemExit(examine())
+
+
+COMMANDS: dict[tuple[str, ...], type] = {
+    ("houses",): Houses,
+    ("irl", "train"): Train,
+    ("irl", "evaluate"): Evaluate,
+    ("irl", "watch"): Watch,
+    ("report",): Report,
+    ("doctor",): Doctor,
+}
+
+USERS_ERRORS = ("DataError", "ConfigurationError", "CheckpointError")
+"""Errors whose one line says what to do; a traceback would only hide it. By name: their modules
+import more than `--help` should wait for."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command. Exit codes: 0, 1 for an error, 2 for wrong usage, 130 when interrupted."""
+    given = sys.argv[1:] if arguments is None else arguments
+    name = next((n for n in COMMANDS if tuple(given[: len(n)]) == n), None)
+    if name is None:
+        asked = bool(given) and given[0] in ("-h", "--help")
+        print(HELP, file=sys.stdout if asked else sys.stderr)
+        raise SystemExit(0 if asked else 2)
+    try:
+        _read(COMMANDS[name], " ".join(name), given[len(name) :])()
+    except KeyboardInterrupt as stop:
+        print(f"rayforge: {stop or 'interrupted'}", file=sys.stderr)
+        raise SystemExit(130) from None
+    except Exception as error:
+        if type(error).__name__ not in USERS_ERRORS:
+            raise
+        print(f"rayforge: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _read(command: type, name: str, arguments: list[str]) -> Any:
+    """A command with its arguments; `train` starts from a YAML file where one is named."""
+    default: Any = tyro.MISSING
+    if command is Train:
+        config, arguments = _take(arguments, "--config")
+        resume, _ = _take(arguments, "--resume")
+        if config is not None and resume is not None:
+            raise ConfigurationError("--resume goes on under the run's own settings: drop --config")
+        file = config or (resume and str(Path(resume) / "config.yaml"))
+        settings = read_configuration(IRLConfig, Path(file)) if file else IRLConfig()
+        default = Train(settings)
+    try:
+        return tyro.cli(command, args=arguments, prog=f"rayforge {name}", default=default)
+    except ValueError as error:  # a setting out of its range, said by the configuration itself
+        raise ConfigurationError(str(error)) from None
+
+
+def _take(arguments: list[str], flag: str) -> tuple[str | None, list[str]]:
+    """The value of a flag, and the arguments without it."""
+    for place, word in enumerate(arguments):
+        if word == flag:
+            if place + 1 == len(arguments):
+                raise ConfigurationError(f"{flag} needs a value")
+            return arguments[place + 1], arguments[:place] + arguments[place + 2 :]
+        if word.startswith(f"{flag}="):
+            return word.split("=", 1)[1], arguments[:place] + arguments[place + 1 :]
+    return None, arguments

@@ -1,0 +1,346 @@
+"""LangGoalIRL as an RLlib algorithm. `training_step` reads as the steps of docs/langgoal.md."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import ray
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+
+from envs.graph.buildings import Buildings
+from rayforge.irl.batches import batch_rows
+from rayforge.irl.replay import Replay
+from rayforge.paths.arrays import Paths, join_paths
+from trainers.irl.config import IRLConfig
+from trainers.irl.learner import AgentLearner, Role, cosine
+from trainers.irl.module import AgentModule, path_batch
+from trainers.irl.runner import Chunk, ChunkResult, PathRunner
+from trainers.irl.task import Demonstrations, Shared, Task
+
+CHUNK = 64
+"""Episodes a chunk: one forward pass of a runner."""
+
+ATTEMPTS = 5
+"""Times a round of roll-outs is handed out again before a lost chunk ends the run."""
+
+
+class LangGoalIRLConfig(AlgorithmConfig):
+    """RLlib's side of the configuration; what is learnt and how is all in `irl`."""
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class or LangGoalIRL)
+        self.irl = IRLConfig()
+        self.world = Shared()
+        self.sizes: dict[str, Any] = {}
+        self.env_runner_cls = PathRunner
+        # Nothing but restarts is left to RLlib: chunks are handed out again by this algorithm.
+        self.restart_failed_env_runners = True
+        self.num_learners = 0
+        self.observation_space: gym.Space[Any] = gym.spaces.Discrete(1)
+        self.action_space: gym.Space[Any] = gym.spaces.Discrete(1)
+
+    def for_task(self, config: IRLConfig, task: Task) -> LangGoalIRLConfig:
+        """Everything a run of `config` on `task` needs."""
+        self.irl = config
+        self.world = Shared(task.world)
+        self.sizes = {
+            "config": config,
+            "vocabulary": len(task.vocabulary),
+            "dimension": int(task.data.tables.towards.shape[1]),
+        }
+        self.env_runners(num_env_runners=config.runners)
+        self.learners(num_gpus_per_learner=int(config.device == "cuda"))
+        self.debugging(seed=config.seed, log_level="ERROR")
+        return self
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        return RLModuleSpec(module_class=AgentModule, model_config=self.sizes)
+
+    def get_default_learner_class(self) -> type[AgentLearner]:
+        return AgentLearner
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        return {}
+
+
+class LangGoalIRL(Algorithm):
+    """Adversarial inverse reinforcement learning with goal relabelling (Zhou & Small 2021), after.
+
+    One call of `train` is a block of updates of one phase: the goal generator, then cloning, then
+    roll-outs and adversarial updates. `counts` says how far each has come.
+    """
+
+    @classmethod
+    def get_default_config(cls) -> LangGoalIRLConfig:
+        return LangGoalIRLConfig()
+
+    def start(self, task: Task) -> LangGoalIRL:
+        """Take the demonstrations; they stay in this process."""
+        irl = self.irl
+        self.task = task
+        self.train_split: Demonstrations = task.splits["train"]
+        self.words = (self.train_split.paths.tokens != 0).sum(1)
+        self.counts = {"generator": 0, "clone": 0, "irl": 0, "episodes": 0, "env_steps": 0}
+        self.told = Replay(irl.replay, irl.max_steps, irl.max_words)  # B: negatives
+        self.relabelled = Replay(irl.replay, irl.max_steps, irl.max_words)  # R: positives
+        return self
+
+    @property
+    def irl(self) -> IRLConfig:
+        return self.config.irl
+
+    @property
+    def phase(self) -> str:
+        irl = self.irl
+        if irl.generates and self.counts["generator"] < irl.generator.updates:
+            return "generator"
+        if self.counts["clone"] < irl.cloning_first or not irl.adversarial:
+            return "clone"
+        return "irl"
+
+    @property
+    def finished(self) -> bool:
+        irl = self.irl
+        if irl.adversarial:
+            return self.phase == "irl" and self.counts["irl"] >= irl.updates
+        return self.counts["clone"] >= irl.clone_updates + irl.updates
+
+    def training_step(self) -> None:
+        irl = self.irl
+        if self.phase == "generator":  # 0. p(G | tau) from the demonstrations alone
+            return self._fit(Role.DESCRIBE, "generator", irl.generator.updates, irl.generator.batch)
+        if self.phase == "clone":  # pi from the demonstrations: a warm start, or the baseline
+            total = irl.cloning_first if irl.adversarial else irl.clone_updates + irl.updates
+            return self._fit(Role.CLONE, "clone", total, irl.batch)
+        if irl.warm_start and self.counts["irl"] == 0:
+            self._learners(AgentLearner.start_from_policy)
+
+        # a. Follow positive goals, some of them rephrased (c); b. describe what was done.
+        expert = self._expert_rows(irl.episodes_per_iteration)
+        results = self.roll_out(self.train_split, expert, sample=True, label=irl.relabel)
+        for result in results:
+            if result.rollout is not None:
+                self.told.add(result.rollout.paths, result.numbers)
+                if result.labels is not None:
+                    described = result.rollout.paths.with_tokens(result.labels)
+                    self.relabelled.add(described, result.numbers)
+        positives = self._positives(expert, results)
+        # d., e. Discriminator, critics, policy and temperature, on one batch at a time.
+        rate = cosine(irl.policy_learning_rate, self.counts["irl"], irl.updates)
+        self._learners(partial(_set_rate, name="policy", rate=rate))
+        for _ in range(irl.updates_per_iteration):
+            self._update(*self._adversarial_batch(positives))
+            self.counts["irl"] += 1
+        return None
+
+    def _positives(self, expert: np.ndarray, results: list[ChunkResult]) -> Paths:
+        """Expert paths, each with the sentence its roll-out was told: the goals of this round."""
+        parts = []
+        for result in results:
+            if result.rollout is not None:
+                start = result.first - results[0].first
+                rows = expert[start + result.rows]
+                paths = self.train_split.paths[rows]
+                parts.append(paths.with_tokens(result.rollout.paths.tokens))
+        return join_paths(parts)
+
+    def _adversarial_batch(self, positives: Paths) -> tuple[Paths, np.ndarray]:
+        """P = expert pairs (some rephrased) and relabelled roll-outs; N = roll-outs as told, and
+        optionally expert paths with another path's sentence.
+
+        Positives count alike a step. All but the mismatched pairs reinforce, each under its own
+        goal; expert pairs are cloned as well.
+        """
+        irl, rng = self.irl, self._rng("batch", self.counts["irl"])
+        expert = positives[rng.integers(len(positives), size=irl.positives)]
+        parts = [(expert, Role.POSITIVE | Role.CLONE | Role.REINFORCE)]
+        told = self.told.sample(irl.negatives, rng, irl.recent)
+        parts.append((told, Role.NEGATIVE | Role.REINFORCE))
+        if len(self.relabelled):
+            described = self.relabelled.sample(irl.positives // 2, rng, irl.recent)
+            parts.append((described, Role.POSITIVE | Role.REINFORCE))
+        if irl.mismatched_negatives:
+            rows = rng.integers(len(self.train_split), size=irl.negatives // 2)
+            parts.append((self._mismatched(rows, rng), Role.NEGATIVE))
+        role = np.concatenate([np.full(len(paths), int(role)) for paths, role in parts])
+        return join_paths([paths for paths, _ in parts]), role
+
+    def _mismatched(self, rows: np.ndarray, rng: np.random.Generator) -> Paths:
+        """Expert paths with the sentence of another path of the same building."""
+        paths, building = self.train_split.paths, self.task.data.buildings.building
+        scan = building[paths.viewpoint[:, 0]]
+        order = np.argsort(scan, kind="stable")
+        first = np.searchsorted(scan[order], scan[rows], side="left")
+        last = np.searchsorted(scan[order], scan[rows], side="right")
+        other = order[first + (rng.random(len(rows)) * (last - first)).astype(np.int64)]
+        same = np.array(
+            [self.train_split.episodes[a].path == self.train_split.episodes[b].path
+             for a, b in zip(rows, other, strict=True)]
+        )  # fmt: skip
+        return paths[rows[~same]].with_tokens(paths.tokens[other[~same]])
+
+    def _fit(self, role: Role, count: str, total: int, size: int) -> None:
+        """Updates of supervised learning from demonstrations."""
+        irl = self.irl
+        rate = irl.learning_rate if role is Role.CLONE else irl.generator.learning_rate
+        name = "policy" if role is Role.CLONE else "generator"
+        stop = min(total, self.counts[count] + irl.updates_per_iteration)
+        self._learners(partial(_set_rate, name=name, rate=cosine(rate, self.counts[count], total)))
+        while self.counts[count] < stop:
+            rows = batch_rows(self.words, size, irl.seed, self.counts[count])
+            progress = self.counts[count] / max(1.0, irl.generator.kl_ramp * total)
+            weight = irl.generator.kl_weight * min(1.0, progress)
+            self._update(self.train_split.paths[rows], np.full(len(rows), int(role)), weight)
+            self.counts[count] += 1
+
+    def _update(self, paths: Paths, role: np.ndarray, kl_weight: float = 0.0) -> None:
+        columns = path_batch(paths)
+        columns["role"] = role
+        columns["kl_weight"] = np.full(len(role), kl_weight, np.float32)
+        batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, len(role))
+        results = self.learner_group.update(batch=batch)
+        self.metrics.aggregate(results, key="learners")
+
+    def _expert_rows(self, count: int) -> np.ndarray:
+        return self._rng("goals", self.counts["irl"]).integers(len(self.train_split), size=count)
+
+    def _rng(self, purpose: str, number: int) -> np.random.Generator:
+        """Random numbers that depend on the seed and the place in the run alone, so that a resumed
+        run goes on as it would have."""
+        return np.random.default_rng([self.irl.seed, number, *purpose.encode()])
+
+    def _learners(self, function: Any) -> None:
+        self.learner_group.foreach_learner(function)
+
+    def roll_out(
+        self,
+        split: Demonstrations,
+        rows: np.ndarray,
+        *,
+        sample: bool,
+        label: bool = False,
+        tokens: np.ndarray | None = None,
+    ) -> list[ChunkResult]:
+        """Roll the episodes of `rows` out on all runners, in order; count them where they train.
+
+        `tokens` [rows, N] replaces the sentences. Sampling rephrases a share of them where the
+        configuration augments. The result does not depend on the number of runners.
+        """
+        irl, started = self.irl, time.perf_counter()
+        first = self.counts["episodes"]
+        rephrase = np.zeros(len(rows), bool)
+        if sample and irl.augment and irl.generates:
+            rephrase = self._rng("rephrase", first).random(len(rows)) < irl.augment_probability
+        chunks = {}
+        for start in range(0, len(rows), CHUNK):
+            part = rows[start : start + CHUNK]
+            paths = split.paths[part]
+            if tokens is not None:
+                paths = paths.with_tokens(tokens[start : start + CHUNK])
+            number = first + start
+            seed = int(self._rng("chunk", number).integers(2**62))
+            chunks[number] = Chunk(
+                number, seed, paths, split.names(part), sample,
+                rephrase[start : start + CHUNK], label,
+            )  # fmt: skip
+        results = self._hand_out(chunks)
+        if sample:
+            steps = sum(int(r.rollout.paths.length.sum()) for r in results if r.rollout)
+            self.counts["episodes"] = first + len(rows)
+            self.counts["env_steps"] += steps
+            self._log_rollouts(split, rows, results, steps / (time.perf_counter() - started))
+        return results
+
+    def _hand_out(self, chunks: dict[int, Chunk]) -> list[ChunkResult]:
+        """Each chunk to some runner; those lost with a runner to another one."""
+        done: dict[int, ChunkResult] = {}
+        state = self.learner_group.get_state(
+            components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True
+        )[COMPONENT_LEARNER][COMPONENT_RL_MODULE]
+        number = sum(self.counts[k] for k in ("generator", "clone", "irl"))
+        group = self.env_runner_group
+        if not group.num_remote_env_runners():
+            results = group.local_env_runner.sample(
+                chunks=list(chunks.values()), weights=state, number=number
+            )
+            return self._check(results)
+        weights = ray.put(state)
+        for _ in range(ATTEMPTS):
+            waiting = [chunks[n] for n in chunks if n not in done]
+            if not waiting:
+                break
+            workers = group.healthy_env_runner_ids()
+            if not workers:
+                self.restore_env_runners(group)
+                group.probe_unhealthy_env_runners()
+                continue
+            calls = [
+                partial(_sample, chunks=waiting[i :: len(workers)], weights=weights, number=number)
+                for i in range(len(workers))
+            ]
+            answers = group.foreach_env_runner(
+                calls, remote_worker_ids=workers, local_env_runner=False
+            )
+            done |= {result.first: result for answer in answers for result in answer}
+            if len(answers) < len(workers):
+                group.probe_unhealthy_env_runners()
+        missing = [n for n in chunks if n not in done]
+        if missing:
+            first = chunks[missing[0]]
+            raise RuntimeError(
+                f"{len(missing)} of {len(chunks)} chunks were lost with their runners "
+                f"{ATTEMPTS} times over, the first with {first.names[0]}; look for the runners' "
+                "own errors above (out of memory?), or train with --runners 0"
+            )
+        return self._check([done[n] for n in chunks])
+
+    def _check(self, results: list[ChunkResult]) -> list[ChunkResult]:
+        failures = [message for result in results for message in result.failures]
+        for message in failures:
+            print(f"episode failed and was left out: {message}", flush=True)
+        self.metrics.log_value(("rollout", "failures"), len(failures), reduce="sum")
+        if all(result.rollout is None for result in results):
+            raise RuntimeError(f"every episode failed, the first: {failures[0]}")
+        return results
+
+    def _log_rollouts(
+        self, split: Demonstrations, rows: np.ndarray, results: list[ChunkResult], speed: float
+    ) -> None:
+        ends, goals, length, entropy = [], [], [], []
+        for result in results:
+            if result.rollout is not None:
+                paths = result.rollout.paths
+                ends.append(paths.viewpoint[np.arange(len(paths)), paths.length - 1])
+                goals.append(split.goal[rows[result.first - results[0].first + result.rows]])
+                length.append(paths.length)
+                entropy.append(result.rollout.entropy)
+        steps = np.concatenate(length)
+        buildings: Buildings = self.task.data.buildings
+        distance = buildings.distance(np.concatenate(ends), np.concatenate(goals))
+        figures = {
+            "success": float((distance < 3.0).mean()),
+            "length": float(steps.mean()),
+            "forced_stops": float((steps == self.irl.max_steps).mean()),
+            "entropy": float(np.concatenate(entropy).mean()),
+            "env_steps_per_s": speed,
+        }
+        for name, value in figures.items():
+            self.metrics.log_value(("rollout", name), value, window=1)
+
+
+def _set_rate(learner: AgentLearner, name: str, rate: float) -> None:
+    learner.set_learning_rate(name, rate)
+
+
+def _sample(runner: PathRunner, **kwargs: Any) -> list[ChunkResult]:
+    weights = kwargs.pop("weights")
+    return runner.sample(weights=ray.get(weights), **kwargs)

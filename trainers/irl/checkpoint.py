@@ -1,0 +1,161 @@
+"""Checkpoints: safetensors, NumPy arrays and JSON; nothing is ever unpickled.
+
+`checkpoints/NUMBER/` holds `module.safetensors`, `optimizers.safetensors`, `replay.npz` and
+`state.json` (counts, the configuration's fingerprint, size and SHA-256 of the other files). A
+checkpoint is written under a temporary name and renamed when everything is on the disk, so a
+folder that carries a number is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+KEPT = 2
+"""Checkpoints kept; older ones are removed when a new one is whole."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be read or written; the message says what to do."""
+
+
+def save_checkpoint(
+    folder: Path,
+    number: int,
+    module: dict[str, np.ndarray],
+    optimizers: dict[str, Any],
+    replay: dict[str, np.ndarray],
+    state: dict[str, Any],
+) -> Path:
+    """Write checkpoint `number` into `folder`; on any failure the earlier ones stay as they were.
+
+    `optimizers` maps names to torch's optimiser states; torch's random state is kept as well.
+    Raises CheckpointError where the disk does not take it.
+    """
+    final, part = folder / f"{number:08d}", folder / f".{number:08d}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        tensors, groups = _flatten(optimizers)
+        tensors["torch_random"] = torch.get_rng_state().numpy()
+        save_file(
+            {k: np.ascontiguousarray(v) for k, v in module.items()}, part / "module.safetensors"
+        )
+        save_file(tensors, part / "optimizers.safetensors")
+        with (part / "replay.npz").open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **replay)
+        files = {f.name: _fingerprint(f) for f in sorted(part.iterdir())}
+        document = {**state, "optimizers": groups, "files": files}
+        (part / "state.json").write_text(json.dumps(document, indent=1))
+        for file in part.iterdir():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+        shutil.rmtree(final, ignore_errors=True)
+        part.rename(final)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(part, ignore_errors=True)
+        kept = latest(folder)
+        raise CheckpointError(
+            f"checkpoint {final} could not be written ({error}); "
+            + (f"the previous one is intact: {kept}" if kept else "there is no earlier one")
+            + ". Free some disk space and go on with --resume"
+        ) from error
+    for old in _complete(folder)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def load_checkpoint(
+    path: Path,
+) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, np.ndarray], dict[str, Any]]:
+    """Module, optimisers, replay and state of a checkpoint folder, every file checked.
+
+    Sets torch's random state. Raises CheckpointError for a half-written or changed checkpoint.
+    """
+    state = _checked(path, ("module.safetensors", "optimizers.safetensors", "replay.npz"))
+    tensors = load_file(path / "optimizers.safetensors")
+    torch.set_rng_state(torch.from_numpy(tensors.pop("torch_random")))
+    with np.load(path / "replay.npz", allow_pickle=False) as archive:
+        replay = dict(archive)
+    module = load_file(path / "module.safetensors")
+    return module, _unflatten(tensors, state["optimizers"]), replay, state
+
+
+def load_module(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What is needed to act: the module's weights and the state of a checkpoint folder."""
+    state = _checked(path, ("module.safetensors",))
+    return load_file(path / "module.safetensors"), state
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest complete checkpoint in a `checkpoints` folder."""
+    complete = _complete(folder)
+    return complete[-1] if complete else None
+
+
+def _complete(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.is_dir() and p.name.isdigit())
+
+
+def _checked(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    def broken(why: str) -> CheckpointError:
+        older = [p for p in _complete(path.parent) if p < path]
+        remedy = f"remove it to go on from {older[-1]}" if older else "train anew"
+        return CheckpointError(f"checkpoint {path} is not whole: {why}; {remedy}")
+
+    try:
+        state: dict[str, Any] = json.loads((path / "state.json").read_text())
+    except FileNotFoundError as error:
+        raise broken("state.json is missing") from error
+    except ValueError as error:
+        raise broken(f"state.json cannot be read ({error})") from error
+    for name in names:
+        file = path / name
+        if not file.is_file():
+            raise broken(f"{name} is missing")
+        if _fingerprint(file) != state.get("files", {}).get(name):
+            raise broken(f"{name} is not what was written (cut short or changed)")
+    return state
+
+
+def _fingerprint(file: Path) -> dict[str, Any]:
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"bytes": file.stat().st_size, "sha256": digest}
+
+
+def _flatten(optimizers: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    tensors, groups = {}, {}
+    for name, entry in optimizers.items():
+        state = entry["state"]
+        groups[name] = {"module_id": entry["module_id"], "param_groups": state["param_groups"]}
+        for index, values in state["state"].items():
+            for key, value in values.items():
+                tensors[f"{name}|{index}|{key}"] = np.array(value)
+    return tensors, groups
+
+
+def _unflatten(tensors: dict[str, np.ndarray], groups: dict[str, Any]) -> dict[str, Any]:
+    optimizers: dict[str, Any] = {
+        name: {
+            "module_id": group["module_id"],
+            "state": {"state": {}, "param_groups": group["param_groups"]},
+        }
+        for name, group in groups.items()
+    }
+    for flat, value in tensors.items():
+        name, index, key = flat.split("|")
+        optimizers[name]["state"]["state"].setdefault(int(index), {})[key] = value
+    return optimizers

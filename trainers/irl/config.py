@@ -1,0 +1,154 @@
+"""The one configuration of `rayforge irl train`: command line, YAML file and search space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from envs.houses.config import HousesConfig
+
+from rayforge.goals.config import GeneratorConfig
+from rayforge.irl.config import NetworkConfig
+
+
+@dataclass(frozen=True)
+class IRLConfig:
+    """LangGoalIRL, its rungs (base, + augment, + relabel, full) and goal-conditioned cloning."""
+
+    data: str = "houses"
+    """Folder of an R2R-format data set, or "houses": generated ones, made once and kept."""
+    held_out: tuple[str, ...] = ()
+    """Buildings taken out of training; their episodes form the split `held_out`."""
+    features: str = "semantic"
+    """"semantic" (room labels, objects by direction), or a .tsv or .hdf5 feature file."""
+    neighbour_rooms: bool = False
+    """Whether the room label of a neighbour may be seen before going there (semantic features)."""
+    houses: HousesConfig = field(default_factory=HousesConfig)
+    """The generated houses, where data is "houses"."""
+
+    method: Literal["langgoal", "gcbc"] = "langgoal"
+    """"langgoal": adversarial; "gcbc": goal-conditioned behaviour cloning for as many updates."""
+    text: bool = True
+    """Whether sentences are read at all; without, every sentence is empty (a control)."""
+    warm_start: bool = True
+    """Start policy, reward and critics from a cloned policy; without, from random weights."""
+    augment: bool = True
+    """Use rephrased sentences for expert paths."""
+    relabel: bool = True
+    """Use rolled-out paths with generated sentences as further positives."""
+    mismatched_negatives: bool = True
+    """Teach the discriminator that an expert path with another path's sentence is wrong."""
+    potential_shaping: bool = False
+    """Shape the reward: f = g + gamma h(s') - h(s)."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    """Sizes of policy, reward and critics."""
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    """The goal generator."""
+    min_word_count: int = 2
+    """Words rarer than this in the training sentences are unknown."""
+    max_words: int = 80
+    """Longer sentences are cut there, and counted."""
+    max_steps: int = 15
+    """Actions of an episode at most, the last of which can only be STOP."""
+
+    clone_updates: int = 1000
+    """Updates of the cloned policy that a warm start begins from."""
+    updates: int = 600
+    """Updates after that: adversarial ones, or of continued cloning for "gcbc"."""
+    batch: int = 128
+    """Pairs of path and sentence in an update of cloning."""
+    positives: int = 64
+    """Expert pairs, and at most as many relabelled ones, in an adversarial update."""
+    negatives: int = 64
+    """Rolled-out pairs in an adversarial update."""
+    updates_per_iteration: int = 8
+    """Updates between two roll-outs (and lines of progress)."""
+    episodes_per_iteration: int = 128
+    """Episodes rolled out between them."""
+    replay: int = 50_000
+    """Episodes kept."""
+    recent: int = 2_048
+    """Newest episodes that negatives are drawn from."""
+
+    learning_rate: float = 1e-3
+    """Adam's step size while cloning; falls along a cosine to a tenth."""
+    policy_learning_rate: float = 2e-4
+    """Adam's step size of the policy in adversarial updates; falls likewise."""
+    critic_learning_rate: float = 3e-4
+    """Adam's step size of the critics."""
+    reward_learning_rate: float = 1e-4
+    """Adam's step size of the reward (the discriminator)."""
+    gamma: float = 0.95
+    """Discount a step."""
+    temperature: float = 1.0
+    """Weight of the entropy. 1 is the maximum-entropy model's own: f = log pi is then a fixed point
+    and the reward's offset does not decide how long episodes get."""
+    entropy_target: float = 0.0
+    """If above 0, the temperature is learnt: entropy is held at this share of log |A(s)|."""
+    imitation_weight: float = 1.0
+    """Weight of the cloning term that anchors the policy in adversarial updates."""
+    reinforcement_weight: float = 1.0
+    """Weight of the actor-critic term."""
+    label_smoothing: float = 0.1
+    """How far the discriminator's labels stand from 0 and 1."""
+    augment_probability: float = 0.5
+    """Share of expert pairs whose sentence is rephrased."""
+    polyak: float = 0.01
+    """Share of the critics that flows into their targets each update."""
+    gradient_norm: float = 10.0
+    """Gradients of each network are clipped to this norm."""
+
+    runners: int = 0
+    """Ray actors that roll out; 0 does it in this process, where a breakpoint works."""
+    device: str = "cpu"
+    """Where the learner runs: "cpu" or "cuda"."""
+    threads: int = 0
+    """Threads of the learner on the CPU; 0 leaves it to torch."""
+    seed: int = 0
+    """Seed of everything random."""
+    checkpoint_minutes: float = 5.0
+    """Minutes between checkpoints; one is always written at the end."""
+    evaluate: tuple[str, ...] = ("val_seen", "unseen")
+    """Splits evaluated at the end; "unseen" is `held_out`, or `val_unseen` where there is one."""
+
+    def __post_init__(self) -> None:
+        positive = (
+            "min_word_count", "max_words", "batch", "positives", "negatives",
+            "updates_per_iteration", "episodes_per_iteration", "replay", "recent",
+        )  # fmt: skip
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("clone_updates", "updates", "runners", "threads", "seed", "imitation_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in ("gamma", "augment_probability", "polyak"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        if self.max_steps < 2 or self.max_words < 2:
+            raise ValueError(
+                f"max_steps and max_words must be at least 2, got {self.max_steps} and "
+                f"{self.max_words}"
+            )
+        if not 0.0 <= self.label_smoothing < 0.5:
+            raise ValueError(f"label_smoothing must be in [0, 0.5), got {self.label_smoothing}")
+        if self.temperature <= 0.0 or self.entropy_target < 0.0:
+            raise ValueError(
+                f"temperature must be positive and entropy_target not negative, got "
+                f"{self.temperature} and {self.entropy_target}"
+            )
+
+    @property
+    def adversarial(self) -> bool:
+        return self.method == "langgoal"
+
+    @property
+    def generates(self) -> bool:
+        """Whether a goal generator is needed."""
+        return self.adversarial and (self.augment or self.relabel)
+
+    @property
+    def cloning_first(self) -> int:
+        """Updates of cloning before anything adversarial."""
+        return self.clone_updates if self.warm_start or not self.adversarial else 0

@@ -1,0 +1,139 @@
+"""The roll-out worker: an RLlib `EnvRunner` that steps a batched simulator natively.
+
+RLlib's own runner spends about half its time in connector pipelines, one environment at a time
+(docs/langgoal.md has the figures); ours keeps RLlib's actor management and returns plain arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import ray
+import torch
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.env.env_runner import EnvRunner
+
+from envs.graph.simulator import GraphSimulator
+from rayforge.paths.arrays import Paths
+from trainers.irl.module import AgentModule, label_paths
+from trainers.irl.rollout import Goals, Rollout, roll_out
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A fixed set of episodes: the unit of work, of randomness and of repetition.
+
+    Whoever rolls a chunk out gets the same episodes; a chunk lost with its worker is given to
+    another one.
+    """
+
+    first: int  # number of its first episode; the others follow
+    seed: int
+    demonstrations: Paths  # their first states and sentences say what to do
+    names: tuple[str, ...]  # "building B, episode E" of each, for messages
+    sample: bool  # sample actions, or take the best
+    rephrase: np.ndarray  # bool [B]: follow a paraphrase of the sentence instead
+    label: bool  # write a sentence for each path rolled out
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    first: int
+    numbers: np.ndarray  # int64 [B], numbers of the episodes that ended well
+    rows: np.ndarray  # int64 [B], their rows in the chunk
+    rollout: Rollout | None
+    labels: np.ndarray | None  # int16 [B, N]
+    failures: tuple[str, ...]  # a message for each that did not
+
+
+class PathRunner(EnvRunner):
+    """Owns one batched simulator, one policy and one goal generator."""
+
+    def __init__(self, *, config: Any, **kwargs: Any) -> None:
+        super().__init__(config=config, **kwargs)
+        if self.worker_index:
+            torch.set_num_threads(1)  # actors share the machine's cores
+        world = config.world.get()
+        self.simulator = GraphSimulator(world.buildings, config.irl.max_steps)
+        spec = config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
+        self.module: AgentModule = spec.build()[DEFAULT_MODULE_ID].unwrapped()
+        self.module.attach(world)
+        self.module.eval()
+        self._weights_number = -1
+
+    def sample(
+        self, *, chunks: list[Chunk], weights: dict[str, Any] | None = None, number: int = 0
+    ) -> list[ChunkResult]:
+        """Roll chunks out under the weights of that number (taken over unless held already)."""
+        if weights is not None and number != self._weights_number:
+            self.set_state({COMPONENT_RL_MODULE: weights})
+            self._weights_number = number
+        return [self._sample(chunk) for chunk in chunks]
+
+    def _sample(self, chunk: Chunk) -> ChunkResult:
+        limit = self.config.irl.max_words
+        goals = Goals.of(chunk.demonstrations)
+        if chunk.rephrase.any():
+            asked = chunk.demonstrations[chunk.rephrase]
+            words = label_paths(self.module, asked, limit, chunk.seed, rephrase=True)
+            tokens = np.zeros((len(goals), limit), np.int16)
+            tokens[:, : goals.tokens.shape[1]] = goals.tokens
+            tokens[chunk.rephrase] = words
+            goals = replace(goals, tokens=tokens)
+        rows, failures = np.arange(len(goals)), []
+        rollout = None
+        while len(rows):
+            random = np.random.default_rng(chunk.seed) if chunk.sample else None
+            try:
+                rollout = roll_out(
+                    self.module.policy, self.module.observer, self.simulator, goals[rows], random
+                )
+                break
+            except Exception as error:
+                bad = self._failing(goals, rows, error)
+                failures += [f"{chunk.names[row]}: {message}" for row, message in bad.items()]
+                rows = np.setdiff1d(rows, list(bad))
+        if rollout is None:
+            return ChunkResult(chunk.first, chunk.first + rows, rows, None, None, tuple(failures))
+        labels = None
+        if chunk.label:
+            labels = label_paths(self.module, rollout.paths, limit, chunk.seed + 1, rephrase=False)
+        return ChunkResult(chunk.first, chunk.first + rows, rows, rollout, labels, tuple(failures))
+
+    def _failing(self, goals: Goals, rows: np.ndarray, error: Exception) -> dict[int, str]:
+        """Which rows raise, each tried alone; all of them where none does so alone."""
+        bad: dict[int, str] = {}
+        for row in rows:
+            try:
+                roll_out(
+                    self.module.policy, self.module.observer, self.simulator, goals[np.array([row])], None
+                )
+            except Exception as alone:
+                bad[int(row)] = f"{type(alone).__name__}: {alone}"
+        message = f"{type(error).__name__}: {error}"
+        return bad or {int(row): message for row in rows}
+
+    def get_spaces(self) -> dict[str, tuple[gym.Space, gym.Space]]:
+        # Networks read integer states through the observer, whatever the number of neighbours;
+        # RLlib asks for spaces all the same.
+        spaces = (self.config.observation_space, self.config.action_space)
+        return {"__env__": spaces, DEFAULT_MODULE_ID: spaces}
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: self.module.get_state()}}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        modules = state.get(COMPONENT_RL_MODULE)
+        if isinstance(modules, ray.ObjectRef):
+            modules = ray.get(modules)
+        if modules:
+            self.module.set_state(modules[DEFAULT_MODULE_ID])
+
+    def assert_healthy(self) -> None:
+        assert self.module is not None, "the runner has no module: its construction failed"
+
+    def get_metrics(self) -> dict[str, Any]:
+        return self.metrics.reduce()

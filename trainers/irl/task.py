@@ -1,0 +1,154 @@
+"""The task a run learns: buildings, what is seen in them, and demonstrations as paths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+
+from envs.episodes.episode import DataError, Episode
+from envs.graph.buildings import Buildings, heading_bin
+from envs.graph.navigation_data import NavigationData, read_navigation_data
+from envs.graph.observation import ObservationTables
+from rayforge.language.vocabulary import END, PAD, Vocabulary
+from rayforge.paths.arrays import Paths
+from trainers.irl.config import IRLConfig
+
+
+@dataclass(frozen=True)
+class World:
+    """What every process of a run reads: about a hundred megabytes for R2R's buildings."""
+
+    buildings: Buildings
+    tables: ObservationTables
+
+
+class Shared:
+    """A read-only value that every process of a run shares: in place here, once in Ray's store.
+
+    RLlib copies its configuration many times over; copies of this hold the same value.
+    """
+
+    def __init__(self, value: Any = None, reference: ray.ObjectRef | None = None) -> None:
+        self._value = value
+        self._reference = reference
+
+    def get(self) -> Any:
+        if self._value is None:
+            self._value = ray.get(self._reference)
+        return self._value
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Shared:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._reference is None:
+            self._reference = ray.put(self._value)
+        return Shared, (None, self._reference)
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """Episodes of one split as paths, with what scoring needs."""
+
+    episodes: tuple[Episode, ...]
+    paths: Paths
+    goal: np.ndarray  # int32 [n], viewpoint where the reference path ends
+    cut: int  # sentences that were longer than the limit
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    def names(self, rows: np.ndarray) -> tuple[str, ...]:
+        """Building and episode of each row, for messages."""
+        picked = [self.episodes[int(row)] for row in rows]
+        return tuple(f"building {e.scan}, episode {e.episode_id}" for e in picked)
+
+
+def demonstrations(
+    episodes: Sequence[Episode],
+    buildings: Buildings,
+    vocabulary: Vocabulary,
+    config: IRLConfig,
+) -> Demonstrations:
+    """Episodes as padded arrays.
+
+    Raises DataError where a reference path needs more actions than `max_steps`.
+    """
+    count = len(episodes)
+    longest = max((len(e.path) for e in episodes), default=1)
+    if longest > config.max_steps:
+        worst = next(e for e in episodes if len(e.path) == longest)
+        raise DataError(
+            f"building {worst.scan}, episode {worst.episode_id}: its path takes {longest} actions "
+            f"(STOP included), but max_steps is {config.max_steps}; raise max_steps"
+        )
+    viewpoint = np.zeros((count, longest), np.int32)
+    heading = np.zeros((count, longest), np.int8)
+    action = np.zeros((count, longest), np.int8)
+    for row, episode in enumerate(episodes):
+        places = [buildings.index(episode.scan, name) for name in episode.path]
+        facing = int(heading_bin(episode.heading))
+        for step, place in enumerate(places):
+            viewpoint[row, step], heading[row, step] = place, facing
+            if step + 1 < len(places):
+                slot = int(np.flatnonzero(buildings.neighbours[place] == places[step + 1])[0])
+                action[row, step] = 1 + slot
+                facing = int(heading_bin(buildings.heading[place, slot]))
+    tokens, cut = vocabulary.encode([e.instruction for e in episodes], config.max_words)
+    if not config.text:
+        tokens[:] = PAD
+        tokens[:, 0] = END
+    length = np.array([len(e.path) for e in episodes], np.int16)
+    paths = Paths(viewpoint, heading, action, length, tokens)
+    goal = viewpoint[np.arange(count), np.maximum(length - 1, 0)] if count else np.zeros(0, int)
+    return Demonstrations(tuple(episodes), paths, goal.astype(np.int32), cut)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set read for a configuration."""
+
+    data: NavigationData
+    vocabulary: Vocabulary
+    splits: dict[str, Demonstrations]
+
+    @property
+    def world(self) -> World:
+        return World(self.data.buildings, self.data.tables)
+
+
+def read_task(
+    folder: Path,
+    config: IRLConfig,
+    splits: Sequence[str],
+    vocabulary: Vocabulary | None = None,
+    objects: tuple[str, ...] | None = None,
+) -> Task:
+    """Read a folder's splits; words and object names come from `train` unless they are given.
+
+    Raises DataError as the readers do, naming file and record.
+    """
+    data = read_navigation_data(
+        folder,
+        splits=splits,
+        held_out=config.held_out,
+        features=config.features,
+        neighbour_rooms=config.neighbour_rooms,
+        objects=objects,
+    )
+    if vocabulary is None:
+        texts = [episode.instruction for episode in data.splits["train"]]
+        vocabulary = Vocabulary.from_texts(texts, config.min_word_count)
+    return Task(
+        data,
+        vocabulary,
+        {
+            name: demonstrations(episodes, data.buildings, vocabulary, config)
+            for name, episodes in data.splits.items()
+        },
+    )
