@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from envs.houses.config import HousesConfig
+from envs.houses.dataset import HousesConfig
 
 from trainers.configuration import ConfigurationError, read_configuration
 from trainers.irl.config import IRLConfig
@@ -47,9 +48,15 @@ class Houses:
     settings: Annotated[HousesConfig, tyro.conf.arg(name="")]
 
     def __call__(self) -> None:
-        from envs.houses.write import write_houses
+        from dataclasses import asdict
 
-        print(write_houses(self.folder, self.settings))
+        from envs.houses.dataset import write_houses
+
+        summary = write_houses(self.folder, **asdict(self.settings))
+        print(f"{self.folder}: {summary.houses} houses, {summary.viewpoints} viewpoints")
+        for split, count in summary.instructions.items():
+            print(f"  {split}: {summary.paths[split]} paths, {count} instructions")
+        print(f"  {summary.templates} templates, {summary.words} words in training")
 
 
 @dataclass(frozen=True)
@@ -196,7 +203,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _read(command: type, name: str, arguments: list[str]) -> Any:
     """A command with its arguments; `train` starts from a YAML file where one is named."""
-    default: Any = tyro.MISSING
+    given: dict[str, Any] = {"prog": f"rayforge {name}", "description": inspect.getdoc(command)}
     if command is Train:
         config, arguments = _take(arguments, "--config")
         resume, _ = _take(arguments, "--resume")
@@ -204,9 +211,9 @@ def _read(command: type, name: str, arguments: list[str]) -> Any:
             raise ConfigurationError("--resume goes on under the run's own settings: drop --config")
         file = config or (resume and str(Path(resume) / "config.yaml"))
         settings = read_configuration(IRLConfig, Path(file)) if file else IRLConfig()
-        default = Train(settings)
+        given["default"] = Train(settings)
     try:
-        return tyro.cli(command, args=arguments, prog=f"rayforge {name}", default=default)
+        return tyro.cli(command, args=arguments, **given)
     except ValueError as error:  # a setting out of its range, said by the configuration itself
         raise ConfigurationError(str(error)) from None
 

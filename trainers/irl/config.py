@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from envs.houses.config import HousesConfig
+from envs.houses.dataset import HousesConfig
 
 from rayforge.goals.config import GeneratorConfig
 from rayforge.irl.config import NetworkConfig

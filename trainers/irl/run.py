@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,6 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from envs.episodes.episode import DataError
 from envs.graph.buildings import Buildings
+from envs.houses.dataset import write_houses
 from rayforge.language.vocabulary import Vocabulary
 from trainers.configuration import (
     ConfigurationError,
@@ -106,9 +107,13 @@ def data_folder(config: IRLConfig) -> Path:
         if not folder.is_dir():
             raise DataError(f"data folder {folder} does not exist; `rayforge houses DIR` makes one")
         return folder
-    from envs.houses.write import cached_houses
-
-    return cached_houses(config.houses)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rayforge"
+    sizes = asdict(config.houses)
+    folder = cache / "-".join(["houses", *map(str, sizes.values())])
+    if not (folder / "houses.json").is_file():
+        print(f"generating houses into {folder}", flush=True)
+        write_houses(folder, **sizes)
+    return folder
 
 
 def resolve_split(name: str, folder: Path, config: IRLConfig) -> str:
