@@ -77,12 +77,12 @@ class Buildings:
 
     @cached_property
     def _indices(self) -> dict[tuple[str, str], int]:
-        return {
-            (self.scans[building], viewpoint): index
-            for index, (building, viewpoint) in enumerate(
-                zip(self.building.tolist(), self.viewpoint_ids, strict=True)
-            )
-        }
+        return {place: index for index, place in enumerate(self.places())}
+
+    def places(self) -> list[tuple[str, str]]:
+        """(scan, viewpoint id) of every global index, in order."""
+        scans = [self.scans[building] for building in self.building.tolist()]
+        return list(zip(scans, self.viewpoint_ids, strict=True))
 
     def index(self, scan: str, viewpoint: str) -> int:
         """Global index of a viewpoint.

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from envs.episodes.episode import DataError
-from envs.graph.boxes import NO_LABEL, ROOM_LABELS, Boxes
+from envs.graph.boxes import NO_LABEL, ROOM_LABELS, Boxes, SeenObject
 from envs.graph.buildings import HEADING_BINS, VIEWS, Buildings
 
 # Openness is in metres and at most some tens of them; this brings it near one.
@@ -22,8 +22,15 @@ OPENNESS_SCALE = 10.0
 class FeatureStore(Protocol):
     """36 views of D numbers at every viewpoint; view h + 12 * row as in `buildings`."""
 
-    dimension: int
-    pooling: Literal["max", "mean"]  # how `observation_tables` pools views into sectors
+    @property
+    def dimension(self) -> int:
+        """D."""
+        ...
+
+    @property
+    def pooling(self) -> Literal["max", "mean"]:
+        """How `observation_tables` pools views into sectors."""
+        ...
 
     def panorama(self, scan: str, viewpoint: str) -> np.ndarray:
         """All views from here, float16 [36, D]."""
@@ -92,11 +99,9 @@ class SemanticStore:
         self._neighbour = self._openness + 1
         self.dimension = self._neighbour + (rooms if neighbour_rooms else 0)
         self._seen = {key: self._places(seen) for key, seen in boxes.items()}
-        self.without_boxes = sum(
-            (scan, viewpoint) not in boxes for scan, viewpoint in self._viewpoints(buildings)
-        )
+        self.without_boxes = sum(place not in boxes for place in buildings.places())
 
-    def _places(self, seen: tuple) -> tuple[np.ndarray, np.ndarray]:
+    def _places(self, seen: tuple[SeenObject, ...]) -> tuple[np.ndarray, np.ndarray]:
         pairs = [
             (view, self._words[word])
             for words, views in seen
@@ -107,15 +112,6 @@ class SemanticStore:
         views, columns = zip(*pairs, strict=True) if pairs else ((), ())
         return np.array(views, dtype=np.intp), np.array(columns, dtype=np.intp)
 
-    @staticmethod
-    def _viewpoints(buildings: Buildings) -> list[tuple[str, str]]:
-        return [
-            (buildings.scans[building], viewpoint)
-            for building, viewpoint in zip(
-                buildings.building.tolist(), buildings.viewpoint_ids, strict=True
-            )
-        ]
-
     def panorama(self, scan: str, viewpoint: str) -> np.ndarray:
         views = np.zeros((VIEWS, self.dimension), dtype=np.float16)
         label = self.room_labels[scan, viewpoint]
@@ -124,7 +120,9 @@ class SemanticStore:
         if (scan, viewpoint) in self._seen:
             views[self._seen[scan, viewpoint]] = 1
         openness = self.buildings.openness[self.buildings.index(scan, viewpoint)]
-        views[:, self._openness] = np.tile(openness / OPENNESS_SCALE, VIEWS // HEADING_BINS)
+        # Alike at all three elevations: an opening is a matter of the heading.
+        by_heading = views.reshape(VIEWS // HEADING_BINS, HEADING_BINS, self.dimension)
+        by_heading[..., self._openness] = openness / OPENNESS_SCALE
         return views
 
     def towards(self, scan: str, viewpoint: str, neighbour: str, view: int) -> np.ndarray:
@@ -137,7 +135,7 @@ class SemanticStore:
 
     def check(self, buildings: Buildings) -> None:
         with_boxes = {scan for scan, _ in self._seen}
-        for scan, viewpoint in self._viewpoints(buildings):
+        for scan, viewpoint in buildings.places():
             if (scan, viewpoint) not in self.room_labels:
                 raise DataError(
                     f"{self.labels_file}: building {scan}: viewpoint {viewpoint} has no room label;"

@@ -105,7 +105,7 @@ def read_navigation_data(
             labels_file=str(labels_file),
         )
     else:
-        store, objects = open_image_features(Path(features)), ()
+        store, objects = open_image_features(Path(features), scans), ()
     return NavigationData(
         folder=folder,
         buildings=buildings,

@@ -154,5 +154,5 @@ def _check_entry(place: str, entry: Any, count: int) -> None:
         if not isinstance(flags, list) or len(flags) != count:
             found = len(flags) if isinstance(flags, list) else type(flags).__name__
             raise DataError(f"{place}: {key} must have {count} flags, one a viewpoint; has {found}")
-        if not all(isinstance(flag, bool) for flag in flags):
+        if set(map(type, flags)) != {bool}:
             raise DataError(f"{place}: {key} must hold true or false only")

@@ -26,7 +26,8 @@ class GraphSimulator:
     it was not chosen before, the stop is *forced*.
 
     State (int32 [B], bool [B] for `done`): `viewpoint`, `heading_bin` (0..11, 30 degrees each),
-    `steps` (actions taken), `done`. Read it freely; write it through `reset` only.
+    `steps` (actions taken), `done`. Read it freely, copy what you keep (it changes in place), and
+    write it through `reset` only.
     """
 
     def __init__(self, buildings: Buildings, max_steps: int) -> None:
@@ -90,27 +91,38 @@ class GraphSimulator:
         """Number of legal actions, int32 [B]; they are 0..count-1."""
         return self._degree.take(self._state_row())
 
-    def step(self, action: np.ndarray) -> None:
+    def step(self, action: np.ndarray, waiting: np.ndarray | None = None) -> None:
         """Take `action`, int [B]. Finished rows ignore theirs.
+
+        Args:
+            action: int [B].
+            waiting: bool [B], rows that ignore theirs too, stay and spend a step; never the last.
 
         Raises:
             SimulatorError: an illegal action; nothing has changed then. Names row, building and
                 viewpoint.
         """
-        active = ~self.done
-        chosen = np.where(active, action, STOP)
+        if np.shape(action) != self.done.shape:
+            raise ValueError(f"{np.shape(action)} actions for a batch of {self.done.shape}")
+        resting = self.done if waiting is None else self.done | waiting
+        chosen = np.where(resting, STOP, action)
         moved = chosen != STOP
-        illegal = (chosen >= self.actions) | (chosen < 0)
-        illegal |= moved & (self.steps >= self.max_steps - 1)
+        last = self.steps >= self.max_steps - 1
+        illegal = moved & last
+        illegal |= (chosen >= self.actions) | (chosen < 0)
         place = self.viewpoint * np.int64(self.actions) + chosen
         target = self._successor.take(place, mode="clip")
         illegal |= target < 0
+        stopped = ~moved
+        if waiting is not None:
+            illegal |= waiting & last & ~self.done
+            stopped &= ~waiting
         if illegal.any():
             self._refuse(int(np.flatnonzero(illegal)[0]), action)
         np.copyto(self.heading_bin, self._arrival.take(place, mode="clip"), where=moved)
-        self.viewpoint = target
-        self.steps += active
-        self.done |= ~moved
+        self.viewpoint[:] = target
+        self.steps += ~self.done
+        self.done |= stopped
 
     def expert(self, goal: np.ndarray) -> np.ndarray:
         """Next action on the shortest path to `goal`, int32 [B]; STOP at the goal.
