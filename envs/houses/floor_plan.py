@@ -88,7 +88,7 @@ def _metres(units: float) -> float:
 
 def _subdivide(rng: random.Random) -> tuple[list[_Rectangle], list[_Rectangle]]:
     """Hallways, then the cells on both sides of them."""
-    width, depth = rng.randint(115, 160), rng.randint(92, 118)
+    width, depth = rng.randint(120, 185), rng.randint(95, 130)
     hall_width = rng.randint(17, 21)
     bottom = rng.randint(34, depth - 34 - hall_width)
     top = bottom + hall_width
@@ -106,7 +106,8 @@ def _subdivide(rng: random.Random) -> tuple[list[_Rectangle], list[_Rectangle]]:
             cells += [_Rectangle(0, y0, x, y1), _Rectangle(x + 17, y0, end, y1)]
         else:
             cells.append(strip)
-    wanted = rng.randint(7, 12) - len(halls)
+    area = sum(c.area for c in cells) * UNIT * UNIT
+    wanted = min(12 - len(halls), max(6, round(area / rng.uniform(11.0, 19.0))))
     while len(cells) < wanted:
         ranked = sorted(
             (i for i in range(len(cells)) if _cuts(cells[i])), key=lambda i: (-cells[i].area, i)
@@ -144,34 +145,53 @@ def _cuts(cell: _Rectangle) -> list[tuple[bool, int]]:
 
 
 def _label(rng: random.Random, halls: list[_Rectangle], cells: list[_Rectangle]) -> list[str]:
-    """Room letters for halls + cells: the best of some random assignments."""
-    wanted = ["l", "k", "b", "a"]
-    while len(wanted) < len(cells):
-        letter = rng.choice(_EXTRA)
-        if wanted.count(letter) < _AT_MOST.get(letter, 1):
-            wanted.append(letter)
-    wanted = wanted[: len(cells)]
+    """Room letters for halls + cells: a random assignment, improved by exchanges."""
+    labels = ["l", "k", "b", "a"]
+    while len(labels) < len(cells):
+        labels.append(_another(rng, labels))
+    labels = labels[: len(cells)]
+    rng.shuffle(labels)
     touching = [
         (i, j)
         for i in range(len(cells))
         for j in range(i)
         if _shared(cells[i], cells[j]) is not None
     ]
-    best, best_score = wanted, float("-inf")
-    for _ in range(40):
-        trial = wanted[:]
-        rng.shuffle(trial)
-        score = 0.0
-        for letter, cell in zip(trial, cells, strict=True):
-            low, high = _AREA[letter]
-            area = cell.area * UNIT * UNIT
-            score -= max(low - area, 0.0, area - high)
-        for i, j in touching:
-            pair = (min(trial[i], trial[j]), max(trial[i], trial[j]))
-            score += 2.0 * (pair in _OPEN) + 1.0 * (pair in _JOINED)
-        if score > best_score:
-            best, best_score = trial, score
-    return ["h"] * len(halls) + best
+    best = _suitability(labels, cells, touching)
+    for _ in range(150):
+        trial = labels[:]
+        i, j = rng.randrange(len(cells)), rng.randrange(len(cells))
+        if rng.random() < 0.8 or trial[i] in "lkba":
+            trial[i], trial[j] = trial[j], trial[i]
+        else:
+            trial[i] = _another(rng, trial[:i] + trial[i + 1 :])
+        score = _suitability(trial, cells, touching)
+        if score > best:
+            labels, best = trial, score
+    return ["h"] * len(halls) + labels
+
+
+def _another(rng: random.Random, labels: list[str]) -> str:
+    """A further room for a house that has these."""
+    while True:
+        letter = rng.choice(_EXTRA)
+        if labels.count(letter) < _AT_MOST.get(letter, 1):
+            return letter
+
+
+def _suitability(
+    labels: list[str], cells: list[_Rectangle], touching: list[tuple[int, int]]
+) -> float:
+    """How well the floor areas suit the labels (square metres off), and neighbours each other."""
+    score = 0.0
+    for letter, cell in zip(labels, cells, strict=True):
+        low, high = _AREA[letter]
+        area = cell.area * UNIT * UNIT
+        score -= max(low - area, 0.0, area - high)
+    for i, j in touching:
+        pair = (min(labels[i], labels[j]), max(labels[i], labels[j]))
+        score += 2.0 * (pair in _OPEN) + 1.0 * (pair in _JOINED)
+    return score
 
 
 def _shared(a: _Rectangle, b: _Rectangle) -> tuple[int, int, int, int] | None:

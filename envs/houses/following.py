@@ -16,6 +16,7 @@ from envs.houses.house import House
 from envs.houses.house_map import HouseMap, house_map, relative
 
 _TURN, _ABOUT, _STRAIGHT = 35.0, 135.0, 42.0  # degrees
+_ENTERED = {"enter", "take", "doorway"}
 
 
 class State(NamedTuple):
@@ -133,7 +134,12 @@ class Follower:
                     ends.update(dict.fromkeys(near))
                 return list(ends)
             case "end":
-                return [v for v in self._hall_ends(own) if v != start]
+                inside = labels[start] == place.what
+                return [
+                    v
+                    for v in self._far_ends(place.what)
+                    if v != start and (not inside or regions[v] == own)
+                ]
             case "doorway":
                 return [v for v in everywhere if self._in_doorway(v, place.what, own)]
             case "outside":
@@ -183,11 +189,12 @@ class Follower:
             for n in self.map.neighbours[viewpoint]
         )
 
-    def _hall_ends(self, region: int) -> list[int]:
+    def _far_ends(self, label: str) -> list[int]:
+        """The first and last viewpoint, along the longer side, of each room with that letter."""
         ends: list[int] = []
         for index, room in enumerate(self.map.house.rooms):
             members = [v for v in self.map.members[index] if self.map.house.viewpoints[v].door < 0]
-            if room.label != "h" or not members or self.regions[members[0]] != region:
+            if room.label != label or not members:
                 continue
             along = 0 if room.size[0] >= room.size[1] else 1
             members.sort(key=lambda v: self.map.house.viewpoints[v].position[along])
@@ -222,8 +229,10 @@ class Follower:
             return None
         at = 0
         anchored = False
-        for event in conditions:
-            position = self._matches(event, state, path, ways, at, anchored)
+        for number, event in enumerate(conditions):
+            # 'Turn left into the kitchen' is said of a kitchen farther on, too.
+            into = number == len(conditions) - 1 and place.kind in _ENTERED
+            position = self._matches(event, state, path, ways, at, anchored, into)
             if position is None:
                 return None
             at, anchored = position, anchored or event.kind in ("past", "pass_room")
@@ -245,11 +254,13 @@ class Follower:
         ways: list[float],
         at: int,
         anchored: bool,
+        into: bool,
     ) -> int | None:
         """Index on the path at which the event has happened, or None."""
         steps = len(path) - 1
         if event.kind == "turn":
-            for j in range(at, min(at + (2 if anchored else 1), steps - 1) + 1):
+            latest = steps - 1 if into else min(at + (2 if anchored else 1), steps - 1)
+            for j in range(at, latest + 1):
                 before = state.before if j == 0 and state.started else None
                 if _turns(event.what, before, ways, j):
                     return min(j + 1, steps)
@@ -314,7 +325,7 @@ class Follower:
                 continue
             forward, across = place_of(*door.centre)
             same = not place.side or (across > 0) == (side == "right")
-            passed += same and -0.4 < forward < chosen[0] - 0.4
+            passed += same and 0.4 < forward < chosen[0] - 0.4
         return place.ordinal == 0 or passed + 1 == place.ordinal
 
 

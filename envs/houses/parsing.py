@@ -346,8 +346,8 @@ class _Reader:
                 return Event("enter", item.value)
             case ("doorway", "past"):
                 return Event("pass_room", item.value)
-            case ("doorway", "leave"):
-                return Event("leave", item.value)
+            case ("doorway", "leave"):  # 'exit the bedroom door', 'exit the door to the hallway'
+                return Event("leave" if " " in item.text else "enter", item.value)
             case ("doorway", "outside"):
                 return Event("outside", item.value)
             case ("doorway", _):

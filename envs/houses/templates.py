@@ -57,11 +57,25 @@ TEMPLATES: dict[tuple[str, ...], tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     ("leave", "cross"): (
         (
-            "[exit|leave] the {room} into the {room2}",
-            "[walk|go|step] out of the {room} into the {room2}",
-            "[exit|leave] the {room} and follow the {room2}",
+            "exit the {room} into the {room2}",
+            "[walk|go|step] out of the {room} and through the {room2}",
+            "[exit|leave] the {room} and [cross|walk through] the {room2}",
         ),
-        ("come out of the {room} into the {room2}", "get out of the {room} and into the {room2}"),
+        (
+            "make your way from the {room} through the {room2}",
+            "come out of the {room} and cross the {room2}",
+        ),
+    ),
+    ("leave", "cross h"): (
+        (
+            "[exit|leave] the {room} and [walk|go|continue] down the {room2}",
+            "[exit|leave] the {room} and follow the {room2}",
+            "[walk|go|step] out of the {room} and down the {room2}",
+        ),
+        (
+            "come out of the {room} and follow the {room2}",
+            "get out of the {room} and walk along the {room2}",
+        ),
     ),
     ("leave", "turn"): (
         (
@@ -104,7 +118,7 @@ TEMPLATES: dict[tuple[str, ...], tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     ("turn", "enter"): (
         (
-            "[turn|go|head] {turn} into the {room}",
+            "turn {turn} into the {room}",
             "[take|make] a {turn} into the {room}",
             "turn {turn} and [enter|walk into|go into] the {room}",
             "turn {turn} to enter the {room}",
@@ -143,7 +157,7 @@ TEMPLATES: dict[tuple[str, ...], tuple[tuple[str, ...], tuple[str, ...]]] = {
     ("turn", "cross h"): (
         (
             "turn {turn} and [walk|go|head|continue] down the {room}",
-            "[go|head|turn] {turn} down the {room}",
+            "turn {turn} down the {room}",
             "[take|make] a {turn} and follow the {room}",
             "turn {turn} and follow the {room}",
         ),
@@ -152,7 +166,7 @@ TEMPLATES: dict[tuple[str, ...], tuple[tuple[str, ...], tuple[str, ...]]] = {
     ("turn", "cross"): (
         (
             "turn {turn} and [walk|go|head] through the {room}",
-            "[go|head] {turn} through the {room}",
+            "make a {turn} and [go|head] through the {room}",
             "take a {turn} and cross the {room}",
         ),
         ("make a {turn} through the {room}", "turn {turn} and make your way across the {room}"),

@@ -9,15 +9,16 @@ from itertools import pairwise
 
 import numpy as np
 
-from envs.houses.house import CAMERA_HEIGHT, Door, House, Viewpoint
-from envs.houses.sight import in_sight, obstacles, walkable
+from envs.houses.house import CAMERA_HEIGHT, House, Viewpoint
+from envs.houses.sight import in_sight, obstacles, rays_blocked
 
 MAX_EDGE = 4.0
 """Metres of the longest edge."""
-_SPACING = 2.1  # metres between the viewpoints of a room, about
+_SPACING = 1.75  # metres between the viewpoints of a room, about
 _APART = 0.95  # two viewpoints are never closer
 # An edge goes when a stop on the way makes the walk this much longer at most.
-_DETOUR = 1.12
+_DETOUR = 1.06
+_BRIDGES = 60  # attempts to connect what furniture keeps apart
 
 
 def add_viewpoints(rng: random.Random, house: House) -> House | None:
@@ -36,13 +37,11 @@ def add_viewpoints(rng: random.Random, house: House) -> House | None:
     for index, room in enumerate(house.rooms):
         if room.label != "h":
             placer.fill_room(index)
-    spots = placer.spots
+    placer.bridge()
+    spots = placer.connected_spots()
     if any(not any(r == i and d < 0 for _, r, d in spots) for i in range(len(house.rooms))):
         return None
-    points = np.array([p for p, _, _ in spots])
-    edges = _edges(house, points)
-    if not _connected(len(spots), edges):
-        return None
+    edges = placer.edges(np.array([p for p, _, _ in spots]))
     z = house.floor + CAMERA_HEIGHT
     viewpoints = tuple(
         Viewpoint(_identifier(house.scan, k, p), (p[0], p[1], z), room, door)
@@ -124,7 +123,7 @@ class _Placer:
     def fill_room(self, index: int) -> None:
         """A jittered grid over the room, at least one viewpoint."""
         room = self.house.rooms[index]
-        counts = [max(1, round((s - 1.1) / _SPACING)) for s in room.size]
+        counts = [max(1, round((s - 0.8) / _SPACING)) for s in room.size]
         before = len(self.spots)
         for i in range(counts[0]):
             for j in range(counts[1]):
@@ -145,6 +144,58 @@ class _Placer:
             y = self.rng.uniform(room.low[1] + 0.3, room.high[1] - 0.3)
             self._try(x, y, index, 0.7)
 
+    def bridge(self) -> None:
+        """Stand where one can walk to two parts of the graph that furniture keeps apart."""
+        parts = self._parts()
+        for _ in range(_BRIDGES):
+            if len(set(parts)) == 1:
+                return
+            lonely = [k for k, part in enumerate(parts) if part != _largest(parts)]
+            (x, y), room, _ = self.spots[self.rng.choice(lonely)]
+            x, y = (round(c + self.rng.uniform(-1.8, 1.8), 3) for c in (x, y))
+            if (
+                not self.house.rooms[room].contains(x, y)
+                or not self._clear(x, y)
+                or self._near(x, y) < 0.5
+            ):
+                continue
+            points = np.array([p for p, _, _ in self.spots])
+            near = np.flatnonzero(np.hypot(*(points - (x, y)).T) <= MAX_EDGE)
+            free = self._walkable(np.broadcast_to((x, y), (len(near), 2)), points[near])
+            if len({parts[k] for k in near[free].tolist()}) > 1:
+                self.spots.append(((x, y), room, -1))
+                parts = self._parts()
+
+    def connected_spots(self) -> list[tuple[tuple[float, float], int, int]]:
+        """The largest connected part."""
+        parts = self._parts()
+        largest = _largest(parts)
+        return [s for s, part in zip(self.spots, parts, strict=True) if part == largest]
+
+    def _parts(self) -> list[int]:
+        points = np.array([p for p, _, _ in self.spots])
+        return _components(len(points), self.edges(points))
+
+    def _walkable(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        return np.asarray(~rays_blocked(starts, ends, self.low, self.high).any(axis=1))
+
+    def edges(self, points: np.ndarray) -> tuple[tuple[int, int], ...]:
+        """Pairs of viewpoints (smaller first) that an edge joins."""
+        distance = np.linalg.norm(points[:, None] - points[None], axis=2)
+        rows, columns = np.nonzero(np.triu(distance <= MAX_EDGE, 1))
+        free = self._walkable(points[rows], points[columns])
+        rows, columns = rows[free], columns[free]
+        ways = np.full(distance.shape, np.inf)
+        ways[rows, columns] = ways[columns, rows] = distance[rows, columns]
+        detour = (ways[rows] + ways[columns]).min(axis=1) / distance[rows, columns]
+        kept = detour > _DETOUR
+        return tuple(zip(rows[kept].tolist(), columns[kept].tolist(), strict=True))
+
+
+def _largest(parts: Sequence[int]) -> int:
+    """The part with most viewpoints (the one with the larger number of two)."""
+    return max(set(parts), key=lambda p: (parts.count(p), p))
+
 
 def _thinned(values: Sequence[float], apart: float) -> list[float]:
     """Values at least `apart` from each other; those closer are replaced by their mean."""
@@ -157,35 +208,16 @@ def _thinned(values: Sequence[float], apart: float) -> list[float]:
     return [sum(g) / len(g) for g in groups]
 
 
-def _edges(house: House, points: np.ndarray) -> tuple[tuple[int, int], ...]:
-    distance = np.linalg.norm(points[:, None] - points[None], axis=2)
-    rows, columns = np.nonzero(np.triu(distance <= MAX_EDGE, 1))
-    free = walkable(house, points[rows], points[columns])
-    ways = np.full(distance.shape, np.inf)
-    ways[rows[free], columns[free]] = distance[rows[free], columns[free]]
-    ways = np.minimum(ways, ways.T)
-    kept = []
-    for a, b in zip(rows[free].tolist(), columns[free].tolist(), strict=True):
-        if (ways[a] + ways[b]).min() > _DETOUR * distance[a, b]:
-            kept.append((a, b))
-    return tuple(kept)
+def _components(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
+    """A number for each viewpoint, the same for those that are connected."""
+    parent = list(range(count))
 
+    def root(k: int) -> int:
+        while parent[k] != k:
+            parent[k] = parent[parent[k]]
+            k = parent[k]
+        return k
 
-def _connected(count: int, edges: Sequence[tuple[int, int]]) -> bool:
-    neighbours: dict[int, list[int]] = {}
     for a, b in edges:
-        neighbours.setdefault(a, []).append(b)
-        neighbours.setdefault(b, []).append(a)
-    seen, stack = {0}, [0]
-    while stack:
-        for other in neighbours.get(stack.pop(), ()):
-            if other not in seen:
-                seen.add(other)
-                stack.append(other)
-    return len(seen) == count
-
-
-def door_of(house: House, viewpoint: int) -> Door | None:
-    """The doorway in which a viewpoint stands, if any."""
-    index = house.viewpoints[viewpoint].door
-    return house.doors[index] if index >= 0 else None
+        parent[root(a)] = root(b)
+    return [root(k) for k in range(count)]

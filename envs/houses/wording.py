@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from envs.houses.events import Event, Program
-from envs.houses.lexicon import ROOM_WORDS, THING_PHRASES, meaning
+from envs.houses.lexicon import ROOM_WORDS, THINGS, meaning
 from envs.houses.templates import ENDINGS, TEMPLATES
 
 _ORDINALS = ("", "first", "second", "third", "fourth")
-# What may stand between two clauses of a sentence, and at the start of a later sentence.
-_JOINTS = (" and ", ", then ", " then ", ", and then ")
-_STARTS = ("", "", "", "", "Then ", "Next, ", "After that, ")
+# What may stand between two clauses of a sentence, and at the start of a later sentence; clauses
+# that begin with a subordinate one do not follow a bare comma.
+_JOINTS = (" and ", " and ", ", then ", ", and then ")
+_SUBORDINATE = {"at", "when", "once", "after", "in", "as"}
+_STARTS = ("",) * 9 + ("then ", "next, ", "after that, ")
 
 
 _OF_ROOMS = {"leave", "enter", "cross", "pass_room", "doorway", "outside", "stay", "end"}
@@ -167,32 +169,35 @@ def _thing_words(rng: random.Random, what: str) -> str:
 
 @lru_cache(maxsize=1)
 def _phrases() -> Mapping[str, tuple[str, ...]]:
-    from envs.houses.lexicon import THINGS
-
     table: dict[str, list[str]] = {}
     for phrases in THINGS.values():
         for phrase in phrases:
             group = table.setdefault(meaning(phrase), [])
             if phrase not in group:
                 group.append(phrase)
-    assert all(p in THING_PHRASES for group in table.values() for p in group)
     return {what: tuple(group) for what, group in table.items()}
 
 
 def _joined(rng: random.Random, clauses: Sequence[str]) -> str:
-    """Sentences of one to three clauses."""
+    """Sentences of one to three clauses, none with 'and' or 'then' twice."""
     sentences: list[str] = []
     k = 0
     while k < len(clauses):
-        size = rng.choice((1, 2, 2, 3))
-        part = clauses[k : k + size]
+        size = rng.choice((1, 2, 2, 2, 3))
+        text, *rest = clauses[k : k + size]
         k += size
-        text = part[0]
-        for clause in part[1:]:
-            joints = [j for j in _JOINTS if "and" not in j or " and " not in text + clause]
-            # 'in the kitchen, stop ...' and 'at the couch, turn ...' follow 'and' or 'then' badly
-            text += rng.choice(joints or [", then "]) + clause
-        start = rng.choice(_STARTS) if sentences else ""
-        sentence = start + text
-        sentences.append(sentence[0].upper() + sentence[1:] + ".")
-    return " ".join(sentences)
+        said = " ".join(sentences)
+        starts = [s for s in _STARTS if not s or s.strip().capitalize() not in said]
+        text = (rng.choice(starts) if sentences else "") + text
+        for number, clause in enumerate(rest):
+            spoken = f"{text} {clause}".split()
+            joints = [j for j in _JOINTS if not any(w in spoken for w in j.split() if w != ",")]
+            if number < len(rest) - 1 and clause.split()[0] not in _SUBORDINATE:
+                joints = [", "]
+            if joints:
+                text += rng.choice(joints) + clause
+            else:
+                sentences.append(text)
+                text = clause
+        sentences.append(text)
+    return " ".join(s[0].upper() + s[1:] + "." for s in sentences)
