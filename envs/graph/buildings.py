@@ -8,7 +8,7 @@ Matterport's view h + 12 * row looks at heading h * 30 degrees, elevation (row -
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -38,7 +38,7 @@ def view_index(heading: np.ndarray | float, elevation: np.ndarray | float) -> np
     return heading_bin(heading) + HEADING_BINS * (np.clip(row, -1, 1).astype(np.int32) + 1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Buildings:
     """S buildings with V viewpoints in all, at most K neighbours each; a viewpoint is one index.
 
@@ -71,9 +71,9 @@ class Buildings:
     elevation: np.ndarray
     length: np.ndarray
     openness: np.ndarray
-    geodesic_first: np.ndarray = field(repr=False)
-    geodesics: np.ndarray = field(repr=False)
-    next_slots: np.ndarray = field(repr=False)
+    geodesic_first: np.ndarray
+    geodesics: np.ndarray
+    next_slots: np.ndarray
 
     @cached_property
     def _indices(self) -> dict[tuple[str, str], int]:

@@ -20,6 +20,7 @@ from envs.graph.features import FeatureStore, SemanticStore
 from envs.graph.image_features import open_image_features
 from envs.graph.navigation_graph import SUFFIX, NavigationGraph, read_connectivity
 from envs.graph.observation import ObservationTables, observation_tables
+from envs.progress import Progress
 
 HELD_OUT = "held_out"
 HELD_OUT_SOURCES = ("train", "val_seen")
@@ -80,9 +81,11 @@ def read_navigation_data(
         raise DataError("neighbour_rooms belongs to semantic features; image features have none")
     by_file = _read_splits(folder, splits, held_out)
     scans = sorted({episode.scan for part in by_file for episode in part.episodes})
-    graphs = {
-        scan: read_connectivity(folder / "connectivity" / f"{scan}{SUFFIX}") for scan in scans
-    }
+    graphs: dict[str, NavigationGraph] = {}
+    with Progress("reading navigation graphs", len(scans)) as progress:
+        for scan in scans:
+            graphs[scan] = read_connectivity(folder / "connectivity" / f"{scan}{SUFFIX}")
+            progress.add()
     for part in by_file:
         check_paths(part.file, part.episodes, graphs)
     buildings = join_graphs([graphs[scan] for scan in scans])

@@ -1,5 +1,7 @@
 """Directions, shortest paths and openness against answers worked out by hand and by networkx."""
 
+from collections.abc import Sequence
+
 import networkx
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ RIGHT = np.pi / 2
 
 
 def graph_of(
-    scan: str, positions: list[tuple[float, float, float]], edges: list[tuple[int, int]]
+    scan: str, positions: Sequence[tuple[float, float, float]], edges: Sequence[tuple[int, int]]
 ) -> NavigationGraph:
     adjacency = np.zeros((len(positions), len(positions)), dtype=bool)
     for a, b in edges:
