@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rayforge.goals.config import GeneratorConfig
-from rayforge.language.encoder import Attention, SentenceEncoder, run_lstm
+from rayforge.language.encoder import Attention, BothWays, SentenceEncoder
 from rayforge.language.vocabulary import BEGIN, END, PAD, UNKNOWN
 from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
 
@@ -39,7 +39,7 @@ class GoalGenerator(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.look = nn.Linear(SECTORS * dimension + GEOMETRY, hidden)
         self.choose = nn.Linear(dimension + GEOMETRY, hidden)
-        self.steps = nn.LSTM(2 * hidden, hidden // 2, batch_first=True, bidirectional=True)
+        self.steps = BothWays(2 * hidden, hidden)
         self.reader = SentenceEncoder(vocabulary, config.word, hidden, config.dropout)
         self.posterior = nn.Linear(2 * hidden, 2 * config.latent)
         self.embedding = nn.Embedding(vocabulary, config.word, padding_idx=PAD)
@@ -61,7 +61,7 @@ class GoalGenerator(nn.Module):
         chosen = seen.candidates[position[flat]].view(batch, steps, -1)
         look = self.look(torch.cat([seen.state, seen.arrival], -1)).relu()
         inputs = torch.cat([look, self.choose(chosen).relu()], -1)
-        return self.dropout(run_lstm(self.steps, self.dropout(inputs), length))
+        return self.dropout(self.steps(self.dropout(inputs), length))
 
     def encode_sentence(self, path: Tensor, real: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance [B, Z] of q(z | tau, G); path codes [B, T, H], `real` [B, T]."""

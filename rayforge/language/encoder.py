@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rayforge.language.vocabulary import PAD
+
+_GROUPS = 4
+"""Groups of like length that a long batch runs in."""
 
 
 class Sentences(NamedTuple):
@@ -21,12 +24,43 @@ class Sentences(NamedTuple):
 def run_lstm(lstm: nn.LSTM, inputs: Tensor, lengths: Tensor) -> Tensor:
     """An LSTM over padded sequences: inputs [B, T, I], lengths [B] >= 1 -> outputs [B, T, H].
 
-    Packing keeps the result independent of the padding, also in the backward direction, and the
-    whole recurrence is one fused call.
+    What stands after a sequence's end is padding (its values mean nothing) and changes nothing
+    before it. Long batches run in groups of like length. Packed sequences would do the same, but
+    their backward pass fills a whole-size gradient with zeros for every change of length: with
+    lengths of 10 to 80 in a batch it took ten times as long.
     """
-    packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
-    outputs, _ = lstm(packed)
-    return pad_packed_sequence(outputs, batch_first=True, total_length=inputs.shape[1])[0]
+    batch, steps, _ = inputs.shape
+    if batch < 2 * _GROUPS or steps < 16:
+        return lstm(inputs)[0]
+    groups = lengths.argsort().chunk(_GROUPS)
+    longest = [int(lengths[rows[-1]]) for rows in groups]
+    outputs = inputs.new_zeros(batch, steps, lstm.hidden_size)
+    parts = [
+        F.pad(lstm(inputs[rows, :end])[0], (0, 0, 0, steps - end))
+        for rows, end in zip(groups, longest, strict=True)
+    ]
+    return outputs.index_copy(0, torch.cat(groups), torch.cat(parts))
+
+
+class BothWays(nn.Module):
+    """A bidirectional LSTM over padded sequences: inputs [B, T, I] -> outputs [B, T, hidden]."""
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.onward = nn.LSTM(inputs, hidden // 2, batch_first=True)
+        self.back = nn.LSTM(inputs, hidden // 2, batch_first=True)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        steps = torch.arange(inputs.shape[1], device=inputs.device)
+        # Each sequence turned round in place; its padding stays behind it.
+        mirror = (lengths[:, None] - 1 - steps).clamp(min=0)
+        turned = run_lstm(self.back, _take(inputs, mirror), lengths)
+        return torch.cat([run_lstm(self.onward, inputs, lengths), _take(turned, mirror)], -1)
+
+
+def _take(values: Tensor, places: Tensor) -> Tensor:
+    """values [B, T, H], places int64 [B, T] -> values[b, places[b, t]]."""
+    return values.gather(1, places[..., None].expand(-1, -1, values.shape[-1]))
 
 
 class SentenceEncoder(nn.Module):
@@ -36,7 +70,7 @@ class SentenceEncoder(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, word, padding_idx=PAD)
         self.dropout = nn.Dropout(dropout)
-        self.lstm = nn.LSTM(word, hidden // 2, batch_first=True, bidirectional=True)
+        self.lstm = BothWays(word, hidden)
 
     def forward(self, tokens: Tensor) -> Sentences:
         mask = tokens != PAD
@@ -44,7 +78,7 @@ class SentenceEncoder(nn.Module):
         longest = int(lengths.max())
         tokens, mask = tokens[:, :longest], mask[:, :longest]
         words = self.dropout(self.embedding(tokens))
-        return Sentences(self.dropout(run_lstm(self.lstm, words, lengths)), mask)
+        return Sentences(self.dropout(self.lstm(words, lengths)), mask)
 
 
 class Attention(nn.Module):

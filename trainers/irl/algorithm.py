@@ -8,11 +8,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import ray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from envs.graph.buildings import Buildings
@@ -20,6 +20,7 @@ from rayforge.irl.batches import batch_rows
 from rayforge.irl.replay import Replay
 from rayforge.paths.arrays import Paths, join_paths
 from trainers.irl.config import IRLConfig
+from trainers.irl.dispatch import bring_back, hand_out
 from trainers.irl.learner import AgentLearner, Role, cosine
 from trainers.irl.module import AgentModule, path_batch
 from trainers.irl.runner import Chunk, ChunkResult, PathRunner
@@ -27,9 +28,6 @@ from trainers.irl.task import Demonstrations, Shared, Task
 
 CHUNK = 64
 """Episodes a chunk: one forward pass of a runner."""
-
-ATTEMPTS = 5
-"""Times a round of roll-outs is handed out again before a lost chunk ends the run."""
 
 
 class LangGoalIRLConfig(AlgorithmConfig):
@@ -41,8 +39,9 @@ class LangGoalIRLConfig(AlgorithmConfig):
         self.world = Shared()
         self.sizes: dict[str, Any] = {}
         self.env_runner_cls = PathRunner
-        # Nothing but restarts is left to RLlib: chunks are handed out again by this algorithm.
+        # Nothing but restarts is left to RLlib: `dispatch` hands lost chunks out again.
         self.restart_failed_env_runners = True
+        self.delay_between_env_runner_restarts_s = 1.0
         self.num_learners = 0
         self.observation_space: gym.Space[Any] = gym.spaces.Discrete(1)
         self.action_space: gym.Space[Any] = gym.spaces.Discrete(1)
@@ -133,44 +132,47 @@ class LangGoalIRL(Algorithm):
                 if result.labels is not None:
                     described = result.rollout.paths.with_tokens(result.labels)
                     self.relabelled.add(described, result.numbers)
-        positives = self._positives(expert, results)
+        goals = self._rephrased(expert, results)
         # d., e. Discriminator, critics, policy and temperature, on one batch at a time.
         rate = cosine(irl.policy_learning_rate, self.counts["irl"], irl.updates)
         self._learners(partial(_set_rate, name="policy", rate=rate))
         for _ in range(irl.updates_per_iteration):
-            self._update(*self._adversarial_batch(positives))
+            self._update(*self._adversarial_batch(goals))
             self.counts["irl"] += 1
         return None
 
-    def _positives(self, expert: np.ndarray, results: list[ChunkResult]) -> Paths:
+    def _rephrased(self, expert: np.ndarray, results: list[ChunkResult]) -> Paths:
         """Expert paths, each with the sentence its roll-out was told: the goals of this round."""
         parts = []
         for result in results:
             if result.rollout is not None:
-                start = result.first - results[0].first
-                rows = expert[start + result.rows]
-                paths = self.train_split.paths[rows]
-                parts.append(paths.with_tokens(result.rollout.paths.tokens))
+                rows = expert[result.first - results[0].first + result.rows]
+                told = result.rollout.paths.tokens
+                parts.append(self.train_split.paths[rows].with_tokens(told))
         return join_paths(parts)
 
-    def _adversarial_batch(self, positives: Paths) -> tuple[Paths, np.ndarray]:
-        """P = expert pairs (some rephrased) and relabelled roll-outs; N = roll-outs as told, and
-        optionally expert paths with another path's sentence.
+    def _adversarial_batch(self, goals: Paths) -> tuple[Paths, np.ndarray]:
+        """P = expert pairs as told (some rephrased) and relabelled roll-outs; N = roll-outs as
+        told, and optionally expert paths with another path's sentence.
 
         Positives count alike a step. All but the mismatched pairs reinforce, each under its own
-        goal; expert pairs are cloned as well.
+        goal. The anchor imitates original pairs: a paraphrase may have lost the route.
         """
         irl, rng = self.irl, self._rng("batch", self.counts["irl"])
-        expert = positives[rng.integers(len(positives), size=irl.positives)]
-        parts = [(expert, Role.POSITIVE | Role.CLONE | Role.REINFORCE)]
         told = self.told.sample(irl.negatives, rng, irl.recent)
-        parts.append((told, Role.NEGATIVE | Role.REINFORCE))
+        parts = [
+            (goals[rng.integers(len(goals), size=irl.positives)], Role.POSITIVE | Role.REINFORCE),
+            (told, Role.NEGATIVE | Role.REINFORCE),
+        ]
         if len(self.relabelled):
-            described = self.relabelled.sample(irl.positives // 2, rng, irl.recent)
+            described = self.relabelled.sample(irl.positives, rng, irl.recent)
             parts.append((described, Role.POSITIVE | Role.REINFORCE))
         if irl.mismatched_negatives:
             rows = rng.integers(len(self.train_split), size=irl.negatives // 2)
             parts.append((self._mismatched(rows, rng), Role.NEGATIVE))
+        if irl.imitation_weight:
+            rows = rng.integers(len(self.train_split), size=irl.positives)
+            parts.append((self.train_split.paths[rows], Role.CLONE))
         role = np.concatenate([np.full(len(paths), int(role)) for paths, role in parts])
         return join_paths([paths for paths, _ in parts]), role
 
@@ -240,7 +242,7 @@ class LangGoalIRL(Algorithm):
         rephrase = np.zeros(len(rows), bool)
         if sample and irl.augment and irl.generates:
             rephrase = self._rng("rephrase", first).random(len(rows)) < irl.augment_probability
-        chunks = {}
+        chunks = []
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK]
             paths = split.paths[part]
@@ -248,10 +250,10 @@ class LangGoalIRL(Algorithm):
                 paths = paths.with_tokens(tokens[start : start + CHUNK])
             number = first + start
             seed = int(self._rng("chunk", number).integers(2**62))
-            chunks[number] = Chunk(
-                number, seed, paths, split.names(part), sample,
-                rephrase[start : start + CHUNK], label,
-            )  # fmt: skip
+            part_rephrased = rephrase[start : start + CHUNK]
+            chunks.append(
+                Chunk(number, seed, paths, split.names(part), sample, part_rephrased, label)
+            )
         results = self._hand_out(chunks)
         if sample:
             steps = sum(int(r.rollout.paths.length.sum()) for r in results if r.rollout)
@@ -260,48 +262,16 @@ class LangGoalIRL(Algorithm):
             self._log_rollouts(split, rows, results, steps / (time.perf_counter() - started))
         return results
 
-    def _hand_out(self, chunks: dict[int, Chunk]) -> list[ChunkResult]:
-        """Each chunk to some runner; those lost with a runner to another one."""
-        done: dict[int, ChunkResult] = {}
-        state = self.learner_group.get_state(
+    def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
+        return bring_back(env_runner_group)
+
+    def _hand_out(self, chunks: list[Chunk]) -> list[ChunkResult]:
+        """The chunks' results under the newest weights; failed episodes are told and left out."""
+        weights = self.learner_group.get_state(
             components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True
         )[COMPONENT_LEARNER][COMPONENT_RL_MODULE]
         number = sum(self.counts[k] for k in ("generator", "clone", "irl"))
-        group = self.env_runner_group
-        if not group.num_remote_env_runners():
-            results = group.local_env_runner.sample(
-                chunks=list(chunks.values()), weights=state, number=number
-            )
-            return self._check(results)
-        weights = ray.put(state)
-        for _ in range(ATTEMPTS):
-            waiting = [chunks[n] for n in chunks if n not in done]
-            if not waiting:
-                break
-            workers = group.healthy_env_runner_ids()
-            if not workers:
-                self.restore_env_runners(group)
-                group.probe_unhealthy_env_runners()
-                continue
-            calls = [
-                partial(_sample, chunks=waiting[i :: len(workers)], weights=weights, number=number)
-                for i in range(len(workers))
-            ]
-            answers = group.foreach_env_runner(
-                calls, remote_worker_ids=workers, local_env_runner=False
-            )
-            done |= {result.first: result for answer in answers for result in answer}
-            if len(answers) < len(workers):
-                group.probe_unhealthy_env_runners()
-        missing = [n for n in chunks if n not in done]
-        if missing:
-            first = chunks[missing[0]]
-            raise RuntimeError(
-                f"{len(missing)} of {len(chunks)} chunks were lost with their runners "
-                f"{ATTEMPTS} times over, the first with {first.names[0]}; look for the runners' "
-                "own errors above (out of memory?), or train with --runners 0"
-            )
-        return self._check([done[n] for n in chunks])
+        return self._check(hand_out(self.env_runner_group, chunks, weights, number))
 
     def _check(self, results: list[ChunkResult]) -> list[ChunkResult]:
         failures = [message for result in results for message in result.failures]
@@ -339,8 +309,3 @@ class LangGoalIRL(Algorithm):
 
 def _set_rate(learner: AgentLearner, name: str, rate: float) -> None:
     learner.set_learning_rate(name, rate)
-
-
-def _sample(runner: PathRunner, **kwargs: Any) -> list[ChunkResult]:
-    weights = kwargs.pop("weights")
-    return runner.sample(weights=ray.get(weights), **kwargs)

@@ -1,0 +1,65 @@
+"""LangGoalIRL and cloning on real Room-to-Room data, eight buildings held out.
+
+    python -m benchmarks.r2r ../shared/data/r2r --out runs/r2r --seeds 0 1 2
+
+Both methods take the same number of updates of the same policy from the same seeds; "GCBC" is
+cloning continued for as many updates as LangGoalIRL spends on its adversarial part. Resumable:
+the same command goes on where it was broken off, and only prints where all is done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from benchmarks.sub_runs import print_comparison, run_all
+from rayforge.reports.report import write_comparison
+
+HELD_OUT = (
+    "1LXtFkjw3qL", "1pXnuDYAj8r", "E9uDoFAP3SH", "JeFG25nYj2p",
+    "Uxmj2M2itWa", "VLzqgDo317F", "gTV8FGcVJC9", "p5wJjkQkbXX",
+)  # fmt: skip
+"""The unseen buildings of every reported figure; never trained on, never tuned on."""
+
+TUNING = (
+    "5q7pvUzZiYa", "7y3sRwLe3Va", "D7N2EKCX4Sj", "aayBHfsNo7d",
+    "rPc6DW4iMge", "sT4fr6TAbpF", "ur6pFq6Qu1A", "vyrNrziPKCB",
+)  # fmt: skip
+"""The buildings held out while settings were chosen."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """LangGoalIRL (full) against continued cloning on an R2R folder."""
+
+    data: tyro.conf.Positional[Path]
+    """Folder of R2R data."""
+    out: Path = Path("runs/r2r")
+    """Folder of the runs and of the comparison."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of each method."""
+    parallel: int = 2
+    """Runs at a time, one core each."""
+    neighbour_rooms: bool = False
+    """Whether neighbours' room labels are visible."""
+
+    def __call__(self) -> None:
+        common = ["--data", str(self.data), "--held-out", *HELD_OUT]
+        if self.neighbour_rooms:
+            common.append("--neighbour-rooms")
+        runs, groups = {}, {}
+        for seed in self.seeds:
+            for method in ("langgoal", "gcbc"):
+                run = self.out / f"{method}-{seed}"
+                runs[run] = [*common, "--method", method, "--seed", str(seed)]
+                name = "LangGoalIRL full" if method == "langgoal" else "GCBC"
+                groups.setdefault(name, []).append(run)
+        run_all(runs, self.parallel)
+        print(print_comparison(groups, ("val_seen", "held_out")))
+        print(write_comparison(list(runs), self.out / "comparison.html"))
+
+
+if __name__ == "__main__":
+    tyro.cli(Benchmark, description=__doc__)()

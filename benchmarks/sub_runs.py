@@ -1,0 +1,128 @@
+"""Several `rayforge irl train` runs side by side, each a process of its own, resumable."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rayforge.evaluation.intervals import paired_difference, seed_interval
+
+
+def finished(run: Path) -> bool:
+    """A run is finished when its report is written."""
+    return (run / "report.html").is_file()
+
+
+def run_all(runs: Mapping[Path, Sequence[str]], parallel: int) -> None:
+    """Train each run folder with its settings, `parallel` at a time, one core each.
+
+    Finished runs are left alone and broken-off ones resumed. Output goes to `RUN/train.log` and,
+    with the run's name before it, to the terminal. Raises RuntimeError naming the runs that failed.
+    """
+    waiting = [(run, list(settings)) for run, settings in runs.items() if not finished(run)]
+    active: dict[subprocess.Popen[str], tuple[Path, threading.Thread]] = {}
+    failed: list[Path] = []
+    try:
+        while waiting or active:
+            while waiting and len(active) < parallel:
+                run, settings = waiting.pop(0)
+                process = _start(run, settings)
+                reader = threading.Thread(target=_relay, args=(process, run), daemon=True)
+                reader.start()
+                active[process] = (run, reader)
+            for process in [p for p in active if p.poll() is not None]:
+                run, reader = active.pop(process)
+                reader.join()
+                if process.returncode:
+                    failed.append(run)
+            time.sleep(0.5)
+    except BaseException:
+        for process in active:  # a checkpoint each, so that the next call goes on
+            process.send_signal(signal.SIGTERM)
+        for process in active:
+            process.wait()
+        raise
+    if failed:
+        names = ", ".join(str(run / "train.log") for run in failed)
+        raise RuntimeError(f"{len(failed)} runs failed; their output: {names}")
+
+
+def _start(run: Path, settings: list[str]) -> subprocess.Popen[str]:
+    run.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "trainers.cli", "irl", "train"]
+    if any((run / "checkpoints").glob("[0-9]*")):
+        command += ["--resume", str(run)]
+    else:
+        (run / "config.yaml").unlink(missing_ok=True)  # broken off before its first checkpoint
+        command += ["--run", str(run), "--threads", "1", *settings]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def _relay(process: subprocess.Popen[str], run: Path) -> None:
+    assert process.stdout is not None
+    with (run / "train.log").open("a") as log:
+        for line in process.stdout:
+            log.write(line)
+            log.flush()
+            print(f"[{run.name}] {line}", end="", flush=True)
+
+
+def success_of(run: Path, split: str, agent: str = "agent") -> float:
+    document = json.loads((run / f"evaluation_{split}.json").read_text())
+    return float(document["agents"][agent]["success"]["mean"])
+
+
+def episodes_of(run: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Success and SPL of each episode of a split, float [n], in the split's order."""
+    lines = (run / f"episodes_{split}.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    return (
+        np.array([r["success"] for r in records], float),
+        np.array([r["spl"] for r in records], float),
+    )
+
+
+def print_comparison(groups: Mapping[str, Sequence[Path]], splits: Sequence[str]) -> str:
+    """A Markdown table, methods by splits: success and SPL, the mean over seeds with intervals.
+
+    Intervals of a method are over its runs' seeds (t distribution) where there are two or more,
+    else over episodes. The last rows are paired differences from the last method, episode by
+    episode, averaged over seeds first.
+    """
+    lines = ["| method | split | seeds | success | SPL |", "|---|---|---|---|---|"]
+    means: dict[tuple[str, str], np.ndarray] = {}
+    for name, runs in groups.items():
+        for split in splits:
+            values = [episodes_of(run, split) for run in runs]
+            cells = []
+            for metric in (0, 1):
+                per_run = np.array([v[metric].mean() for v in values])
+                if len(per_run) > 1:
+                    interval = seed_interval(per_run)
+                else:
+                    interval = paired_difference(values[0][metric], np.zeros(len(values[0][metric])))
+                cells.append(f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]")
+            means[name, split] = np.mean([v[0] for v in values], axis=0)
+            lines.append(f"| {name} | {split} | {len(runs)} | {cells[0]} | {cells[1]} |")
+    *others, last = groups
+    for name in others:
+        for split in splits:
+            difference = paired_difference(means[name, split], means[last, split])
+            lines.append(
+                f"| {name} − {last} | {split} | paired over episodes | {difference.mean:+.3f} "
+                f"[{difference.low:+.3f}, {difference.high:+.3f}] | |"
+            )
+    return "\n".join(lines)
