@@ -27,7 +27,7 @@ from envs.progress import Progress
 
 HOUSES_FILE = "houses.json"
 SPLITS = ("train", "val_seen", "val_unseen")
-_PATIENCE = 60  # paths of a house that may be given up
+_PATIENCE = 20  # paths of a house that may be given up, and half as many as are wanted
 _FORMAT = "rayforge-houses-1"
 _OWN = {f"R2R_{split}.json" for split in SPLITS} | {
     "connectivity",
@@ -222,7 +222,7 @@ def _tell(
     told: _Told = []
     for k, (path, heading) in enumerate(paths):
         # With few training words hardly a path can be told: do not search for long.
-        if len(told) == count or k - len(told) > _PATIENCE:
+        if len(told) == count or k - len(told) > _PATIENCE + count // 2:
             return told, list(paths[k:])
         group = describer.instructions(rng, path, heading, held_out=words is not None, words=words)
         if group is not None:

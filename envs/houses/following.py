@@ -16,6 +16,7 @@ from envs.houses.house import House
 from envs.houses.house_map import HouseMap, house_map, relative
 
 _TURN, _ABOUT, _STRAIGHT = 35.0, 135.0, 42.0  # degrees
+_REMEMBERED = 200_000  # legs
 _ENTERED = {"enter", "take", "doorway"}
 
 
@@ -64,6 +65,8 @@ class Follower:
         key = (state, conditions, place)
         known = self._legs.get(key)
         if known is None:
+            if len(self._legs) >= _REMEMBERED:  # a judge of very many sentences
+                self._legs.clear()
             known = self._legs[key] = self._walk(state, conditions, place)
         return known
 
@@ -391,7 +394,7 @@ def legs(program: Program) -> list[tuple[Program, Event]]:
         elif last.kind == "pass_room":
             parts.append((tuple(conditions[:-1]), Event("outside", last.what)))
         elif last.kind == "straight":
-            parts.append((tuple(conditions[:-1]), Event("ahead")))
+            parts.append((tuple(conditions), Event("ahead")))
     return parts
 
 

@@ -28,6 +28,8 @@ _ORDINALS = {"first": 1, "1st": 1, "second": 2, "2nd": 2, "third": 3, "3rd": 3, 
 _DOORS = ("door", "doors", "doorway", "opening")
 _PORTALS = (*_DOORS, "entrance", "entry", "threshold")
 
+_NAME_STARTS = {phrase.split()[0] for phrase in (*ROOM_PHRASES, *THING_PHRASES, *_DOORS)}
+
 # Relation -> the phrases that say it, separated by commas. Longer phrases win.
 _RELATIONS: dict[str, str] = {
     "leave": "exit, exiting, leave, leaving, out of, from, out, out from",
@@ -48,7 +50,9 @@ _RELATION_PHRASES = {
     for relation, phrases in _RELATIONS.items()
     for phrase in phrases.split(", ")
 }
-_LONGEST = 4
+_LONGEST = max(len(phrase) for phrase in _RELATION_PHRASES)
+_FIRST_WORDS = {phrase[0] for phrase in _RELATION_PHRASES}
+_RELATION_WORDS = {word for phrase in _RELATION_PHRASES for word in phrase}
 _STOPS = {"stop", "wait", "stand", "pause", "halt", "stopping", "finish"}
 _TURN_VERBS = {"turn", "take", "make", "go", "hang", "bear", "veer", "head", "a", "another"}
 _TURN_VERBS |= {"turning", "sharp", "slight", "hard", "immediate", "quick", "walk", "and", "then"}
@@ -89,7 +93,7 @@ def _items(text: str) -> list[_Item]:
     items: list[_Item] = []
     k = 0
     while k < len(words):
-        for length in (3, 2, 1):
+        for length in (3, 2, 1) if words[k] in _NAME_STARTS else ():
             phrase = " ".join(words[k : k + length])
             if phrase in ROOM_PHRASES and not (phrase == "study" and words[k - 1 : k] == ["to"]):
                 items.append(_Item("room", phrase, ROOM_PHRASES[phrase]))
@@ -149,6 +153,7 @@ class _Reader:
 
     def __init__(self, items: Sequence[_Item]) -> None:
         self.items = items
+        self.texts = tuple(i.text for i in items)
         self.events: list[Event] = []
         self.relation = ""
         self.relation_at = 0
@@ -174,20 +179,22 @@ class _Reader:
         return self.events
 
     def _texts(self, start: int, length: int) -> tuple[str, ...]:
-        return tuple(i.text for i in self.items[start : start + length])
+        return self.texts[start : start + length]
 
     def _word(self, word: str) -> None:
-        before = self.items[self.k - 1].text if self.k else ""
+        before = self.texts[self.k - 1] if self.k else ""
         for marker in _MARKERS:
-            if self._texts(self.k, len(marker)) == marker:
+            if marker[0] == word and self._texts(self.k, len(marker)) == marker:
                 self._marker()
                 self.k += len(marker)
                 return
-        for length in range(_LONGEST, 0, -1):
+        for length in range(_LONGEST if word in _FIRST_WORDS else 0, 0, -1):
             phrase = self._texts(self.k, length)
-            if len(phrase) == length and phrase in _RELATION_PHRASES:
-                if self._is_relation(phrase, before):
+            if phrase in _RELATION_PHRASES:
+                if self._is_relation(phrase):
                     self.relation = _RELATION_PHRASES[phrase]
+                    if phrase == ("by",) and not self.stopping and self._walks(self.k - 1):
+                        self.relation = "past"
                     self.relation_at = self.k
                     self.k += length
                     return
@@ -196,7 +203,8 @@ class _Reader:
         if word in _STOPS:
             self._boundary(sentence=False)
             self.stopping = True
-            self.events.append(Event("stop"))
+            if self.events[-1:] != [Event("stop")]:
+                self.events.append(Event("stop"))
         elif word in ("left", "right"):
             self._side(word, before)
         elif self._turns_around(word, before):
@@ -209,15 +217,30 @@ class _Reader:
         elif word in ("and", "then"):
             self.last_relation = self.relation or self.last_relation
             self._boundary(sentence=False)
+            self.stopping = self.stopping and word == "and"
+
+    def _walks(self, k: int) -> bool:
+        """Whether 'walk', or 'walk right', stands at k."""
+        if k > 0 and self.texts[k] in ("right", "straight"):
+            k -= 1
+        return k >= 0 and self.texts[k] in (
+            "walk",
+            "go",
+            "pass",
+            "move",
+            "head",
+            "walking",
+            "going",
+        )
 
     def _turns_around(self, word: str, before: str) -> bool:
         if word == "around":
             return before in ("turn", "way", "back", "turning")
         return word == "back" and before == "turn" and self._texts(self.k, 1) != ("around",)
 
-    def _is_relation(self, phrase: tuple[str, ...], before: str) -> bool:
+    def _is_relation(self, phrase: tuple[str, ...]) -> bool:
         """Whether the phrase is a relation here; 'to the left' and 'take a left' are not."""
-        following = [i for i in self.items[self.k + len(phrase) : self.k + len(phrase) + 3]]
+        following = self.items[self.k + len(phrase) : self.k + len(phrase) + 3]
         words = [i.text for i in following]
         if phrase in (("take",), ("keep",), ("for",)):
             return any(i.kind in ("door", "thing", "room", "doorway") for i in following)
@@ -265,8 +288,7 @@ class _Reader:
         if self.relation:
             between = [i.text for i in self.items[self.relation_at : self.k]]
             unknown = [w for w in between[1:] if w not in _FILLERS]
-            known = {w for phrase in _RELATION_PHRASES for w in phrase}
-            unknown = [w for w in unknown if w not in known and w not in _STRAIGHT]
+            unknown = [w for w in unknown if w not in _RELATION_WORDS and w not in _STRAIGHT]
             if unknown:
                 raise UnreadableInstruction(
                     f"no known room, thing or direction in {' '.join(between)!r}"
@@ -300,7 +322,7 @@ class _Reader:
             # 'the couch in the living room': the room comes first
             at = max(i for i in range(start, len(self.events)) if self.events[i] == last)
             self.events.insert(at, Event("enter", item.value))
-        elif self.stopping and self.events and self.events[-1].kind == "stop":
+        elif self.stopping and self.main is None and self.events[-1:] == [Event("stop")]:
             self.events.insert(len(self.events) - 1, event)
         else:
             self.events.append(event)
@@ -310,7 +332,7 @@ class _Reader:
         k = self.k - 1
         while k >= 0 and self.items[k].kind == "word" and self.items[k].text in _DETERMINERS:
             k -= 1
-        return k < 0 or self.items[k].text not in ("and", ",")
+        return k < 0 or self.items[k].text not in ("and", "then", ",")
 
     def _event(self, item: _Item, relation: str) -> Event | None:
         """The event that a name means after a relation; None where it says nothing."""

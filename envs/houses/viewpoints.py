@@ -150,7 +150,8 @@ class _Placer:
         for _ in range(_BRIDGES):
             if len(set(parts)) == 1:
                 return
-            lonely = [k for k, part in enumerate(parts) if part != _largest(parts)]
+            largest = _largest(parts)
+            lonely = [k for k, part in enumerate(parts) if part != largest]
             (x, y), room, _ = self.spots[self.rng.choice(lonely)]
             x, y = (round(c + self.rng.uniform(-1.8, 1.8), 3) for c in (x, y))
             if (

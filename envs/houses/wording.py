@@ -21,6 +21,9 @@ _STARTS = ("",) * 9 + ("then ", "next, ", "after that, ")
 _OF_ROOMS = {"leave", "enter", "cross", "pass_room", "doorway", "outside", "stay", "end"}
 
 
+_Templates = tuple[tuple[str, ...], tuple[str, ...]]  # those of training, those held out
+
+
 @dataclass(frozen=True)
 class Wording:
     """An instruction in words."""
@@ -32,26 +35,20 @@ class Wording:
     """Which of them are held out from training."""
 
 
-@dataclass(frozen=True)
-class _Template:
-    text: str
-    held_out: bool
-
-
 @lru_cache(maxsize=1)
-def _tables() -> tuple[Mapping[tuple[str, ...], tuple[_Template, ...]], ...]:
+def _tables() -> tuple[Mapping[tuple[str, ...], _Templates], ...]:
+    """For clauses and for endings: key -> (training templates, held-out ones)."""
     return tuple(
         {
-            key: tuple(
-                _Template(text, held_out)
-                for held_out, group in ((False, train), (True, held))
-                for template in group
-                for text in _expanded(template)
-            )
-            for key, (train, held) in table.items()
+            key: (_all_expanded(train), _all_expanded(held_out))
+            for key, (train, held_out) in table.items()
         }
         for table in (TEMPLATES, ENDINGS)
     )
+
+
+def _all_expanded(templates: Sequence[str]) -> tuple[str, ...]:
+    return tuple(text for template in templates for text in _expanded(template))
 
 
 def _expanded(template: str) -> list[str]:
@@ -68,13 +65,7 @@ def _expanded(template: str) -> list[str]:
 
 def template_texts(held_out: bool) -> tuple[str, ...]:
     """All clause templates of the training wordings, or all held-out ones."""
-    return tuple(
-        t.text
-        for table in _tables()
-        for group in table.values()
-        for t in group
-        if t.held_out is held_out
-    )
+    return tuple(t for table in _tables() for group in table.values() for t in group[held_out])
 
 
 def _key(event: Event) -> str:
@@ -105,34 +96,32 @@ def put_into_words(rng: random.Random, program: Program, held_out: bool) -> Word
     chunks = _chunks(rng, program)
     forced = rng.randrange(len(chunks)) if held_out else -1
     clauses: list[str] = []
-    chosen: list[_Template] = []
+    chosen: list[str] = []
+    kinds: list[bool] = []
     for number, (events, options) in enumerate(chunks):
         unseen = held_out and (number == forced or rng.random() < 0.5)
-        template = rng.choice([t for t in options if t.held_out is unseen])
+        template = rng.choice(options[unseen])
         chosen.append(template)
-        clauses.append(_filled(rng, template.text, events))
-    text = _joined(rng, clauses)
-    return Wording(text, tuple(t.text for t in chosen), tuple(t.held_out for t in chosen))
+        kinds.append(unseen)
+        clauses.append(_filled(rng, template, events))
+    return Wording(_joined(rng, clauses), tuple(chosen), tuple(kinds))
 
 
-_Chunk = tuple[Program, tuple[_Template, ...]]
-
-
-def _chunks(rng: random.Random, program: Program) -> list[_Chunk]:
+def _chunks(rng: random.Random, program: Program) -> list[tuple[Program, _Templates]]:
     """Cut the program into runs of one to three events for each of which there are templates."""
     general, endings = _tables()
-    chunks: list[_Chunk] = []
+    chunks: list[tuple[Program, _Templates]] = []
+    keys = tuple(_key(e) for e in program)
     start = 0
     while start < len(program):
-        options: list[tuple[int, tuple[_Template, ...]]] = []
+        options: list[tuple[int, _Templates]] = []
         for length in (1, 2, 3):
-            part = program[start : start + length]
-            if len(part) < length:
+            if start + length > len(program):
                 break
-            key = tuple(_key(e) for e in part)
             table = endings if start + length == len(program) else general
-            if table.get(key) and (table is endings) == (part[-1].kind == "stop"):
-                options.append((length, table[key]))
+            templates = table.get(keys[start : start + length])
+            if templates is not None:
+                options.append((length, templates))
         if not options:
             raise KeyError(f"no template for {program[start]}")
         # Longer runs read better, and a bare 'stop' is rarely the nicest ending.
