@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from envs.graph.simulator import GraphSimulator
 from rayforge.irl.networks import Memory, Policy
 from rayforge.language.encoder import Sentences
-from rayforge.paths.arrays import Paths
+from rayforge.paths.arrays import Paths, join_paths
 from rayforge.paths.observation import GEOMETRY, GraphObserver
 
 
@@ -43,18 +44,28 @@ class Rollout:
     entropy: np.ndarray  # float32 [B], mean over the episode's steps, nats
 
 
+def join_rollouts(parts: Sequence[Rollout]) -> Rollout:
+    """Roll-outs of the same step limit, one after the other."""
+    return Rollout(
+        join_paths([part.paths for part in parts]),
+        np.concatenate([part.probability for part in parts]),
+        np.concatenate([part.entropy for part in parts]),
+    )
+
+
 @torch.no_grad()
 def roll_out(
     policy: Policy,
     observer: GraphObserver,
     simulator: GraphSimulator,
     goals: Goals,
-    random: np.random.Generator | None,
+    draws: np.ndarray | None,
 ) -> Rollout:
-    """Follow `goals` to STOP or the step limit; sample actions with `random`, or take the best.
+    """Follow `goals` to STOP or the step limit.
 
-    Random numbers are drawn for the whole batch at every step, so that an episode's actions depend
-    on the batch it belongs to and on nothing else.
+    Actions are sampled by `draws`, float32 [B, max_steps] in [0, 1), a number for each step of
+    each episode; None takes the best action. What an episode does depends on its own row alone
+    (up to the rounding of batched products).
     """
     policy.eval()
     count, limit = len(goals), observer.max_steps
@@ -80,10 +91,10 @@ def roll_out(
         )  # fmt: skip
         log_pi, memory = policy.step(seen, sentences, memory)
         pi = (log_pi.exp() * seen.legal)[:, 0]
-        if random is None:
+        if draws is None:
             action = pi.argmax(1)
         else:
-            draw = torch.from_numpy(random.random(count, np.float32)[rows])
+            draw = torch.from_numpy(draws[rows, step])
             cumulative = pi.cumsum(1)
             action = (cumulative <= draw[:, None] * cumulative[:, -1:]).sum(1)
         taken = np.zeros(count, np.int64)

@@ -19,7 +19,7 @@ from ray.rllib.env.env_runner import EnvRunner
 from envs.graph.simulator import GraphSimulator
 from rayforge.paths.arrays import Paths
 from trainers.irl.module import AgentModule, label_paths
-from trainers.irl.rollout import Goals, Rollout, roll_out
+from trainers.irl.rollout import Goals, Rollout, join_rollouts, roll_out
 
 
 @dataclass(frozen=True)
@@ -74,47 +74,64 @@ class PathRunner(EnvRunner):
         return [self._sample(chunk) for chunk in chunks]
 
     def _sample(self, chunk: Chunk) -> ChunkResult:
-        limit = self.config.irl.max_words
-        goals = Goals.of(chunk.demonstrations)
-        if chunk.rephrase.any():
-            asked = chunk.demonstrations[chunk.rephrase]
-            words = label_paths(self.module, asked, limit, chunk.seed, rephrase=True)
-            tokens = np.zeros((len(goals), limit), np.int16)
-            tokens[:, : goals.tokens.shape[1]] = goals.tokens
-            tokens[chunk.rephrase] = words
-            goals = replace(goals, tokens=tokens)
-        rows, failures = np.arange(len(goals)), []
-        rollout = None
-        while len(rows):
-            random = np.random.default_rng(chunk.seed) if chunk.sample else None
-            try:
-                rollout = roll_out(
-                    self.module.policy, self.module.observer, self.simulator, goals[rows], random
-                )
-                break
-            except Exception as error:
-                bad = self._failing(goals, rows, error)
-                failures += [f"{chunk.names[row]}: {message}" for row, message in bad.items()]
-                rows = np.setdiff1d(rows, list(bad))
-        if rollout is None:
-            return ChunkResult(chunk.first, chunk.first + rows, rows, None, None, tuple(failures))
+        goals = self._goals(chunk)
+        draws = None
+        if chunk.sample:
+            shape = (len(goals), self.simulator.max_steps)
+            draws = np.random.default_rng(chunk.seed).random(shape, np.float32)
+        failures: list[str] = []
+        parts = self._roll_out(chunk, goals, draws, np.arange(len(goals)), failures)
+        if not parts:
+            none = np.zeros(0, np.int64)
+            return ChunkResult(chunk.first, none, none, None, None, tuple(failures))
+        rows = np.concatenate([part for part, _ in parts])
+        rollout = join_rollouts([done for _, done in parts])
         labels = None
         if chunk.label:
+            limit = self.config.irl.max_words
             labels = label_paths(self.module, rollout.paths, limit, chunk.seed + 1, rephrase=False)
         return ChunkResult(chunk.first, chunk.first + rows, rows, rollout, labels, tuple(failures))
 
-    def _failing(self, goals: Goals, rows: np.ndarray, error: Exception) -> dict[int, str]:
-        """Which rows raise, each tried alone; all of them where none does so alone."""
-        bad: dict[int, str] = {}
-        for row in rows:
-            try:
-                roll_out(
-                    self.module.policy, self.module.observer, self.simulator, goals[np.array([row])], None
-                )
-            except Exception as alone:
-                bad[int(row)] = f"{type(alone).__name__}: {alone}"
-        message = f"{type(error).__name__}: {error}"
-        return bad or {int(row): message for row in rows}
+    def _goals(self, chunk: Chunk) -> Goals:
+        """What the chunk asks for, with a paraphrase where it wants one."""
+        limit = self.config.irl.max_words
+        goals = Goals.of(chunk.demonstrations)
+        if not chunk.rephrase.any():
+            return goals
+        asked = chunk.demonstrations[chunk.rephrase]
+        tokens = np.zeros((len(goals), limit), np.int16)
+        tokens[:, : goals.tokens.shape[1]] = goals.tokens
+        tokens[chunk.rephrase] = label_paths(self.module, asked, limit, chunk.seed, rephrase=True)
+        return replace(goals, tokens=tokens)
+
+    def _roll_out(
+        self,
+        chunk: Chunk,
+        goals: Goals,
+        draws: np.ndarray | None,
+        rows: np.ndarray,
+        failures: list[str],
+    ) -> list[tuple[np.ndarray, Rollout]]:
+        """Rows of a chunk and what they did; those that raise are left out and named in `failures`.
+
+        Where something raises, the rows are halved until what raises is alone: every row has its
+        own random numbers, so the others do what they would have done.
+        """
+        drawn = None if draws is None else draws[rows]
+        try:
+            done = roll_out(
+                self.module.policy, self.module.observer, self.simulator, goals[rows], drawn
+            )
+        except Exception as error:
+            if len(rows) == 1:
+                place = chunk.names[int(rows[0])]
+                failures.append(f"{place}: {type(error).__name__}: {error}")
+                return []
+            half = len(rows) // 2
+            return self._roll_out(chunk, goals, draws, rows[:half], failures) + self._roll_out(
+                chunk, goals, draws, rows[half:], failures
+            )
+        return [(rows, done)]
 
     def get_spaces(self) -> dict[str, tuple[gym.Space, gym.Space]]:
         # Networks read integer states through the observer, whatever the number of neighbours;
@@ -131,6 +148,7 @@ class PathRunner(EnvRunner):
             modules = ray.get(modules)
         if modules:
             self.module.set_state(modules[DEFAULT_MODULE_ID])
+            self._weights_number = -1  # these may be any; `sample` says which it took over
 
     def assert_healthy(self) -> None:
         assert self.module is not None, "the runner has no module: its construction failed"

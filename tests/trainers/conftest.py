@@ -1,0 +1,79 @@
+"""Tiny generated houses, a tiny agent, and the one Ray cluster that these tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+
+from envs.houses.dataset import write_houses
+from rayforge.goals.config import GeneratorConfig
+from rayforge.irl.config import NetworkConfig
+from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig
+from trainers.irl.config import IRLConfig
+from trainers.irl.task import Task, read_task
+
+Build = Callable[[IRLConfig], LangGoalIRL]
+
+
+@pytest.fixture(scope="session")
+def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two houses to train in and an unseen one, with a few paths each; not to be changed."""
+    folder = tmp_path_factory.mktemp("data") / "houses"
+    write_houses(folder, train_houses=2, unseen_houses=1, paths_per_house=6, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(houses: Path) -> IRLConfig:
+    """Every part of LangGoalIRL, each at a size that takes a moment.
+
+    What an iteration rolls out is more than one chunk, so that runners share it.
+    """
+    return IRLConfig(
+        data=str(houses),
+        network=NetworkConfig(word=16, hidden=16),
+        generator=GeneratorConfig(word=16, hidden=16, latent=4, updates=4, batch=8),
+        clone_updates=4,
+        updates=6,
+        updates_per_iteration=2,
+        episodes_per_iteration=160,
+        batch=8,
+        positives=8,
+        negatives=8,
+        max_steps=8,
+        threads=1,
+    )
+
+
+@pytest.fixture(scope="session")
+def task(houses: Path, tiny: IRLConfig) -> Task:
+    """The houses' training split as that agent reads it."""
+    return read_task(houses, tiny, ("train",))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """Ray with CPUs for a learner and two runners, whatever the machine has."""
+    torch.set_num_threads(1)
+    ray.init(address="local", num_cpus=3, include_dashboard=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def build(cluster: None, task: Task) -> Iterator[Build]:
+    """Makes algorithms on the shared cluster and stops them at the end of the test."""
+    made: list[LangGoalIRL] = []
+
+    def make(config: IRLConfig) -> LangGoalIRL:
+        algorithm = LangGoalIRLConfig().for_task(config, task).build_algo().start(task)
+        made.append(algorithm)
+        return algorithm
+
+    yield make
+    for algorithm in made:
+        algorithm.stop()

@@ -1,0 +1,105 @@
+"""Handing chunks of episodes out to runners, and again when a runner is lost."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import ray
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
+
+from trainers.irl.runner import Chunk, ChunkResult, PathRunner
+
+ATTEMPTS = 5
+"""Times a chunk is handed out before its loss ends the run."""
+
+RESTART_S = 120.0
+"""How long a round waits, once every runner is lost, for Ray to start one again."""
+
+PROBE_S = 0.2
+"""How long a round waits for a restarted runner to answer while others are at work."""
+
+
+def hand_out(
+    group: EnvRunnerGroup, chunks: Sequence[Chunk], weights: dict[str, Any], number: int
+) -> list[ChunkResult]:
+    """Each chunk's result, in order, rolled out under `weights` of that number.
+
+    A chunk lost with its runner is given to another one and gives the same episodes there, and a
+    result is taken once, so that no episode is lost or doubled. Without runners the chunks are
+    rolled out in this process.
+
+    Raises:
+        RuntimeError: a chunk was lost `ATTEMPTS` times, no runner came back within `RESTART_S`,
+            or a runner raised something else than a failing episode; names building and episode.
+    """
+    if not group.num_remote_env_runners():
+        return group.local_env_runner.sample(chunks=chunks, weights=weights, number=number)
+    shared = ray.put(weights)
+    done: dict[int, ChunkResult] = {}
+    for _ in range(ATTEMPTS):
+        waiting = [chunk for chunk in chunks if chunk.first not in done]
+        if not waiting:
+            break
+        workers = _healthy(group, waiting)
+        calls = [
+            partial(_sample, chunks=waiting[i :: len(workers)], weights=shared, number=number)
+            for i in range(len(workers))
+        ]
+        for answer in group.foreach_env_runner(
+            calls, remote_worker_ids=workers, local_env_runner=False
+        ):
+            if isinstance(answer, str):
+                raise RuntimeError(answer)
+            done |= {result.first: result for result in answer}
+    missing = [chunk for chunk in chunks if chunk.first not in done]
+    if missing:
+        raise RuntimeError(
+            f"{len(missing)} of {len(chunks)} chunks were lost with their runners {ATTEMPTS} times "
+            f"over, the first with {missing[0].names[0]}; look for the runners' own errors above "
+            "(out of memory?), or train with --runners 0"
+        )
+    return [done[chunk.first] for chunk in chunks]
+
+
+def bring_back(group: EnvRunnerGroup, timeout_s: float = PROBE_S) -> list[int]:
+    """Take runners that Ray has restarted into service again; returns their numbers.
+
+    They need nothing from here: weights come with the chunks.
+    """
+    restored: list[int] = group.probe_unhealthy_env_runners(timeout_seconds=timeout_s)
+    return restored
+
+
+def _healthy(group: EnvRunnerGroup, waiting: Sequence[Chunk]) -> list[int]:
+    """Runners to use now; where there are none, waits for one to be restarted."""
+    bring_back(group)
+    deadline = time.monotonic() + RESTART_S
+    while not group.healthy_env_runner_ids():
+        if time.monotonic() > deadline:
+            raise RuntimeError(
+                f"all {group.num_remote_env_runners()} runners were lost and none came back within "
+                f"{RESTART_S:.0f} s, the first chunk waiting with {waiting[0].names[0]}; look for "
+                "the runners' own errors above (out of memory?), or train with --runners 0"
+            )
+        time.sleep(PROBE_S)  # a runner that is not up yet refuses at once
+        bring_back(group, 1.0)
+    workers: list[int] = group.healthy_env_runner_ids()
+    return workers[: len(waiting)]
+
+
+def _sample(
+    runner: PathRunner, chunks: list[Chunk], weights: ray.ObjectRef, number: int
+) -> list[ChunkResult] | str:
+    """The chunks' results, or the message of a fault that repeating would not heal.
+
+    Raised here, it would end the actor, and RLlib would tell the user no more than that.
+    """
+    try:
+        return runner.sample(chunks=chunks, weights=ray.get(weights), number=number)
+    except Exception:
+        first, last = chunks[0].names[0], chunks[-1].names[-1]
+        return f"a runner failed between {first} and {last}:\n{traceback.format_exc()}"
