@@ -49,9 +49,10 @@ class Replay:
                 f"paths of {steps} steps and {words} words do not fit a replay of "
                 f"{self.paths.viewpoint.shape[1]} steps and {self.paths.tokens.shape[1]} words"
             )
-        twice = np.isin(serial, self.serial[: self.size])
-        if twice.any() or len(np.unique(serial)) != len(serial):
-            raise ValueError(f"episodes {serial[twice][:5].tolist()} are stored already")
+        given, times = np.unique(serial, return_counts=True)
+        twice = given[(times > 1) | np.isin(given, self.serial[: self.size])]
+        if len(twice):
+            raise ValueError(f"episodes {twice[:5].tolist()} are stored already, or given twice")
         for start in range(0, len(paths), self.capacity):
             chunk = slice(start, start + self.capacity)
             count = len(serial[chunk])
