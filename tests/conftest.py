@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from envs.episodes.r2r import write_r2r
 from envs.graph.buildings import join_graphs
 from envs.graph.navigation_graph import NavigationGraph, write_connectivity
+
+torch.set_num_threads(1)  # tiny tensors: threads cost more than they bring
 
 ROOMS = "abkl"
 NAMES = ("coffee#table", "lamp", "chair", "bed", "office#chair", "picture#frame")
