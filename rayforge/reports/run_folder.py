@@ -1,0 +1,163 @@
+"""Reading a run folder, however much of it there is: what cannot be read becomes one line."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from rayforge.evaluation.intervals import Interval
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What a run left behind; parts that are missing are empty and named in `problems`."""
+
+    folder: Path
+    config: dict[str, Any]  # config.yaml
+    about: dict[str, Any]  # run.json: command, hardware, data
+    metrics: tuple[dict[str, Any], ...]  # metrics.jsonl, one record an iteration
+    evaluations: dict[str, dict[str, Any]]  # evaluation_<split>.json by split
+    episodes: dict[str, tuple[dict[str, Any], ...]]  # episodes_<split>.jsonl by split
+    sentences: tuple[dict[str, Any], ...]  # sentences.jsonl
+    problems: tuple[str, ...]  # one line each
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    @property
+    def method(self) -> str:
+        """The method's name as the evaluations have it, else as the configuration has it."""
+        for document in self.evaluations.values():
+            if document.get("method"):
+                return str(document["method"])
+        return str(self.config.get("method", "method unknown"))
+
+    def stated(self, key: str) -> str:
+        """A fact as the run, its evaluations or its configuration state it; "" where none does."""
+        for source in (self.about, *self.evaluations.values(), self.config):
+            if source.get(key) not in (None, ""):
+                return str(source[key])
+        return ""
+
+    def agents(self, split: str) -> dict[str, dict[str, Any]]:
+        """{agent: {metric: figure}} of a split, as far as it can be read."""
+        found = self.evaluations.get(split, {}).get("agents")
+        pairs = found.items() if isinstance(found, dict) else ()
+        return {str(name): figures for name, figures in pairs if isinstance(figures, dict)}
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of training, NaN where unknown."""
+        stated = [d.get("train_seconds") for d in self.evaluations.values()]
+        logged = [record.get("time_s") for record in self.metrics[-1:]]
+        return next((number(v) for v in (*stated, *logged) if v is not None), math.nan)
+
+
+def read_run(folder: Path) -> RunFolder:
+    """Read a run folder. Raises FileNotFoundError where there is no such folder."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"run folder {folder} does not exist")
+    problems: list[str] = []
+    return RunFolder(
+        folder=folder,
+        config=_document(folder / "config.yaml", problems),
+        about=_document(
+            folder / "run.json", [] if not (folder / "run.json").exists() else problems
+        ),
+        metrics=_records(folder / "metrics.jsonl", problems),
+        evaluations={
+            file.stem.removeprefix("evaluation_"): document
+            for file in sorted(folder.glob("evaluation_*.json"))
+            if (document := _document(file, problems))
+        },
+        episodes={
+            file.stem.removeprefix("episodes_"): _records(file, problems)
+            for file in sorted(folder.glob("episodes_*.jsonl"))
+        },
+        sentences=_records(folder / "sentences.jsonl", problems)
+        if (folder / "sentences.jsonl").exists()
+        else (),
+        problems=tuple(problems),
+    )
+
+
+def number(value: Any) -> float:
+    """A figure as float; NaN for what is none (null, text)."""
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def interval(figure: Any) -> Interval:
+    """`{"mean", "low", "high", "count"}` as an interval; NaN and 0 for what it lacks."""
+    if not isinstance(figure, dict):
+        return Interval(number(figure), math.nan, math.nan, 0)
+    mean, low, high = (number(figure.get(key)) for key in ("mean", "low", "high"))
+    count = number(figure.get("count"))
+    return Interval(mean, low, high, int(count) if math.isfinite(count) else 0)
+
+
+def curve(run: RunFolder, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(updates, values) of a figure, float64 [n] each, at the iterations that state it."""
+    records = [record for record in run.metrics if name in record]
+    updates = [number(record.get("updates", record.get("iteration"))) for record in records]
+    return np.array(updates, float), np.array([number(record[name]) for record in records], float)
+
+
+def phases(run: RunFolder) -> list[tuple[float, str]]:
+    """(updates done before it, name) of each phase, in the order they ran."""
+    found: list[tuple[float, str]] = []
+    done = 0.0
+    for record in run.metrics:
+        name = str(record.get("phase", ""))
+        if name and (not found or found[-1][1] != name):
+            found.append((done, name))
+        done = number(record.get("updates", record.get("iteration")))
+    return found
+
+
+def _document(file: Path, problems: list[str]) -> dict[str, Any]:
+    """A YAML or JSON mapping; empty, with a line in `problems`, where there is none."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        value = yaml.safe_load(text) if file.suffix == ".yaml" else json.loads(text)
+    except FileNotFoundError:
+        problems.append(f"{file.name} is missing.")
+        return {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        problems.append(f"{file.name} cannot be read ({str(error).splitlines()[0]}).")
+        return {}
+    if not isinstance(value, dict):
+        problems.append(f"{file.name} holds no settings or figures.")
+        return {}
+    return value
+
+
+def _records(file: Path, problems: list[str]) -> tuple[dict[str, Any], ...]:
+    """The JSON objects of a .jsonl file; a broken last line is one still being written."""
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").rstrip().split("\n")
+    except OSError:
+        problems.append(f"{file.name} is missing or cannot be read.")
+        return ()
+    found, broken = [], []
+    for place, line in enumerate(lines, 1):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            value = None
+        if isinstance(value, dict):
+            found.append(value)
+        elif line.strip() and place < len(lines):
+            broken.append(place)
+    if broken:
+        problems.append(
+            f"{file.name}: {len(broken)} of {len(lines)} lines are no records and were left out "
+            f"(the first is line {broken[0]})."
+        )
+    return tuple(found)

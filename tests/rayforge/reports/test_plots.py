@@ -1,0 +1,66 @@
+"""Charts: scales, gaps and smoothing."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from rayforge.evaluation.intervals import Interval
+from rayforge.reports.plots import Series, interval_chart, line_chart, running_mean, show
+
+
+def _lines(html: str) -> list[str]:
+    return re.findall(r'<path class="line[^"]*" d="([^"]*)"', html)
+
+
+def test_nan_leaves_a_gap_and_a_lone_point_a_dot() -> None:
+    y = np.array([1.0, 2.0, np.nan, 3.0, np.nan, 4.0, 5.0])
+    html = line_chart("loss", [Series("a", np.arange(7.0), y)])
+    assert _lines(html)[0].count("M") == 2
+    assert html.count("<circle") == 1
+    assert "ends at 5" in html
+
+
+def test_no_finite_value_draws_nothing() -> None:
+    assert line_chart("loss", [Series("a", np.arange(2.0), np.full(2, np.nan))]) == ""
+    assert line_chart("loss", [Series("a", np.array([]), np.array([]))]) == ""
+
+
+@pytest.mark.parametrize("values", [[0.0], [5.0, 5.0], [0.0, 0.0], [-1e-9, 1e9], [1e-12, 2e-12]])
+def test_any_finite_values_can_be_drawn(values: list[float]) -> None:
+    html = line_chart("x", [Series("a", np.arange(float(len(values))), np.array(values))])
+    assert "nan" not in html and "<svg" in html
+
+
+def test_long_curves_are_smoothed_and_thinned() -> None:
+    y = np.random.default_rng(0).random(5000)
+    html = line_chart("x", [Series("a", np.arange(5000.0), y)])
+    faint, strong = _lines(html)
+    assert len(faint) < 6000 and len(strong) < 6000
+
+
+def test_running_mean() -> None:
+    found = running_mean(np.array([1.0, 2.0, np.nan, 4.0, 6.0]), 3)
+    assert np.allclose(found, [1.5, 1.5, np.nan, 5.0, 5.0], equal_nan=True)
+
+
+def test_interval_chart_bounds_whiskers_and_survives_nan() -> None:
+    rows = [
+        ("over", Interval(1.0, 0.9, 1.3, 3), True),
+        ("one run", Interval(0.5, np.nan, np.nan, 1), False),
+        ("none", Interval(np.nan, np.nan, np.nan, 0), False),
+    ]
+    html = interval_chart("Success", rows)
+    assert html.count("whisker") == 1 and html.count("<rect") == 2
+    assert "no value" in html and ">nan<" not in html
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0.41234, "0.412"), (4123.4, "4,123"), (41234, "41.2k"), (2.5e6, "2.5M"), (0, "0"),
+     (1e-5, "1.0e-05"), (999.9, "1,000"), (np.nan, "—")],
+)  # fmt: skip
+def test_show(value: float, said: str) -> None:
+    assert show(value) == said

@@ -1,0 +1,117 @@
+"""The report of a run: what it holds, and what it does where parts are missing or hostile."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from rayforge.reports.report import SEMANTIC_NOTE, duration, write_report
+from rayforge.reports.run_folder import phases, read_run
+
+
+def assert_self_contained(html: str) -> None:
+    """Nothing is loaded, and no script runs but the page's own."""
+    assert not re.search(r"<(link|img|iframe|object|embed|base)\b", html)
+    assert not re.search(r"\b(src|srcset|xlink:href)\s*=", html)
+    assert "url(" not in html and "@import" not in html
+    assert "default-src 'none'" in html
+
+
+def test_a_whole_run(run: Path) -> None:
+    (run / "watch_val_seen.html").write_text("")
+    file = write_report(run)
+    html = file.read_text()
+    assert file == run / "report.html"
+    assert_self_contained(html)
+    for said in (
+        "LangGoalIRL full", "shuffled text", "Oracle", "nDTW", "Forced stop", "55 min",
+        "--method langgoal --seed 0", "Example CPU", "120 episodes", SEMANTIC_NOTE,
+        "Discriminator accuracy", "Goal generator", "Go past the sofa and turn left",
+        'href="watch_val_seen.html"', "rayforge irl watch", "extra/figure",
+    ):  # fmt: skip
+        assert said in html, said
+    assert "gone" not in html.split("</style>")[1]
+    stated = json.loads((run / "evaluation_val_seen.json").read_text())["agents"]["agent"]["spl"]
+    assert f"{stated['mean']:.3f}" in html
+    assert f"[{stated['low']:.3f}, {stated['high']:.3f}]" in html
+
+
+def test_every_chart_is_well_formed(run: Path) -> None:
+    charts = re.findall(r"<svg.*?</svg>", write_report(run).read_text(), re.DOTALL)
+    assert len(charts) > 15
+    for chart in charts:
+        ET.fromstring(chart)
+        assert "nan" not in chart and "inf" not in chart
+
+
+def test_an_empty_folder_says_what_is_missing(tmp_path: Path) -> None:
+    html = write_report(tmp_path).read_text()
+    for said in (
+        "config.yaml is missing", "metrics.jsonl is missing", "no evaluation_*.json",
+        "no episodes_*.jsonl", "no sentences.jsonl", "not recorded",
+    ):  # fmt: skip
+        assert said in html, said
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        write_report(tmp_path / "nowhere")
+
+
+def test_a_half_written_last_line_is_ignored_and_a_broken_one_named(run: Path) -> None:
+    whole = read_run(run)
+    with (run / "metrics.jsonl").open("a") as stream:
+        stream.write('{"iteration": 151, "rollout/succ')
+    assert read_run(run).metrics == whole.metrics
+    assert read_run(run).problems == ()
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    lines[4] = "broken"
+    (run / "metrics.jsonl").write_text("\n".join(lines))
+    assert len(read_run(run).metrics) == len(whole.metrics) - 1
+    assert "metrics.jsonl: 1 of 151 lines are no records" in write_report(run).read_text()
+
+
+def test_damaged_files_cost_their_section_alone(run: Path) -> None:
+    (run / "config.yaml").write_text("a: [unclosed")
+    (run / "evaluation_held_out.json").write_text('{"agents": ')
+    (run / "evaluation_val_seen.json").write_text(
+        json.dumps({"agents": {"agent": {"success": {"mean": None}, "spl": 0.5}, "odd": 3}})
+    )
+    (run / "episodes_val_seen.jsonl").write_text('{"scan": 7}\n')
+    html = write_report(run).read_text()
+    assert "config.yaml cannot be read" in html
+    assert "evaluation_held_out.json cannot be read" in html
+    assert "0.500" in html and "Discriminator accuracy" in html
+
+
+def test_text_from_data_stays_text(run: Path) -> None:
+    evil = "</script><img src=x onerror=alert(1)>\"'&"
+    (run / "sentences.jsonl").write_text(json.dumps({"human": evil, "paraphrase": evil}) + "\n")
+    document = json.loads((run / "evaluation_val_seen.json").read_text())
+    document |= {"method": evil, "command": evil, "hardware": evil, "split": evil}
+    document["agents"][evil] = {evil: document["agents"]["agent"]["success"]}
+    (run / "evaluation_val_seen.json").write_text(json.dumps(document))
+    (run / "evaluation_held_out.json").unlink()
+    (run / "config.yaml").write_text(json.dumps({"method": evil, evil: evil}))
+    (run / "run.json").unlink()
+    with (run / "metrics.jsonl").open("a") as stream:
+        stream.write(json.dumps({"updates": 1300, "phase": evil, f"a/{evil}": 1.0}) + "\n")
+    html = write_report(run).read_text()
+    assert "<img" not in html and "</script>" not in html
+    assert "&lt;img src=x onerror=alert(1)&gt;" in html
+
+
+def test_phases_begin_after_the_updates_before_them(run: Path) -> None:
+    assert phases(read_run(run)) == [(0.0, "generator"), (176.0, "clone"), (416.0, "irl")]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(8, "8 s"), (150, "2 min"), (3312, "55 min"), (9000, "2 h 30 min"), (float("nan"), "")],
+)
+def test_duration(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
