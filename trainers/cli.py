@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from envs.houses.dataset import HousesConfig
 
+from envs.houses.dataset import HousesConfig
 from trainers.configuration import ConfigurationError, read_configuration
 from trainers.irl.config import IRLConfig
 
@@ -228,3 +228,7 @@ def _take(arguments: list[str], flag: str) -> tuple[str | None, list[str]]:
         if word.startswith(f"{flag}="):
             return word.split("=", 1)[1], arguments[:place] + arguments[place + 1 :]
     return None, arguments
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,19 @@ KEPT = 2
 
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be read or written; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run goes on from."""
+
+    path: Path
+    module: dict[str, np.ndarray]
+    optimizers: dict[str, Any]
+    replay: dict[str, np.ndarray]
+    random: np.ndarray
+    """State of torch's random numbers, uint8."""
+    state: dict[str, Any]
 
 
 def save_checkpoint(
@@ -75,20 +89,18 @@ def save_checkpoint(
     return final
 
 
-def load_checkpoint(
-    path: Path,
-) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, np.ndarray], dict[str, Any]]:
-    """Module, optimisers, replay and state of a checkpoint folder, every file checked.
+def load_checkpoint(path: Path) -> Checkpoint:
+    """A checkpoint folder, every file checked.
 
-    Sets torch's random state. Raises CheckpointError for a half-written or changed checkpoint.
+    Raises CheckpointError for a half-written or changed checkpoint.
     """
     state = _checked(path, ("module.safetensors", "optimizers.safetensors", "replay.npz"))
     tensors = load_file(path / "optimizers.safetensors")
-    torch.set_rng_state(torch.from_numpy(tensors.pop("torch_random")))
+    random = tensors.pop("torch_random")
     with np.load(path / "replay.npz", allow_pickle=False) as archive:
         replay = dict(archive)
     module = load_file(path / "module.safetensors")
-    return module, _unflatten(tensors, state["optimizers"]), replay, state
+    return Checkpoint(path, module, _unflatten(tensors, state["optimizers"]), replay, random, state)
 
 
 def load_module(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from envs.houses.dataset import HousesConfig
-
 from rayforge.goals.config import GeneratorConfig
 from rayforge.irl.config import NetworkConfig
 
@@ -58,9 +57,9 @@ class IRLConfig:
     """Updates after that: adversarial ones, or of continued cloning for "gcbc"."""
     batch: int = 128
     """Pairs of path and sentence in an update of cloning."""
-    positives: int = 64
+    positives: int = 48
     """Expert pairs, and at most as many relabelled ones, in an adversarial update."""
-    negatives: int = 64
+    negatives: int = 48
     """Rolled-out pairs in an adversarial update."""
     updates_per_iteration: int = 8
     """Updates between two roll-outs (and lines of progress)."""
@@ -75,9 +74,9 @@ class IRLConfig:
     """Adam's step size while cloning; falls along a cosine to a tenth."""
     policy_learning_rate: float = 2e-4
     """Adam's step size of the policy in adversarial updates; falls likewise."""
-    critic_learning_rate: float = 3e-4
+    critic_learning_rate: float = 5e-4
     """Adam's step size of the critics."""
-    reward_learning_rate: float = 1e-4
+    reward_learning_rate: float = 5e-4
     """Adam's step size of the reward (the discriminator)."""
     gamma: float = 0.95
     """Discount a step."""

@@ -18,13 +18,13 @@ import numpy as np
 import ray
 import torch
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
-from rayforge.reports.report import write_report
 from torch.utils.tensorboard import SummaryWriter
 
 from envs.episodes.episode import DataError
 from envs.graph.buildings import Buildings
 from envs.houses.dataset import write_houses
 from rayforge.language.vocabulary import Vocabulary
+from rayforge.reports.report import write_report
 from trainers.configuration import (
     ConfigurationError,
     from_dict,
@@ -34,15 +34,22 @@ from trainers.configuration import (
 )
 from trainers.files import write_json, write_text, write_whole
 from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig
-from trainers.irl.checkpoint import latest, load_checkpoint, load_module, save_checkpoint
+from trainers.irl.checkpoint import (
+    Checkpoint,
+    latest,
+    load_checkpoint,
+    load_module,
+    save_checkpoint,
+)
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import evaluate
 from trainers.irl.module import AgentModule, label_paths
 from trainers.irl.rollout import Rollout
 from trainers.irl.task import Demonstrations, Task, read_task
 
-MAY_CHANGE = ("runners", "threads", "device", "checkpoint_minutes", "evaluate")
-"""Settings that a resumed run may change: they do not change what is learnt."""
+MAY_CHANGE = ("runners", "threads", "device", "checkpoint_minutes")
+"""Settings that a resumed run may change: they do not change what is learnt. (`evaluate` decides
+which buildings are read, and so their numbers in the replay.)"""
 
 
 def train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
@@ -50,17 +57,18 @@ def train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
 
     Raises ConfigurationError, DataError or CheckpointError before Ray starts wherever possible.
     """
+    check_cpus(config.runners)
+    saved = read_saved(run, config) if resume else None
     if not resume:
         _prepare(run)
     folder = data_folder(config)
     splits = [resolve_split(name, folder, config) for name in config.evaluate]
-    print(f"reading {folder}", flush=True)
-    task = read_task(folder, config, ("train", *dict.fromkeys(splits)))
-    if not len(task.splits["train"]):
-        raise DataError(f"{folder}: nothing is left to train on; hold fewer buildings out")
-    for name, split in task.splits.items():
-        cut = f", {split.cut} of them cut to {config.max_words} words" if split.cut else ""
-        print(f"  {name}: {len(split)} sentences{cut}", flush=True)
+    task = _read(folder, config, splits, run if resume else None)
+    if saved is not None and saved.state["data"] != task.fingerprint:
+        raise ConfigurationError(
+            f"checkpoint {saved.path} was made with other data than {folder} holds now; put the "
+            "buildings and training episodes back, or start another run"
+        )
     start_ray(config.runners)
     if not resume:
         write_text(run / "config.yaml", to_yaml(config))
@@ -73,27 +81,59 @@ def train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
         torch.set_num_threads(config.threads)
     algorithm = LangGoalIRLConfig().for_task(config, task).build_algo().start(task)
     try:
-        _Run(config, run, task, algorithm, resume).go(splits, command)
+        _Run(config, run, task, algorithm, saved).go(splits, command)
     finally:
         algorithm.stop()
         ray.shutdown()
 
 
-def start_ray(runners: int) -> None:
-    """Join the cluster a job runs on, or start one here; a stale head is never waited for.
-
-    Raises ConfigurationError where there are too few CPUs for the runners asked for.
-    """
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=True, logging_level="ERROR")
-        have = int(ray.cluster_resources().get("CPU", 0))
+def _read(folder: Path, config: IRLConfig, splits: list[str], resumed: Path | None) -> Task:
+    """The data set, with words and objects as a resumed run knew them; says what was read."""
+    print(f"reading {folder}", flush=True)
+    names = ("train", *dict.fromkeys(splits))
+    if resumed is None:
+        task = read_task(folder, config, names)
     else:
-        have = os.cpu_count() or 1
-    if runners + 1 > have:
+        _, vocabulary, objects = load_run(resumed)
+        semantic = config.features == "semantic"
+        task = read_task(folder, config, names, vocabulary, objects if semantic else None)
+    for name, split in task.splits.items():
+        print(f"  {name}: {len(split)} sentences", flush=True)
+        if split.cut:
+            print(
+                f"warning: {name}: {split.cut} of {len(split)} sentences are longer than max_words "
+                f"{config.max_words} and were cut there",
+                file=sys.stderr,
+            )
+    return task
+
+
+def check_cpus(runners: int) -> None:
+    """Raises ConfigurationError where this machine has too few CPUs for the runners asked for.
+
+    Ray would let them wait for ever without a word.
+    """
+    have = os.cpu_count() or 1
+    if not os.environ.get("RAY_ADDRESS") and runners + 1 > have:
         raise ConfigurationError(
             f"runners is {runners}, which takes {runners + 1} CPUs with the learner's, but there "
             f"are {have}: ask for at most {have - 1}"
         )
+
+
+def start_ray(runners: int) -> None:
+    """Join the cluster a job runs on, or start one here; a stale head is never waited for.
+
+    Raises ConfigurationError where the cluster has too few free CPUs for the runners asked for.
+    """
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=True, logging_level="ERROR")
+        free = int(ray.available_resources().get("CPU", 0))
+        if runners > free:
+            raise ConfigurationError(
+                f"runners is {runners}, but the cluster at {os.environ['RAY_ADDRESS']} has {free} "
+                "CPUs free: ask for fewer, or wait until others are done"
+            )
     if not ray.is_initialized():
         ray.init(
             address="local", num_cpus=runners + 1, include_dashboard=False, logging_level="ERROR"
@@ -175,14 +215,19 @@ class _Run:
     """The loop around the algorithm."""
 
     def __init__(
-        self, config: IRLConfig, run: Path, task: Task, algorithm: LangGoalIRL, resume: bool
+        self,
+        config: IRLConfig,
+        run: Path,
+        task: Task,
+        algorithm: LangGoalIRL,
+        saved: Checkpoint | None,
     ) -> None:
         self.config, self.run, self.task, self.algorithm = config, run, task, algorithm
         self.clock = _Clock({}, {})
         self.elapsed_before, self.iteration = 0.0, 0
         self.stopped: str | None = None
-        if resume:
-            self._restore()
+        if saved is not None:
+            self._restore(saved)
         self.started = time.perf_counter()
         self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=self.iteration + 1)
 
@@ -288,36 +333,48 @@ class _Run:
             learner[COMPONENT_RL_MODULE][DEFAULT_MODULE_ID], learner["optimizer"], replay,
             {
                 "counts": algorithm.counts, "iteration": self.iteration, "elapsed": self.elapsed,
-                "config": to_dict(self.config), "clock": vars(self.clock),
+                "config": to_dict(self.config), "data": self.task.fingerprint,
+                "clock": vars(self.clock),
             },
         )  # fmt: skip
 
-    def _restore(self) -> None:
-        path = latest(self.run / "checkpoints")
-        if path is None:
-            raise ConfigurationError(f"{self.run} has no checkpoint yet; start it anew")
-        module, optimizers, replay, state = load_checkpoint(path)
-        check_same(from_dict(IRLConfig, state["config"]), self.config, path)
-        algorithm = self.algorithm
+    def _restore(self, saved: Checkpoint) -> None:
+        algorithm, state = self.algorithm, saved.state
         algorithm.counts = state["counts"]
         for name, ring in (("told", algorithm.told), ("relabelled", algorithm.relabelled)):
-            ring.restore({k[len(name) + 1 :]: v for k, v in replay.items() if k.startswith(name)})
+            own = {k[len(name) + 1 :]: v for k, v in saved.replay.items() if k.startswith(name)}
+            ring.restore(own)
         algorithm.learner_group.set_state(
             {
                 COMPONENT_LEARNER: {
-                    COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: module},
-                    "optimizer": optimizers,
+                    COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: saved.module},
+                    "optimizer": saved.optimizers,
                 }
             }
         )
+        torch.set_rng_state(torch.from_numpy(saved.random))
         self.iteration, self.elapsed_before = state["iteration"], state["elapsed"]
         self.clock = _Clock(**state["clock"])
         _forget_after(self.run / "metrics.jsonl", self.iteration)
         print(
-            f"resumed from {path}: iteration {self.iteration}, {len(algorithm.told)} episodes in "
-            f"the replay, as stored",
+            f"resumed from {saved.path}: iteration {self.iteration}, "
+            f"{len(algorithm.told)} episodes in the replay, as stored",
             flush=True,
         )
+
+
+def read_saved(run: Path, config: IRLConfig) -> Checkpoint:
+    """The newest checkpoint of a run, to go on from under `config`.
+
+    Raises ConfigurationError where there is none or it was made with other settings, and
+    CheckpointError where it is not whole.
+    """
+    path = latest(run / "checkpoints")
+    if path is None:
+        raise ConfigurationError(f"{run} has no checkpoint to resume from: start another run")
+    saved = load_checkpoint(path)
+    check_same(from_dict(IRLConfig, saved.state["config"]), config, path)
+    return saved
 
 
 def check_same(saved: IRLConfig, asked: IRLConfig, path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +76,9 @@ def demonstrations(
     buildings: Buildings,
     vocabulary: Vocabulary,
     config: IRLConfig,
+    source: str,
 ) -> Demonstrations:
-    """Episodes as padded arrays.
+    """Episodes as padded arrays; `source` says in errors where they are from.
 
     Raises DataError where a reference path needs more actions than `max_steps`.
     """
@@ -84,8 +87,8 @@ def demonstrations(
     if longest > config.max_steps:
         worst = next(e for e in episodes if len(e.path) == longest)
         raise DataError(
-            f"building {worst.scan}, episode {worst.episode_id}: its path takes {longest} actions "
-            f"(STOP included), but max_steps is {config.max_steps}; raise max_steps"
+            f"{source}, building {worst.scan}, episode {worst.episode_id}: its path takes "
+            f"{longest} actions (STOP included), but max_steps is {config.max_steps}: raise it"
         )
     viewpoint = np.zeros((count, longest), np.int32)
     heading = np.zeros((count, longest), np.int8)
@@ -121,6 +124,16 @@ class Task:
     def world(self) -> World:
         return World(self.data.buildings, self.data.tables)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what a checkpoint's numbers refer to: the viewpoints and the training paths
+        with their sentences."""
+        digest = hashlib.sha256("\n".join(self.data.buildings.viewpoint_ids).encode())
+        paths = self.splits["train"].paths
+        for f in fields(paths):
+            digest.update(getattr(paths, f.name).tobytes())
+        return digest.hexdigest()
+
 
 def read_task(
     folder: Path,
@@ -148,7 +161,9 @@ def read_task(
         data,
         vocabulary,
         {
-            name: demonstrations(episodes, data.buildings, vocabulary, config)
+            name: demonstrations(
+                episodes, data.buildings, vocabulary, config, f"{folder}: split {name}"
+            )
             for name, episodes in data.splits.items()
         },
     )
