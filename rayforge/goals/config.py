@@ -33,9 +33,18 @@ class GeneratorConfig:
     """Words are sampled from the smallest set that holds this much probability; 0 is greedy."""
 
     def __post_init__(self) -> None:
-        for name in ("word", "hidden", "latent", "batch"):
-            if getattr(self, name) < 1:
+        for name in ("word", "hidden", "latent", "batch", "learning_rate"):
+            if getattr(self, name) <= 0:
                 raise ValueError(f"generator.{name} must be positive, got {getattr(self, name)}")
-        for name in ("dropout", "word_dropout", "top_p", "kl_ramp"):
+        if self.hidden % 2:
+            raise ValueError(f"generator.hidden must be even, got {self.hidden}")
+        for name in ("updates", "kl_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"generator.{name} must not be negative, got {getattr(self, name)}"
+                )
+        for name in ("word_dropout", "top_p", "kl_ramp"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"generator.{name} must be in [0, 1], got {getattr(self, name)}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"generator.dropout must be in [0, 1), got {self.dropout}")
