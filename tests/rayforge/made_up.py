@@ -30,7 +30,7 @@ class World:
     observer: GraphObserver
 
     def walks(self, count: int, seed: int) -> Paths:
-        """Random legal walks in the first building, with random sentences of 1 to 9 tokens.
+        """Random legal walks in the first building, with random sentences of 1 to 20 tokens.
 
         The lengths of paths and sentences vary; the longest takes `MAX_STEPS` actions.
         """
@@ -53,8 +53,8 @@ class World:
             heading[going, step] = simulator.heading_bin[going]
             action[going, step] = taken[going]
             simulator.step(taken)
-        tokens = np.zeros((count, 9), np.int16)
-        for row, words in enumerate(rng.integers(9, size=count)):
+        tokens = np.zeros((count, 20), np.int16)
+        for row, words in enumerate(rng.integers(20, size=count)):
             tokens[row, :words] = rng.integers(len(SPECIAL), WORDS, size=words)
             tokens[row, words] = END
         return Paths(viewpoint, heading, action, planned.astype(np.int16), tokens)

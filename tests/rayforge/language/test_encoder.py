@@ -1,0 +1,95 @@
+"""Sentence encoder and attention: padding is never read."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from rayforge.language.encoder import Attention, BothWays, SentenceEncoder, run_lstm
+from rayforge.language.vocabulary import END
+
+LENGTHS = {
+    "few and short": [2, 5, 1],
+    "in groups": [20, 1, 3, 17, 9, 9, 2, 20, 4, 11, 6],
+    "one at a time": [1] * 8 + [16],
+}
+
+
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+def test_lstm_over_padding_is_the_lstm_over_each_sequence(lengths: list[int]) -> None:
+    """Outputs and gradients; what stands in the padding has no part in either."""
+    torch.manual_seed(0)
+    lstm, size = nn.LSTM(3, 4, batch_first=True), (len(lengths), max(lengths), 3)
+    inputs = torch.randn(size, requires_grad=True)
+    outputs = run_lstm(lstm, inputs, torch.tensor(lengths))
+    assert outputs.shape == (*size[:2], 4)
+    real = torch.arange(size[1]) < torch.tensor(lengths)[:, None]
+    weights = torch.randn(outputs.shape) * real[..., None]
+    (gradient,) = torch.autograd.grad((outputs * weights).sum(), inputs)
+    assert not gradient[~real].any()
+    for row, length in enumerate(lengths):
+        own = inputs[row : row + 1, :length].detach().requires_grad_()
+        alone, _ = lstm(own)
+        torch.testing.assert_close(outputs[row, :length], alone[0])
+        (expected,) = torch.autograd.grad((alone * weights[row, :length]).sum(), own)
+        torch.testing.assert_close(gradient[row, :length], expected[0])
+
+
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+def test_both_ways_is_torchs_bidirectional_lstm(lengths: list[int]) -> None:
+    torch.manual_seed(0)
+    ours, torchs = BothWays(3, 8), nn.LSTM(3, 4, batch_first=True, bidirectional=True)
+    with torch.no_grad():
+        for name, weight in torchs.named_parameters():
+            way = ours.back if name.endswith("_reverse") else ours.onward
+            getattr(way, name.removesuffix("_reverse")).copy_(weight)
+    inputs = torch.randn(len(lengths), max(lengths), 3)
+    outputs = ours(inputs, torch.tensor(lengths))
+    for row, length in enumerate(lengths):
+        alone, _ = torchs(inputs[row : row + 1, :length])
+        torch.testing.assert_close(outputs[row, :length], alone[0])
+
+
+def test_sentence_codes_do_not_depend_on_the_batch() -> None:
+    torch.manual_seed(0)
+    encoder = SentenceEncoder(30, 6, 8, dropout=0.5).eval()
+    tokens = torch.tensor([[7, 8, 9, END, 0, 0], [5, END, 0, 0, 0, 0], [END, 0, 0, 0, 0, 0]])
+    together = encoder(tokens)
+    assert together.codes.shape == (3, 4, 8), "columns that no sentence uses are dropped"
+    assert together.mask.sum(1).tolist() == [4, 2, 1]
+    for row in range(3):
+        alone = encoder(tokens[row : row + 1])
+        count = int(together.mask[row].sum())
+        torch.testing.assert_close(alone.codes[0], together.codes[row, :count])
+
+
+def test_word_order_matters() -> None:
+    torch.manual_seed(0)
+    encoder = SentenceEncoder(30, 6, 8, dropout=0.0)
+    there, back = encoder(torch.tensor([[7, 8, END]])), encoder(torch.tensor([[8, 7, END]]))
+    assert not torch.allclose(there.codes[0, -1], back.codes[0, -1], atol=1e-3)
+    assert not torch.allclose(there.codes[0, 0], back.codes[0, 0], atol=1e-3)
+
+
+def test_dropout_acts_while_training_alone() -> None:
+    torch.manual_seed(0)
+    encoder, tokens = SentenceEncoder(30, 6, 8, dropout=0.5), torch.tensor([[7, 8, END]])
+    assert not torch.equal(encoder(tokens).codes, encoder(tokens).codes)
+    encoder.eval()
+    assert torch.equal(encoder(tokens).codes, encoder(tokens).codes)
+
+
+def test_attention_is_a_weighted_mean_of_the_words_there_are() -> None:
+    torch.manual_seed(0)
+    attend = Attention(2, 2)
+    keys = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [50.0, 50.0]]])
+    mask = torch.tensor([[True, True, False]])
+    with torch.no_grad():
+        attend.project.weight.copy_(torch.eye(2))
+    queries = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [30.0, 0.0]]])
+    out = attend(queries, keys, mask)[0]
+    share = torch.tensor(1.0).sigmoid()
+    expected = torch.stack([torch.tensor([0.5, 0.5]), torch.stack([share, 1 - share])])
+    torch.testing.assert_close(out[:2], expected)
+    torch.testing.assert_close(out[2], torch.tensor([1.0, 0.0]), atol=1e-5, rtol=0)
