@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,11 @@ class AgentModule(TorchRLModule, InferenceOnlyAPI):
         self.policy = Policy(*sizes, config.network)
         self.generator = GoalGenerator(*sizes, config.generator) if config.generates else None
         if config.adversarial and not self.inference_only:
-            self.reward = Reward(*sizes, config.network, config.potential_shaping, config.gamma)
-            self.critics = ActionValues(*sizes, config.network, heads=2)
+            # No dropout where the policy is judged: dropped-out values are nearer to uniform than
+            # what they were started from, and would teach the policy to hesitate.
+            steady = replace(config.network, dropout=0.0)
+            self.reward = Reward(*sizes, steady, config.potential_shaping, config.gamma)
+            self.critics = ActionValues(*sizes, steady, heads=2)
             self.targets = copy.deepcopy(self.critics).requires_grad_(False)
             self.log_temperature = nn.Parameter(torch.tensor(float(np.log(config.temperature))))
 
