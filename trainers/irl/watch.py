@@ -3,46 +3,59 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rayforge.reports.viewer import write_viewer
 
-from envs.graph.navigation_data import NavigationData, read_navigation_data
+from envs.graph.boxes import Boxes, SeenObject, read_boxes, read_room_labels
+from envs.graph.buildings import HEADING_BINS, heading_bin
+from envs.graph.navigation_graph import SUFFIX, NavigationGraph, read_connectivity
+from envs.houses.house import ROOM_NAMES
+from rayforge.reports.viewer import write_viewer
 from trainers.configuration import ConfigurationError
-from trainers.irl.run import data_folder, load_run
+from trainers.irl.run import data_folder, load_run, resolve_split
+
+WORDS = 8
+"""Things named at most as being ahead."""
 
 
 def watch(run: Path, split: str, count: int, data: Path | None) -> Path:
     """Write `watch_SPLIT.html` into a run folder from its evaluated episodes; returns its path.
 
-    Raises ConfigurationError where the split was not evaluated.
+    Shows up to `count` episodes. Maps, room labels and objects come from the folder `data`, or
+    from the one that was evaluated; rooms and objects are left out where it has none.
+
+    Raises:
+        ConfigurationError: the split was not evaluated, or its files do not fit together.
+        DataError: the data folder lacks a building's graph, or something in it is malformed.
     """
-    config, _, objects = load_run(run)
-    file = run / f"episodes_{split}.jsonl"
-    if not file.is_file():
-        done = sorted(p.stem.removeprefix("episodes_") for p in run.glob("episodes_*.jsonl"))
-        raise ConfigurationError(
-            f"{run} has no evaluation of split {split} (there are: {', '.join(done) or 'none'}); "
-            f"make it with: rayforge irl evaluate {run} --split {split}"
-        )
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
-    chosen = choose_episodes(lines, count)
-    semantic = config.features == "semantic"
-    document = json.loads((run / f"evaluation_{split}.json").read_text())
-    folder = data or (Path(document["data"]) if document.get("data") else data_folder(config))
-    known = read_navigation_data(
-        folder, splits=(split,), held_out=config.held_out, features=config.features,
-        neighbour_rooms=config.neighbour_rooms, objects=objects if semantic else None,
-    )  # fmt: skip
+    if count < 1:
+        raise ConfigurationError(f"episodes must be at least 1, got {count}")
+    config, _, _ = load_run(run)
+    split = resolve_split(split, run, config)
+    episodes = choose_episodes(_evaluated(run, split), count)
+    folder = data or _folder_of(run, split) or data_folder(config)
+    scans = sorted({episode["scan"] for episode in episodes})
+    graphs = [read_connectivity(folder / "connectivity" / f"{scan}{SUFFIX}") for scan in scans]
+    labels_file = folder / "vp2room_label.json"
+    labels = read_room_labels(labels_file, scans) if labels_file.is_file() else {}
+    source = next((folder / n for n in ("BBox", "BBox.tar.gz") if (folder / n).exists()), None)
+    boxes = read_boxes(source, scans) if source is not None else {}
     page = run / f"watch_{split}.html"
-    maps = {scan: building_map(known, scan) for scan in {line["scan"] for line in chosen}}
-    write_viewer(run, split, [with_steps(known, line) for line in chosen], maps, page)
-    return page
+    maps = {graph.scan: building_map(graph, labels) for graph in graphs}
+    try:
+        return write_viewer(run, split, [with_steps(boxes, e) for e in episodes], maps, page)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{run / f'episodes_{split}.jsonl'} does not fit {folder}: {error}; name the evaluated "
+            "folder with --data"
+        ) from error
 
 
-def choose_episodes(lines: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+def choose_episodes(lines: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     """Up to `count` episodes, half failures where there are as many, spread over the buildings."""
     won = [line for line in lines if line["success"]]
     lost = [line for line in lines if not line["success"]]
@@ -54,25 +67,70 @@ def choose_episodes(lines: list[dict[str, Any]], count: int) -> list[dict[str, A
     return spread(lost, failures) + spread(won, min(len(won), count - failures))
 
 
-def building_map(known: NavigationData, scan: str) -> dict[str, Any]:
-    """Positions (metres), edges, room labels and ids of a building's viewpoints."""
-    graph = known.graphs[scan]
-    a, b = np.nonzero(np.triu(graph.adjacency))
+def building_map(graph: NavigationGraph, labels: dict[tuple[str, str], str]) -> dict[str, Any]:
+    """Positions (metres), edges, rooms' names and ids of a building's viewpoints."""
+    rooms = [labels.get((graph.scan, viewpoint), "") for viewpoint in graph.viewpoints]
     return {
         "positions": graph.positions.round(3).tolist(),
-        "edges": np.stack([a, b], 1).tolist(),
-        "rooms": [known.rooms.get((scan, name), "") for name in graph.viewpoints],
+        "edges": np.argwhere(np.triu(graph.adjacency)).tolist(),
+        "rooms": [ROOM_NAMES.get(label, "") for label in rooms],
         "ids": list(graph.viewpoints),
     }
 
 
-def with_steps(known: NavigationData, line: dict[str, Any]) -> dict[str, Any]:
+def with_steps(boxes: Boxes, episode: dict[str, Any]) -> dict[str, Any]:
     """An episode with what the viewer shows at each step."""
+    facts = zip(episode["path"], episode["headings"], episode["probability"], strict=True)
     steps = [
-        {"viewpoint": place, "heading": heading, "probability": probability,
-         "seen": known.seen_ahead(line["scan"], place, heading)}
-        for place, heading, probability in zip(
-            line["path"], line["headings"], line["probability"], strict=True
+        {
+            "viewpoint": place,
+            "heading": heading,
+            "probability": probability,
+            "seen": seen_ahead(boxes.get((episode["scan"], place), ()), heading),
+        }
+        for place, heading, probability in facts
+    ]
+    return {**episode, "steps": steps}
+
+
+def seen_ahead(objects: Sequence[SeenObject], heading: float) -> list[str]:
+    """Names of objects within 45 degrees of a heading (radians), the most frequent first: what
+    the agent is shown as being ahead, at all elevations."""
+    ahead = (int(heading_bin(heading)) + np.arange(-1, 2)) % HEADING_BINS
+    names = Counter(
+        " ".join(seen.words)
+        for seen in objects
+        if np.isin(np.array(seen.views) % HEADING_BINS, ahead).any()
+    )
+    return [name for name, _ in names.most_common(WORDS) if name]
+
+
+def _evaluated(run: Path, split: str) -> list[dict[str, Any]]:
+    """The evaluated episodes of a split."""
+    file = run / f"episodes_{split}.jsonl"
+    if not file.is_file():
+        done = sorted(p.stem.removeprefix("episodes_") for p in run.glob("episodes_*.jsonl"))
+        raise ConfigurationError(
+            f"{run} has no evaluation of split {split} (there are: {', '.join(done) or 'none'}); "
+            f"make it with: rayforge irl evaluate {run} --split {split}"
         )
-    ]  # fmt: skip
-    return {**line, "steps": steps}
+    episodes = []
+    for number, line in enumerate(file.read_text().splitlines(), start=1):
+        try:
+            episodes.append(json.loads(line))
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{file}, line {number}: not JSON ({error}); make it again with: "
+                f"rayforge irl evaluate {run} --split {split}"
+            ) from error
+    return episodes
+
+
+def _folder_of(run: Path, split: str) -> Path | None:
+    """The data folder that was evaluated, where the run says so and it is still there."""
+    try:
+        document = json.loads((run / f"evaluation_{split}.json").read_text())
+    except (OSError, ValueError):
+        return None
+    folder = Path(document["data"])
+    return folder if folder.is_dir() else None
