@@ -29,6 +29,9 @@ TUNING = (
 )  # fmt: skip
 """The buildings held out while settings were chosen."""
 
+SETTINGS = ("--clone-updates", "1000", "--updates", "120", "--generator.updates", "350")
+"""Sized to twenty minutes of one core for LangGoalIRL and ten for cloning."""
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -46,7 +49,7 @@ class Benchmark:
     """Whether neighbours' room labels are visible."""
 
     def __call__(self) -> None:
-        common = ["--data", str(self.data), "--held-out", *HELD_OUT]
+        common = ["--data", str(self.data), "--held-out", *HELD_OUT, *SETTINGS]
         if self.neighbour_rooms:
             common.append("--neighbour-rooms")
         runs, groups = {}, {}

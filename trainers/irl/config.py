@@ -72,11 +72,11 @@ class IRLConfig:
 
     learning_rate: float = 1e-3
     """Adam's step size while cloning; falls along a cosine to a tenth."""
-    policy_learning_rate: float = 2e-4
+    policy_learning_rate: float = 1e-4
     """Adam's step size of the policy in adversarial updates; falls likewise."""
-    critic_learning_rate: float = 5e-4
+    critic_learning_rate: float = 2e-4
     """Adam's step size of the critics."""
-    reward_learning_rate: float = 5e-4
+    reward_learning_rate: float = 2e-4
     """Adam's step size of the reward (the discriminator)."""
     gamma: float = 0.95
     """Discount a step."""
