@@ -1,0 +1,179 @@
+"""Roll-outs: reproducible, what the policy says, ended by STOP or by the limit."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+
+from envs.graph.simulator import GraphSimulator, SimulatorError
+from rayforge.irl.config import NetworkConfig
+from rayforge.irl.networks import Memory, Policy
+from rayforge.language.encoder import Sentences
+from rayforge.paths.arrays import Paths
+from rayforge.paths.observation import GraphObserver, Observation
+from trainers.irl.config import IRLConfig
+from trainers.irl.module import path_batch
+from trainers.irl.rollout import Goals, Rollout, roll_out
+from trainers.irl.task import Task
+
+
+class Restless(Policy):
+    """Stops where it must, never before."""
+
+    def step(
+        self, seen: Observation, sentences: Sentences, memory: Memory | None
+    ) -> tuple[torch.Tensor, Memory]:
+        log_pi, memory = super().step(seen, sentences, memory)
+        may_move = seen.legal[..., 1:].any(-1)
+        log_pi[..., 0] = torch.where(may_move, -torch.inf, 0.0)
+        return log_pi, memory
+
+
+@pytest.fixture(scope="module")
+def observer(task: Task, tiny: IRLConfig) -> GraphObserver:
+    return GraphObserver.from_tables(task.data.tables, tiny.max_steps)
+
+
+@pytest.fixture
+def simulator(task: Task, tiny: IRLConfig) -> GraphSimulator:
+    return GraphSimulator(task.data.buildings, tiny.max_steps)
+
+
+def new_policy(task: Task, kind: type[Policy] = Policy) -> Policy:
+    torch.manual_seed(0)
+    dimension = task.data.tables.dimension
+    return kind(len(task.vocabulary), dimension, NetworkConfig(word=16, hidden=16))
+
+
+def goals_of(task: Task) -> Goals:
+    return Goals.of(task.splits["train"].paths)
+
+
+def assert_same(a: Rollout, b: Rollout) -> None:
+    for field in fields(Paths):
+        np.testing.assert_array_equal(getattr(a.paths, field.name), getattr(b.paths, field.name))
+    np.testing.assert_array_equal(a.probability, b.probability)
+    np.testing.assert_array_equal(a.entropy, b.entropy)
+
+
+def rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_the_seed_decides(task: Task, observer: GraphObserver, simulator: GraphSimulator) -> None:
+    policy, goals = new_policy(task), goals_of(task)
+    first = roll_out(policy, observer, simulator, goals, rng(1))
+    torch.manual_seed(5)  # torch's own random numbers play no part, nor does dropout
+    policy.train()
+    other_simulator = GraphSimulator(task.data.buildings, observer.max_steps)
+    assert_same(roll_out(policy, observer, other_simulator, goals, rng(1)), first)
+    other = roll_out(policy, observer, simulator, goals, rng(2))
+    assert not np.array_equal(other.paths.action, first.paths.action)
+    best = roll_out(policy, observer, simulator, goals, None)
+    assert_same(roll_out(policy, observer, simulator, goals, None), best)
+    assert not np.array_equal(best.paths.action, first.paths.action)
+
+
+def test_paths_are_what_the_simulator_does(
+    task: Task, observer: GraphObserver, simulator: GraphSimulator
+) -> None:
+    goals = goals_of(task)
+    paths = roll_out(new_policy(task), observer, simulator, goals, rng(3)).paths
+    assert len(set(paths.length.tolist())) > 3, "some stop early, some late"
+    steps = np.arange(observer.max_steps)
+    real = steps < paths.length[:, None]
+    assert not paths.action[np.arange(len(paths)), paths.length - 1].any(), "the last is STOP"
+    assert (paths.action[steps < paths.length[:, None] - 1] > 0).all(), "and no other is"
+    for name in ("viewpoint", "heading", "action"):
+        assert not getattr(paths, name)[~real].any(), f"padding of {name}"
+    np.testing.assert_array_equal(paths.tokens, goals.tokens)
+    simulator.reset(goals.viewpoint, goals.heading)
+    for step in range(observer.max_steps):
+        going = real[:, step]
+        np.testing.assert_array_equal(simulator.done, ~going)
+        np.testing.assert_array_equal(paths.viewpoint[going, step], simulator.viewpoint[going])
+        np.testing.assert_array_equal(paths.heading[going, step], simulator.heading_bin[going])
+        simulator.step(paths.action[:, step].astype(np.int64))
+    assert simulator.done.all()
+
+
+@torch.no_grad()
+def test_probabilities_are_the_policys_on_the_whole_path(
+    task: Task, observer: GraphObserver, simulator: GraphSimulator
+) -> None:
+    """Also of rows that go on when others have ended and left the batch."""
+    policy = new_policy(task)
+    rollout = roll_out(policy, observer, simulator, goals_of(task), rng(4))
+    c = {name: torch.from_numpy(array) for name, array in path_batch(rollout.paths).items()}
+    seen = observer.observe_paths(c["viewpoint"], c["heading"], c["action"], c["length"])
+    log_pi = policy(seen, c["tokens"], c["length"])
+    real = torch.arange(log_pi.shape[1]) < c["length"][:, None]
+    taken = log_pi.gather(-1, c["action"][..., None]).squeeze(-1).exp() * real
+    width = log_pi.shape[1]
+    np.testing.assert_allclose(rollout.probability[:, :width], taken.numpy(), atol=1e-5)
+    assert not rollout.probability[:, width:].any()
+    entropy = -(log_pi.exp() * seen.legal * log_pi).sum(-1) * real
+    expected = entropy.sum(1) / c["length"]
+    np.testing.assert_allclose(rollout.entropy, expected.numpy(), atol=1e-5)
+
+
+def test_actions_are_taken_as_often_as_they_are_likely(
+    task: Task, observer: GraphObserver, simulator: GraphSimulator
+) -> None:
+    """Four thousand episodes from one state: the first actions' shares are the probabilities."""
+    one, count = goals_of(task)[:1], 4000
+    goals = Goals(
+        one.viewpoint.repeat(count), one.heading.repeat(count), one.tokens.repeat(count, axis=0)
+    )
+    rollout = roll_out(new_policy(task), observer, simulator, goals, rng(5))
+    first = rollout.paths.action[:, 0]
+    assert len(set(first.tolist())) > 1
+    total = 0.0
+    for action in np.unique(first):
+        chance = float(rollout.probability[first == action, 0][0])
+        assert abs((first == action).mean() - chance) < 4 * np.sqrt(chance * (1 - chance) / count)
+        total += chance
+    assert total == pytest.approx(1.0, abs=0.01)
+
+
+def test_greedy_episodes_do_not_depend_on_their_batch(
+    task: Task, observer: GraphObserver, simulator: GraphSimulator
+) -> None:
+    policy, goals = new_policy(task), goals_of(task)
+    together = roll_out(policy, observer, simulator, goals, None).paths
+    for row in range(0, len(goals), 7):
+        alone = roll_out(policy, observer, simulator, goals[row : row + 1], None).paths
+        np.testing.assert_array_equal(alone.action[0], together.action[row])
+        np.testing.assert_array_equal(alone.viewpoint[0], together.viewpoint[row])
+
+
+def test_the_limit_forces_a_stop(
+    task: Task, observer: GraphObserver, simulator: GraphSimulator
+) -> None:
+    policy = new_policy(task, Restless)
+    rollout = roll_out(policy, observer, simulator, goals_of(task), rng(6))
+    assert (rollout.paths.length == observer.max_steps).all()
+    assert (rollout.paths.action[:, -1] == 0).all()
+    assert (rollout.paths.action[:, :-1] > 0).all()
+    np.testing.assert_array_equal(rollout.probability[:, -1], 1.0)
+
+
+def test_an_error_of_the_simulator_names_its_row(task: Task, observer: GraphObserver) -> None:
+    class Broken(GraphSimulator):
+        def step(self, action: np.ndarray, waiting: np.ndarray | None = None) -> None:
+            if self.steps[3] == 1:
+                wrong = action.copy()
+                wrong[3] = 99
+                return super().step(wrong, waiting)
+            return super().step(action, waiting)
+
+    simulator = Broken(task.data.buildings, observer.max_steps)
+    goals = goals_of(task)
+    with pytest.raises(SimulatorError, match="row 3: action 99 is illegal at viewpoint") as caught:
+        roll_out(new_policy(task, Restless), observer, simulator, goals, rng(7))
+    assert caught.value.row == 3
+    scan = task.splits["train"].episodes[3].scan
+    assert f"building {scan}" in str(caught.value)
