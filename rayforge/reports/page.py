@@ -74,7 +74,7 @@ def write_page(file: Path, text: str) -> Path:
 
 
 def _finite(value: Any) -> Any:
-    """As JSON can hold it: arrays as lists, NumPy numbers as numbers, NaN as null."""
+    """As JSON can hold it: arrays as lists, NumPy numbers as numbers, NaN as null, text as text."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, dict):
@@ -83,4 +83,6 @@ def _finite(value: Any) -> Any:
         return [_finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, str):  # a lone surrogate is no text, and scripts trip over it
+        return value.encode("utf-8", "replace").decode("utf-8")
     return value

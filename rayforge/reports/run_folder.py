@@ -90,7 +90,7 @@ def read_run(folder: Path) -> RunFolder:
 
 def number(value: Any) -> float:
     """A figure as float; NaN for what is none (null, text)."""
-    return float(value) if isinstance(value, int | float) else math.nan
+    return float(value) if isinstance(value, int | float | np.number) else math.nan
 
 
 def interval(figure: Any) -> Interval:
