@@ -14,6 +14,7 @@ from envs.houses.wording import Wording, put_into_words
 
 FEWEST_WORDS, MOST_WORDS = 10, 45
 _TRIES = 60
+_HOPELESS = 15  # tries for the first instruction, and as many for each further one
 _WORDINGS = 4  # of one program, until one has a fitting length and reads as it was meant
 
 
@@ -64,6 +65,8 @@ class Describer:
                 found.append(wording)
                 if len(found) == count:
                     return tuple(found)
+            if attempt >= _HOPELESS * (len(found) + 1):
+                return None
         return None
 
     def _worded(

@@ -37,4 +37,26 @@ PLACES = frozenset(
 )
 """Kinds that name a place to walk to."""
 
-SIDES = ("left", "right")
+
+def legs(program: Program) -> list[tuple[Program, Event]]:
+    """Split a program into legs: conditions on the way, and the place that it leads to.
+
+    A program that ends with a landmark or 'straight' ends there; a turn at the end is dropped.
+    """
+    parts: list[tuple[Program, Event]] = []
+    conditions: list[Event] = []
+    for event in program:
+        if event.kind in PLACES:
+            parts.append((tuple(conditions), event))
+            conditions = []
+        elif event.kind != "stop":
+            conditions.append(event)
+    if conditions:
+        last = conditions[-1]
+        if last.kind == "past":
+            parts.append((tuple(conditions[:-1]), Event("reach", last.what)))
+        elif last.kind == "pass_room":
+            parts.append((tuple(conditions[:-1]), Event("outside", last.what)))
+        elif last.kind == "straight":
+            parts.append((tuple(conditions), Event("ahead")))
+    return parts

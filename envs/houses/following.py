@@ -11,7 +11,7 @@ from itertools import pairwise
 from math import cos, radians, sin
 from typing import NamedTuple
 
-from envs.houses.events import PLACES, Event, Program
+from envs.houses.events import Event, Program, legs
 from envs.houses.house import House
 from envs.houses.house_map import HouseMap, house_map, relative
 
@@ -41,6 +41,7 @@ class Follower:
         self.hall = [label == "h" for label in self.map.labels]
         self._legs: dict[tuple[State, tuple[Event, ...], Event], tuple[State, ...]] = {}
         self._goals: dict[tuple[int, Event], tuple[tuple[int, int], ...]] = {}
+        self._far_ends: dict[str, tuple[int, ...]] = {}
         self._things: dict[str, tuple[tuple[int, tuple[int, ...]], ...]] = {}
 
     def follow(self, program: Program, viewpoint: int, heading: float) -> frozenset[int]:
@@ -140,7 +141,7 @@ class Follower:
                 inside = labels[start] == place.what
                 return [
                     v
-                    for v in self._far_ends(place.what)
+                    for v in self.far_ends(place.what)
                     if v != start and (not inside or regions[v] == own)
                 ]
             case "doorway":
@@ -192,17 +193,20 @@ class Follower:
             for n in self.map.neighbours[viewpoint]
         )
 
-    def _far_ends(self, label: str) -> list[int]:
+    def far_ends(self, label: str) -> tuple[int, ...]:
         """The first and last viewpoint, along the longer side, of each room with that letter."""
-        ends: list[int] = []
-        for index, room in enumerate(self.map.house.rooms):
-            members = [v for v in self.map.members[index] if self.map.house.viewpoints[v].door < 0]
-            if room.label != label or not members:
-                continue
-            along = 0 if room.size[0] >= room.size[1] else 1
-            members.sort(key=lambda v: self.map.house.viewpoints[v].position[along])
-            ends += [members[0], members[-1]]
-        return list(dict.fromkeys(ends))
+        known = self._far_ends.get(label)
+        if known is None:
+            house = self.map.house
+            ends: list[int] = []
+            for index, room in enumerate(house.rooms):
+                members = [v for v in self.map.members[index] if house.viewpoints[v].door < 0]
+                if room.label == label and members:
+                    along = 0 if room.size[0] >= room.size[1] else 1
+                    members.sort(key=lambda v: house.viewpoints[v].position[along])
+                    ends += [members[0], members[-1]]
+            known = self._far_ends[label] = tuple(dict.fromkeys(ends))
+        return known
 
     def _straight_on(self, start: int) -> list[int]:
         return [
@@ -372,30 +376,6 @@ def _regions(house: House, tables: HouseMap) -> list[int]:
         if house.rooms[a].label == house.rooms[b].label == "h":
             parent[root(b)] = root(a)
     return [root(r) for r in tables.rooms]
-
-
-def legs(program: Program) -> list[tuple[Program, Event]]:
-    """Split a program into legs: conditions on the way, and the place that it leads to.
-
-    A program that ends with a landmark or 'straight' ends there; a turn at the end is dropped.
-    """
-    parts: list[tuple[Program, Event]] = []
-    conditions: list[Event] = []
-    for event in program:
-        if event.kind in PLACES:
-            parts.append((tuple(conditions), event))
-            conditions = []
-        elif event.kind != "stop":
-            conditions.append(event)
-    if conditions:
-        last = conditions[-1]
-        if last.kind == "past":
-            parts.append((tuple(conditions[:-1]), Event("reach", last.what)))
-        elif last.kind == "pass_room":
-            parts.append((tuple(conditions[:-1]), Event("outside", last.what)))
-        elif last.kind == "straight":
-            parts.append((tuple(conditions), Event("ahead")))
-    return parts
 
 
 @lru_cache(maxsize=256)

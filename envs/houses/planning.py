@@ -4,12 +4,14 @@ import random
 from collections.abc import Sequence
 from functools import cache
 
+from envs.houses.checking import ARRIVAL
 from envs.houses.events import Event, Program
 from envs.houses.following import Follower
 from envs.houses.house_map import relative
 from envs.houses.lexicon import MENTIONED, THINGS, meaning
 
 _STOP = Event("stop")
+_PASSED = ("past", "pass_room")
 _CLEAR_TURN = (45.0, 140.0)  # degrees: what everybody would call left or right
 
 
@@ -51,10 +53,9 @@ class Planner:
             elif k == 0 and abs(self._bend(path, 0, start)) < 25.0 and rng.random() < 0.6 * eager:
                 arrived.append(Event("straight"))
             elif 0 < k < last and rng.random() < 0.3 * eager:
-                landmark = self._passed(rng, path, k)
-                if landmark and not any(e[1] == landmark[0].what for e in events + arrived):
-                    arrived += landmark
-            events += arrived
+                arrived += self._passed(rng, path, k)
+            passed = {e.what for e in events if e.kind in _PASSED}
+            events += [e for e in arrived if e.kind not in _PASSED or e.what not in passed]
         if ending[0].kind == "enter" and any(
             e.kind in ("enter", "cross") and e.what == ending[0].what for e in events[-3:]
         ):
@@ -91,7 +92,7 @@ class Planner:
         if k == anchor or (into and rng.random() < 0.6):
             return []
         options: list[Event] = []
-        if labels[path[k]] == "h" and rng.random() < 0.5:
+        if path[k] in self.follower.far_ends("h") and rng.random() < 0.5:
             options.append(Event("end", "h"))
         for name in self._names(path[k]):
             what = _choice_of_noun(rng, name)
@@ -187,12 +188,17 @@ class Planner:
             options.append((6.0, [Event("doorway", label), _STOP]))
         if label != "h":
             options.append((1.0, [Event("enter", label), _STOP]))
-            options.append((1.0, [Event("stay", label), _STOP]))
+            members = self.map.members[self.map.rooms[goal]]
+            if all(self.map.distance[goal][v] < ARRIVAL for v in members):
+                options.append((2.0, [Event("stay", label), _STOP]))
         else:
-            options.append((2.0, [Event("end", "h"), _STOP]))
+            if goal in self.follower.far_ends("h"):
+                options.append((4.0, [Event("end", "h"), _STOP]))
             for n in self.map.neighbours[goal]:
                 if self.map.labels[n] != "h" and self.map.house.viewpoints[n].door >= 0:
                     options.append((2.0, [Event("outside", self.map.labels[n]), _STOP]))
+        if not options:  # the middle of a hallway: what was said before has to do
+            return [_STOP]
         weights, endings = zip(*options, strict=True)
         chosen: list[Event] = rng.choices(endings, weights)[0]
         return chosen
