@@ -52,7 +52,8 @@ class Benchmark:
         common = ["--data", str(self.data), "--held-out", *HELD_OUT, *SETTINGS]
         if self.neighbour_rooms:
             common.append("--neighbour-rooms")
-        runs, groups = {}, {}
+        runs: dict[Path, list[str]] = {}
+        groups: dict[str, list[Path]] = {}
         for seed in self.seeds:
             for method in ("langgoal", "gcbc"):
                 run = self.out / f"{method}-{seed}"

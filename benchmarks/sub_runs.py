@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rayforge.evaluation.intervals import paired_difference, seed_interval
+from rayforge.evaluation.intervals import bootstrap_interval, paired_difference, seed_interval
 
 
 def finished(run: Path) -> bool:
@@ -113,7 +113,7 @@ def print_comparison(groups: Mapping[str, Sequence[Path]], splits: Sequence[str]
                 if len(per_run) > 1:
                     interval = seed_interval(per_run)
                 else:
-                    interval = paired_difference(values[0][metric], np.zeros(len(values[0][metric])))
+                    interval = bootstrap_interval(values[0][metric])
                 cells.append(f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]")
             means[name, split] = np.mean([v[0] for v in values], axis=0)
             lines.append(f"| {name} | {split} | {len(runs)} | {cells[0]} | {cells[1]} |")
@@ -122,7 +122,7 @@ def print_comparison(groups: Mapping[str, Sequence[Path]], splits: Sequence[str]
         for split in splits:
             difference = paired_difference(means[name, split], means[last, split])
             lines.append(
-                f"| {name} − {last} | {split} | paired over episodes | {difference.mean:+.3f} "
+                f"| {name} minus {last} | {split} | paired over episodes | {difference.mean:+.3f} "
                 f"[{difference.low:+.3f}, {difference.high:+.3f}] | |"
             )
     return "\n".join(lines)

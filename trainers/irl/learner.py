@@ -98,9 +98,8 @@ class AgentLearner(TorchLearner):
                 f"the loss is {float(total)} in an update for {present!r}: "
                 f"{ {k: float(v) for k, v in figures.items()} }; a smaller learning_rate may help"
             )
-        self.metrics.log_dict(
-            {name: float(value) for name, value in figures.items()}, key=module_id, window=1
-        )
+        values = {name: float(value.detach()) for name, value in figures.items()}
+        self.metrics.log_dict(values, key=module_id, window=1)
         return total
 
     def _describe(
