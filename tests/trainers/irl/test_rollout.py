@@ -16,7 +16,7 @@ from rayforge.paths.arrays import Paths
 from rayforge.paths.observation import GraphObserver, Observation
 from trainers.irl.config import IRLConfig
 from trainers.irl.module import path_batch
-from trainers.irl.rollout import Goals, Rollout, roll_out
+from trainers.irl.rollout import Goals, Rollout, join_rollouts, roll_out
 from trainers.irl.task import Task
 
 
@@ -59,18 +59,20 @@ def assert_same(a: Rollout, b: Rollout) -> None:
     np.testing.assert_array_equal(a.entropy, b.entropy)
 
 
-def rng(seed: int) -> np.random.Generator:
-    return np.random.default_rng(seed)
+def draws(goals: Goals, observer: GraphObserver, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).random((len(goals), observer.max_steps), np.float32)
 
 
 def test_the_seed_decides(task: Task, observer: GraphObserver, simulator: GraphSimulator) -> None:
     policy, goals = new_policy(task), goals_of(task)
-    first = roll_out(policy, observer, simulator, goals, rng(1))
+    first = roll_out(policy, observer, simulator, goals, draws(goals, observer, 1))
     torch.manual_seed(5)  # torch's own random numbers play no part, nor does dropout
     policy.train()
     other_simulator = GraphSimulator(task.data.buildings, observer.max_steps)
-    assert_same(roll_out(policy, observer, other_simulator, goals, rng(1)), first)
-    other = roll_out(policy, observer, simulator, goals, rng(2))
+    assert_same(
+        roll_out(policy, observer, other_simulator, goals, draws(goals, observer, 1)), first
+    )
+    other = roll_out(policy, observer, simulator, goals, draws(goals, observer, 2))
     assert not np.array_equal(other.paths.action, first.paths.action)
     best = roll_out(policy, observer, simulator, goals, None)
     assert_same(roll_out(policy, observer, simulator, goals, None), best)
@@ -81,7 +83,7 @@ def test_paths_are_what_the_simulator_does(
     task: Task, observer: GraphObserver, simulator: GraphSimulator
 ) -> None:
     goals = goals_of(task)
-    paths = roll_out(new_policy(task), observer, simulator, goals, rng(3)).paths
+    paths = roll_out(new_policy(task), observer, simulator, goals, draws(goals, observer, 3)).paths
     assert len(set(paths.length.tolist())) > 3, "some stop early, some late"
     steps = np.arange(observer.max_steps)
     real = steps < paths.length[:, None]
@@ -105,8 +107,8 @@ def test_probabilities_are_the_policys_on_the_whole_path(
     task: Task, observer: GraphObserver, simulator: GraphSimulator
 ) -> None:
     """Also of rows that go on when others have ended and left the batch."""
-    policy = new_policy(task)
-    rollout = roll_out(policy, observer, simulator, goals_of(task), rng(4))
+    policy, goals = new_policy(task), goals_of(task)
+    rollout = roll_out(policy, observer, simulator, goals, draws(goals, observer, 4))
     c = {name: torch.from_numpy(array) for name, array in path_batch(rollout.paths).items()}
     seen = observer.observe_paths(c["viewpoint"], c["heading"], c["action"], c["length"])
     log_pi = policy(seen, c["tokens"], c["length"])
@@ -128,7 +130,7 @@ def test_actions_are_taken_as_often_as_they_are_likely(
     goals = Goals(
         one.viewpoint.repeat(count), one.heading.repeat(count), one.tokens.repeat(count, axis=0)
     )
-    rollout = roll_out(new_policy(task), observer, simulator, goals, rng(5))
+    rollout = roll_out(new_policy(task), observer, simulator, goals, draws(goals, observer, 5))
     first = rollout.paths.action[:, 0]
     assert len(set(first.tolist())) > 1
     total = 0.0
@@ -139,22 +141,51 @@ def test_actions_are_taken_as_often_as_they_are_likely(
     assert total == pytest.approx(1.0, abs=0.01)
 
 
-def test_greedy_episodes_do_not_depend_on_their_batch(
+def test_episodes_do_not_depend_on_their_batch(
     task: Task, observer: GraphObserver, simulator: GraphSimulator
 ) -> None:
     policy, goals = new_policy(task), goals_of(task)
-    together = roll_out(policy, observer, simulator, goals, None).paths
-    for row in range(0, len(goals), 7):
-        alone = roll_out(policy, observer, simulator, goals[row : row + 1], None).paths
-        np.testing.assert_array_equal(alone.action[0], together.action[row])
-        np.testing.assert_array_equal(alone.viewpoint[0], together.viewpoint[row])
+    chosen = np.random.default_rng(0).permutation(len(goals))[:9]
+    for numbers in (None, draws(goals, observer, 8)):
+        together = roll_out(policy, observer, simulator, goals, numbers).paths
+        own = None if numbers is None else numbers[chosen]
+        part = roll_out(policy, observer, simulator, goals[chosen], own).paths
+        np.testing.assert_array_equal(part.action, together.action[chosen])
+        np.testing.assert_array_equal(part.viewpoint, together.viewpoint[chosen])
+        np.testing.assert_array_equal(part.heading, together.heading[chosen])
+
+
+def test_joined_rollouts_are_one_after_the_other(
+    task: Task, observer: GraphObserver, simulator: GraphSimulator
+) -> None:
+    policy, goals = new_policy(task), goals_of(task)
+    whole = roll_out(policy, observer, simulator, goals, None)
+    parts = [
+        roll_out(policy, observer, simulator, goals[rows], None)
+        for rows in (slice(0, 5), slice(5, None))
+    ]
+    joined = join_rollouts(parts)
+    np.testing.assert_array_equal(joined.paths.action, whole.paths.action)
+    np.testing.assert_allclose(joined.probability, whole.probability, atol=1e-5)
+    np.testing.assert_allclose(joined.entropy, whole.entropy, atol=1e-5)
+
+
+@pytest.mark.parametrize("edge", [0.0, float(np.nextafter(np.float32(1), np.float32(0)))])
+def test_the_ends_of_the_draws_range_take_legal_actions(
+    task: Task, observer: GraphObserver, simulator: GraphSimulator, edge: float
+) -> None:
+    goals = goals_of(task)
+    numbers = np.full((len(goals), observer.max_steps), edge, np.float32)
+    rollout = roll_out(new_policy(task), observer, simulator, goals, numbers)
+    real = np.arange(observer.max_steps) < rollout.paths.length[:, None]
+    assert (rollout.probability[real] > 0).all()
 
 
 def test_the_limit_forces_a_stop(
     task: Task, observer: GraphObserver, simulator: GraphSimulator
 ) -> None:
-    policy = new_policy(task, Restless)
-    rollout = roll_out(policy, observer, simulator, goals_of(task), rng(6))
+    policy, goals = new_policy(task, Restless), goals_of(task)
+    rollout = roll_out(policy, observer, simulator, goals, draws(goals, observer, 6))
     assert (rollout.paths.length == observer.max_steps).all()
     assert (rollout.paths.action[:, -1] == 0).all()
     assert (rollout.paths.action[:, :-1] > 0).all()
@@ -173,7 +204,7 @@ def test_an_error_of_the_simulator_names_its_row(task: Task, observer: GraphObse
     simulator = Broken(task.data.buildings, observer.max_steps)
     goals = goals_of(task)
     with pytest.raises(SimulatorError, match="row 3: action 99 is illegal at viewpoint") as caught:
-        roll_out(new_policy(task, Restless), observer, simulator, goals, rng(7))
+        roll_out(new_policy(task, Restless), observer, simulator, goals, draws(goals, observer, 7))
     assert caught.value.row == 3
     scan = task.splits["train"].episodes[3].scan
     assert f"building {scan}" in str(caught.value)
