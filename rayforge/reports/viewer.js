@@ -502,6 +502,7 @@ $("map").addEventListener("wheel", (event) => {
 addEventListener("resize", () => { if (episode) drawMap(); });
 dark.addEventListener("change", () => { if (episode) { drawRooms(); drawMap(); } });
 
+$("main").hidden = !DATA.episodes.length;
 const first = DATA.episodes.findIndex((e) => `#${encodeURIComponent(e.id)}` === location.hash);
 if (first >= 0) open(first);
 drawList();
