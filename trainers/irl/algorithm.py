@@ -156,17 +156,21 @@ class LangGoalIRL(Algorithm):
         told, and optionally expert paths with another path's sentence.
 
         Positives count alike a step. All but the mismatched pairs reinforce, each under its own
-        goal. The anchor imitates original pairs: a paraphrase may have lost the route.
+        goal. The anchor imitates original pairs: a paraphrase may have lost the route. During the
+        warm-up the anchor alone moves the policy.
         """
         irl, rng = self.irl, self._rng("batch", self.counts["irl"])
+        reinforce = Role.REINFORCE
+        if self.counts["irl"] >= irl.warm_up:
+            reinforce |= Role.IMPROVE
         told = self.told.sample(irl.negatives, rng, irl.recent)
         parts = [
-            (goals[rng.integers(len(goals), size=irl.positives)], Role.POSITIVE | Role.REINFORCE),
-            (told, Role.NEGATIVE | Role.REINFORCE),
+            (goals[rng.integers(len(goals), size=irl.positives)], Role.POSITIVE | reinforce),
+            (told, Role.NEGATIVE | reinforce),
         ]
         if len(self.relabelled):
             described = self.relabelled.sample(irl.positives, rng, irl.recent)
-            parts.append((described, Role.POSITIVE | Role.REINFORCE))
+            parts.append((described, Role.POSITIVE | reinforce))
         if irl.mismatched_negatives:
             rows = rng.integers(len(self.train_split), size=irl.negatives // 2)
             parts.append((self._mismatched(rows, rng), Role.NEGATIVE))

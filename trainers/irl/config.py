@@ -55,6 +55,9 @@ class IRLConfig:
     """Updates of the cloned policy that a warm start begins from."""
     updates: int = 600
     """Updates after that: adversarial ones, or of continued cloning for "gcbc"."""
+    warm_up: int = 40
+    """Adversarial updates in which reward and critics learn and only the cloning term moves the
+    policy."""
     batch: int = 128
     """Pairs of path and sentence in an update of cloning."""
     positives: int = 48
@@ -119,7 +122,15 @@ class IRLConfig:
         for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("clone_updates", "updates", "runners", "threads", "seed", "imitation_weight"):
+        for name in (
+            "clone_updates",
+            "updates",
+            "warm_up",
+            "runners",
+            "threads",
+            "seed",
+            "imitation_weight",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("gamma", "augment_probability", "polyak"):

@@ -25,7 +25,8 @@ class Role(IntFlag):
     CLONE = 2  # the policy imitates the path
     POSITIVE = 4  # the discriminator takes it as the expert's
     NEGATIVE = 8  # the discriminator takes it as not the expert's
-    REINFORCE = 16  # critics and policy learn from it under the current reward
+    REINFORCE = 16  # the critics learn from it under the current reward
+    IMPROVE = 32  # the policy learns from the critics in its states
 
 
 class AgentLearner(TorchLearner):
@@ -169,7 +170,9 @@ class AgentLearner(TorchLearner):
             y = losses.critic_target(f, following, done, irl.gamma)
         q_taken = torch.stack([of_taken(values) for values in q])
         critic = losses.critic_loss(q_taken, y, reinforce)
-        policy = losses.policy_loss(log_pi, q.detach().amin(0), seen.legal, temperature, reinforce)
+        policy = losses.policy_loss(
+            log_pi, q.detach().amin(0), seen.legal, temperature, weight(Role.IMPROVE)
+        )
         total = (
             discriminator
             + critic
