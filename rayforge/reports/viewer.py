@@ -64,8 +64,8 @@ def write_viewer(
     ):
         body = body.replace(f"{{{{{name}}}}}", text)
     title = f"{split} episodes · {run.resolve().name} · RayForge"
-    style, script = asset("viewer.css"), asset("viewer.js")
-    return write_page(file, page(title, body, script=script, style=style, data=data))
+    script = asset("viewer_map.js") + asset("viewer.js")
+    return write_page(file, page(title, body, script=script, style=asset("viewer.css"), data=data))
 
 
 def floors(heights: np.ndarray) -> np.ndarray:
