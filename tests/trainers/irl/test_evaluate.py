@@ -1,0 +1,206 @@
+"""Scoring by Room-to-Room's rules, and the controls beside the agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from envs.episodes.episode import Episode
+from envs.graph.buildings import Buildings, join_graphs
+from envs.graph.navigation_graph import NavigationGraph
+from envs.graph.simulator import GraphSimulator
+from rayforge.irl.config import NetworkConfig
+from rayforge.irl.networks import Policy
+from rayforge.language.vocabulary import Vocabulary
+from rayforge.paths.arrays import Paths
+from rayforge.paths.observation import GraphObserver
+from trainers.irl.config import IRLConfig
+from trainers.irl.evaluate import (
+    evaluate,
+    random_walk,
+    score,
+    shuffled_sentences,
+    straight,
+    walk,
+)
+from trainers.irl.task import Demonstrations, Task, demonstrations
+
+CONFIG = IRLConfig(max_words=8, max_steps=6)
+WORDS = Vocabulary.from_texts(["go on"], 1)
+
+
+def corridor(spacing: float, count: int = 5) -> Buildings:
+    """Viewpoints 0, 1, ... in a row to the east."""
+    positions = np.array([(spacing * k, 0.0, 0.0) for k in range(count)])
+    beside = np.abs(np.subtract.outer(np.arange(count), np.arange(count))) == 1
+    names = tuple(map(str, range(count)))
+    return join_graphs([NavigationGraph("hall", names, positions, beside, beside)])
+
+
+def asked(buildings: Buildings, *paths: str, heading: float = np.pi / 2) -> Demonstrations:
+    """Reference paths, each a string of viewpoints."""
+    episodes = [
+        Episode(f"{number}_0", number, "hall", tuple(path), heading, "go on")
+        for number, path in enumerate(paths)
+    ]
+    return demonstrations(episodes, buildings, WORDS, CONFIG, "made up")
+
+
+def acting(*rows: list[int]) -> Callable[[GraphSimulator], np.ndarray]:
+    """Fixed actions, step by step."""
+    return lambda simulator: np.array([row[int(simulator.steps.max())] for row in rows])
+
+
+def walked(buildings: Buildings, split: Demonstrations, *rows: list[int]) -> dict[str, np.ndarray]:
+    paths = walk(buildings, split, CONFIG.max_steps, acting(*rows))
+    return score(buildings, split, paths, CONFIG.max_steps)
+
+
+# In the corridor, slot 0 is the neighbour to the east (heading 90), slot 1 the one to the west,
+# save at the eastern end, which has the western one alone.
+EAST, WEST, STOP = 1, 2, 0
+
+
+def test_exactly_three_metres_fails_and_a_hair_less_succeeds() -> None:
+    for spacing, success in ((3.0, 0.0), (2.99, 1.0)):
+        buildings = corridor(spacing)
+        split = asked(buildings, "0123")
+        values = walked(buildings, split, [EAST, EAST, STOP, STOP])
+        assert values["navigation_error"][0] == pytest.approx(spacing)
+        assert values["success"][0] == success
+        assert values["oracle_success"][0] == success
+        assert values["spl"][0] == success
+        assert values["sdtw"][0] == success * values["ndtw"][0]
+
+
+def test_known_scores_of_stopping_early_going_past_and_turning_back() -> None:
+    buildings = corridor(4.0)
+    split = asked(buildings, "012", "012", "012", "2")
+    values = walked(
+        buildings,
+        split,
+        [STOP, STOP, STOP, STOP, STOP],
+        [EAST, EAST, EAST, STOP, STOP],
+        [EAST, EAST, EAST, WEST, STOP],
+        [STOP, STOP, STOP, STOP, STOP],
+    )
+    assert values["success"].tolist() == [0.0, 0.0, 1.0, 1.0]
+    assert values["oracle_success"].tolist() == [0.0, 1.0, 1.0, 1.0]
+    assert values["navigation_error"].tolist() == [8.0, 4.0, 0.0, 0.0]
+    assert values["path_length"].tolist() == [0.0, 12.0, 16.0, 0.0]
+    np.testing.assert_allclose(values["spl"], [0.0, 0.0, 8 / 16, 1.0])
+    warping = np.array([12.0, 4.0, 4.0, 0.0])  # metres off the reference, viewpoint by viewpoint
+    np.testing.assert_allclose(values["ndtw"], np.exp(-warping / (3.0 * np.array([3, 3, 3, 1]))))
+
+
+def test_expert_succeeds_everywhere_by_the_shortest_path(task: Task, tiny: IRLConfig) -> None:
+    split, buildings = task.splits["train"], task.data.buildings
+    paths = walk(buildings, split, tiny.max_steps, lambda s: s.expert(split.goal))
+    values = score(buildings, split, paths, tiny.max_steps)
+    for name in ("success", "spl", "oracle_success", "ndtw", "sdtw"):
+        np.testing.assert_allclose(values[name], 1.0, atol=1e-6, err_msg=name)
+    assert not values["navigation_error"].any()
+    assert not values["forced_stop"].any()
+
+
+def test_forced_stops_are_flagged_wherever_they_end() -> None:
+    buildings = corridor(1.0)
+    split = asked(buildings, "01", "01")
+    values = walked(buildings, split, [1] * 6, [EAST, STOP, STOP, STOP, STOP, STOP])
+    assert values["forced_stop"].tolist() == [1.0, 0.0]
+    assert values["success"].tolist() == [1.0, 1.0], "the last viewpoint counts all the same"
+
+
+def test_an_illegal_choice_is_a_stop() -> None:
+    buildings = corridor(1.0, count=3)
+    split = asked(buildings, "21")
+    paths = walk(buildings, split, CONFIG.max_steps, acting([2] * 6))
+    assert paths.length.tolist() == [1]
+    assert not paths.action.any()
+
+
+def test_straight_goes_where_it_faces_and_stops() -> None:
+    buildings = corridor(2.0)
+    east, west = asked(buildings, "1234"), asked(buildings, "321", heading=3 * np.pi / 2)
+    for split, expected in ((east, [1, 2, 3, 4]), (west, [3, 2, 1, 0])):
+        paths = walk(buildings, split, CONFIG.max_steps, straight(3))
+        assert paths.viewpoint[0, :4].tolist() == expected
+        assert paths.length.tolist() == [4]
+    stay = walk(buildings, east, CONFIG.max_steps, straight(0))
+    assert stay.length.tolist() == [1]
+    limit = walk(buildings, east, CONFIG.max_steps, straight(99))
+    assert limit.length.tolist() == [CONFIG.max_steps], "it turns at the end, till it must stop"
+
+
+def test_random_walks_are_legal_various_and_repeatable(task: Task, tiny: IRLConfig) -> None:
+    split, buildings = task.splits["train"], task.data.buildings
+
+    def walks(seed: int) -> Paths:
+        return walk(buildings, split, tiny.max_steps, random_walk(seed))
+
+    first = walks(1)
+    np.testing.assert_array_equal(walks(1).action, first.action)
+    assert not np.array_equal(walks(2).action, first.action)
+    assert len(set(first.length.tolist())) > 3
+    moving = np.arange(tiny.max_steps) < first.length[:, None] - 1
+    slots = first.action[moving] - 1
+    reached = buildings.neighbours[first.viewpoint[moving], slots]
+    following = np.roll(first.viewpoint, -1, axis=1)[moving]
+    np.testing.assert_array_equal(reached, following)
+
+
+def test_random_walks_take_each_legal_action_alike() -> None:
+    buildings = corridor(2.0)
+    split = asked(buildings, *["23"] * 3000)
+    first = walk(buildings, split, CONFIG.max_steps, random_walk(0)).action[:, 0]
+    shares = np.bincount(first, minlength=3) / 3000
+    np.testing.assert_allclose(shares, 1 / 3, atol=0.03)
+
+
+def test_shuffled_sentences_are_another_paths_of_the_same_building(task: Task) -> None:
+    split, buildings = task.splits["train"], task.data.buildings
+    other = shuffled_sentences(split, buildings, seed=0)
+    for row, from_row in enumerate(other):
+        assert split.episodes[row].path_id != split.episodes[from_row].path_id
+        assert split.episodes[row].scan == split.episodes[from_row].scan
+    np.testing.assert_array_equal(shuffled_sentences(split, buildings, seed=0), other)
+    assert not np.array_equal(shuffled_sentences(split, buildings, seed=1), other)
+    one = corridor(1.0)
+    assert shuffled_sentences(asked(one, "01"), one, seed=0).tolist() == [0], "there is no other"
+
+
+def test_evaluation_of_an_agent_and_its_controls(task: Task, tiny: IRLConfig) -> None:
+    torch.manual_seed(0)
+    split, buildings = task.splits["train"], task.data.buildings
+    dimension = task.data.tables.dimension
+    policy = Policy(len(task.vocabulary), dimension, NetworkConfig(word=16, hidden=16))
+    observer = GraphObserver.from_tables(task.data.tables, tiny.max_steps)
+    told: list[tuple[str, int, int]] = []
+    summaries, values, own = evaluate(
+        policy, observer, buildings, split, 0, lambda *progress: told.append(progress)
+    )
+    assert list(summaries) == ["agent", "no text", "shuffled text", "straight", "random", "expert"]
+    for metrics in summaries.values():
+        assert set(metrics) == {
+            "success", "spl", "oracle_success", "navigation_error", "ndtw", "sdtw", "path_length",
+            "forced_stop",
+        }  # fmt: skip
+        for interval in metrics.values():
+            assert interval["count"] == len(split)
+            assert interval["low"] <= interval["mean"] <= interval["high"]
+    assert summaries["expert"]["success"]["mean"] == 1.0
+    assert summaries["expert"]["spl"]["mean"] == pytest.approx(1.0)
+    assert summaries["agent"]["path_length"] != summaries["no text"]["path_length"]
+    assert told[-1] == ("shuffled text", len(split), len(split))
+    # The episodes are in the split's order, and their scores are theirs.
+    np.testing.assert_array_equal(own.paths.viewpoint[:, 0], split.paths.viewpoint[:, 0])
+    np.testing.assert_array_equal(own.paths.tokens, split.paths.tokens)
+    again = score(buildings, split, own.paths, tiny.max_steps)
+    for name, array in values.items():
+        np.testing.assert_array_equal(array, again[name])
+        assert summaries["agent"][name]["mean"] == pytest.approx(array.mean())
+    same, _, _ = evaluate(policy, observer, buildings, split, 0)
+    assert same == summaries
