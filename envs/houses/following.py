@@ -6,8 +6,8 @@ followed, so the answer is a set. Among several places of the asked kind those c
 fits what is said before, and of these the ones behind the fewest other rooms.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
 from math import cos, radians, sin
 from typing import NamedTuple
 
@@ -227,9 +227,8 @@ class Follower:
         steps = len(path) - 1
         if steps == 0:
             return state._replace(pending=()) if not conditions and not place.side else None
-        heading = self.map.heading
-        # turns[i] = heading on arrival at path[i]; turns[i + 1] = heading when leaving it.
-        ways = [state.heading] + [heading[a][b] for a, b in pairwise(path)]
+        # ways[i] = heading on arrival at path[i]; ways[i + 1] = heading when leaving it.
+        ways = (state.heading, *self.map.ways(path[0], path[-1]))
         first = relative(ways[0], ways[1])
         about = bool(conditions) and conditions[0] == Event("turn", "around")
         if state.started and abs(first) > _ABOUT and not about:
@@ -258,7 +257,7 @@ class Follower:
         event: Event,
         state: State,
         path: tuple[int, ...],
-        ways: list[float],
+        ways: Sequence[float],
         at: int,
         anchored: bool,
         into: bool,
@@ -303,7 +302,7 @@ class Follower:
         return 10.0 < abs(turn) < 170.0 and (turn > 0) == (event.side == "right")
 
     def _right_door(
-        self, state: State, path: tuple[int, ...], ways: list[float], place: Event
+        self, state: State, path: tuple[int, ...], ways: Sequence[float], place: Event
     ) -> bool:
         """Whether the door through which the path leaves has the asked side and number."""
         if not place.side and place.ordinal <= 1:
@@ -336,7 +335,7 @@ class Follower:
         return place.ordinal == 0 or passed + 1 == place.ordinal
 
 
-def _turns(what: str, before: float | None, ways: list[float], j: int) -> bool:
+def _turns(what: str, before: float | None, ways: Sequence[float], j: int) -> bool:
     """Whether the walker turns at path[j]: at once, or within two steps that bend the same way."""
     first = relative(ways[j], ways[j + 1])
     if what == "around":
@@ -353,7 +352,7 @@ def _turns(what: str, before: float | None, ways: list[float], j: int) -> bool:
     return any(_TURN <= a * wanted <= 155.0 for a in angles)
 
 
-def _side_of_turn(ways: list[float], side: str) -> bool:
+def _side_of_turn(ways: Sequence[float], side: str) -> bool:
     """Whether the last step goes to that side of how the walker came."""
     angles = [relative(ways[-2], ways[-1])]
     if len(ways) > 2:

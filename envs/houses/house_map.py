@@ -1,6 +1,7 @@
 """A house as tables for planning and following: distances, shortest paths, what is near what."""
 
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -42,6 +43,7 @@ class HouseMap:
             self.neighbours[a].append(b)
             self.neighbours[b].append(a)
         self._paths: dict[tuple[int, int], tuple[int, ...]] = {}
+        self._ways: dict[tuple[int, int], tuple[float, ...]] = {}
 
     def path(self, start: int, goal: int) -> tuple[int, ...]:
         """Viewpoints of the shortest path, both ends included."""
@@ -51,6 +53,15 @@ class HouseMap:
             while back[-1] != start:
                 back.append(before[back[-1]])
             known = self._paths[start, goal] = tuple(reversed(back))
+        return known
+
+    def ways(self, start: int, goal: int) -> tuple[float, ...]:
+        """Headings (degrees) of the steps of the shortest path."""
+        known = self._ways.get((start, goal))
+        if known is None:
+            path = self.path(start, goal)
+            known = tuple(self.heading[a][b] for a, b in pairwise(path))
+            self._ways[start, goal] = known
         return known
 
     @cached_property

@@ -109,24 +109,39 @@ def _projections(
     points = low[:, None] + (high - low)[:, None] * mix - eye[:, None]  # [P, 27, 3]
     pixels = np.zeros((len(eye), 36, 4), dtype=np.int64)
     shown = np.zeros((len(eye), 36), dtype=bool)
-    for view in range(36):
-        heading = math.radians(30.0 * (view % 12))
-        tilt = math.radians(30.0 * (view // 12 - 1))
-        right = points[..., 0] * math.cos(heading) - points[..., 1] * math.sin(heading)
-        level = points[..., 0] * math.sin(heading) + points[..., 1] * math.cos(heading)
-        forward = level * math.cos(tilt) + points[..., 2] * math.sin(tilt)
-        up = points[..., 2] * math.cos(tilt) - level * math.sin(tilt)
-        depth = np.where(forward > 0.05, forward, 1.0)
-        x = WIDTH / 2 + FOCAL * right / depth
-        y = HEIGHT / 2 - FOCAL * up / depth
-        before = forward > 0.05
-        inside = before & (x >= 0) & (x <= WIDTH) & (y >= 0) & (y <= HEIGHT)
-        left, right_edge = _span(x, before, WIDTH)
-        top, bottom = _span(y, before, HEIGHT)
-        corner = np.stack([left, top, right_edge - left, bottom - top], axis=1)
-        pixels[:, view] = np.round(corner)
-        shown[:, view] = (inside.mean(axis=1) >= _SHARE) & (pixels[:, view, 2:] > 0).all(axis=1)
+    for bin_ in range(12):
+        heading = math.radians(30.0 * bin_)
+        across = points[..., 0] * math.cos(heading) - points[..., 1] * math.sin(heading)
+        ahead = points[..., 0] * math.sin(heading) + points[..., 1] * math.cos(heading)
+        # The lower corners of a view that looks down reach farthest to the side: 4/3 of ahead.
+        rows = np.flatnonzero((np.abs(across) < 1.4 * ahead).any(axis=1))
+        right, level, up = across[rows], ahead[rows], points[rows, :, 2]
+        for row in range(3):
+            view = bin_ + 12 * row
+            pixels[rows, view], shown[rows, view] = _in_view(right, level, up, 30.0 * (row - 1))
     return pixels, shown
+
+
+def _in_view(
+    right: np.ndarray, level: np.ndarray, up: np.ndarray, tilt: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixel boxes int [P, 4] and visibility bool [P] of points [P, 27] in one view.
+
+    Args:
+        right, level, up: metres in the frame of the view's heading.
+        tilt: degrees by which the camera looks up.
+    """
+    cos, sin = math.cos(math.radians(tilt)), math.sin(math.radians(tilt))
+    forward = level * cos + up * sin
+    before = forward > 0.05
+    depth = np.where(before, forward, 1.0)
+    x = WIDTH / 2 + FOCAL * right / depth
+    y = HEIGHT / 2 - FOCAL * (up * cos - level * sin) / depth
+    inside = before & (x >= 0) & (x <= WIDTH) & (y >= 0) & (y <= HEIGHT)
+    left, right_edge = _span(x, before, WIDTH)
+    top, bottom = _span(y, before, HEIGHT)
+    box = np.round(np.stack([left, top, right_edge - left, bottom - top], axis=1)).astype(np.int64)
+    return box, (inside.mean(axis=1) >= _SHARE) & (box[:, 2:] > 0).all(axis=1)
 
 
 def _span(values: np.ndarray, mask: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

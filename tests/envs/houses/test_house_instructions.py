@@ -340,7 +340,7 @@ WORDS = sorted(
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=25))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_text_is_read_and_followed_or_refused(words: list[str]) -> None:
     house = build_house(0, 0)
     viewpoints = [v.id for v in house.viewpoints]
