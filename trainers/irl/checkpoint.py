@@ -58,13 +58,12 @@ def save_checkpoint(
     final, part = folder / f"{number:08d}", folder / f".{number:08d}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(part, ignore_errors=True)
+        for left_by_a_kill in folder.glob(".*.part"):
+            shutil.rmtree(left_by_a_kill, ignore_errors=True)
         part.mkdir()
         tensors, groups = _flatten(optimizers)
         tensors["torch_random"] = torch.get_rng_state().numpy()
-        save_file(
-            {k: np.ascontiguousarray(v) for k, v in module.items()}, part / "module.safetensors"
-        )
+        save_file({k: _plain(v) for k, v in module.items()}, part / "module.safetensors")
         save_file(tensors, part / "optimizers.safetensors")
         with (part / "replay.npz").open("wb") as stream:
             np.savez(stream, allow_pickle=False, **replay)
@@ -148,6 +147,11 @@ def _fingerprint(file: Path) -> dict[str, Any]:
     return {"bytes": file.stat().st_size, "sha256": digest}
 
 
+def _plain(value: Any) -> np.ndarray:
+    """In C order: safetensors writes other orders as they lie in memory, which is wrong."""
+    return np.asarray(value, order="C")
+
+
 def _flatten(optimizers: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     tensors, groups = {}, {}
     for name, entry in optimizers.items():
@@ -155,7 +159,7 @@ def _flatten(optimizers: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[st
         groups[name] = {"module_id": entry["module_id"], "param_groups": state["param_groups"]}
         for index, values in state["state"].items():
             for key, value in values.items():
-                tensors[f"{name}|{index}|{key}"] = np.array(value)
+                tensors[f"{name}|{index}|{key}"] = _plain(value)
     return tensors, groups
 
 
