@@ -62,7 +62,7 @@ def from_dict(kind: type[T], values: dict[str, Any], place: str = "") -> T:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Nested dictionaries of plain values, as `from_dict` takes them, in the order of the fields."""
+    """Nested dictionaries of plain values in the order of the fields, as `from_dict` takes them."""
     document: dict[str, Any] = _plain(dataclasses.asdict(config))
     return document
 
