@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import ray
@@ -12,6 +16,7 @@ import torch
 from envs.houses.dataset import write_houses
 from rayforge.goals.config import GeneratorConfig
 from rayforge.irl.config import NetworkConfig
+from trainers.configuration import to_yaml
 from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.config import IRLConfig
 from trainers.irl.task import Task, read_task
@@ -44,7 +49,8 @@ def tiny(houses: Path) -> IRLConfig:
         batch=8,
         positives=8,
         negatives=8,
-        max_steps=8,
+        warm_up=2,
+        max_steps=10,
         threads=1,
     )
 
@@ -53,6 +59,33 @@ def tiny(houses: Path) -> IRLConfig:
 def task(houses: Path, tiny: IRLConfig) -> Task:
     """The houses' training split as that agent reads it."""
     return read_task(houses, tiny, ("train",))
+
+
+class Trained(NamedTuple):
+    """A run of the real command, from start to end."""
+
+    run: Path
+    arguments: tuple[str, ...]
+    """What it was started with, but for --run."""
+    output: str
+
+
+@pytest.fixture(scope="session")
+def trained(tiny: IRLConfig, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """`rayforge irl train` of the whole of LangGoalIRL, in a process of its own."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "tiny.yaml").write_text(to_yaml(tiny))
+    arguments = ("--config", str(folder / "tiny.yaml"), "--updates", "24")
+    command = [sys.executable, "-m", "trainers.cli", "irl", "train", *arguments]
+    done = subprocess.run(
+        [*command, "--run", str(folder / "run")],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return Trained(folder / "run", arguments, done.stdout)
 
 
 @pytest.fixture(scope="session")

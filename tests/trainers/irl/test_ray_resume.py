@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainers.configuration import to_yaml
 from trainers.irl.checkpoint import Checkpoint, latest, load_checkpoint
 from trainers.irl.config import IRLConfig
 
@@ -66,18 +65,13 @@ def arrays(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
 
 
 def test_a_run_stopped_killed_and_resumed_equals_an_uninterrupted_one(
-    tiny: IRLConfig, tmp_path: Path
+    trained: Any, tiny: IRLConfig, tmp_path: Path
 ) -> None:
-    file = tmp_path / "tiny.yaml"
-    file.write_text(to_yaml(tiny))
-    settings = ("--config", file, "--updates", "24", "--evaluate", "val_seen")
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    code, _, errors = finish(train(*settings, "--run", whole))
-    assert code == 0, errors
+    whole, broken = trained.run, tmp_path / "broken"
     first_adversarial = tiny.generator.updates + tiny.clone_updates + 2
 
     # SIGTERM: a checkpoint, then the exit code of an interruption.
-    process = train(*settings, "--run", broken, "--checkpoint-minutes", "0")
+    process = train(*trained.arguments, "--run", broken, "--checkpoint-minutes", "0")
     wait_for_checkpoint(process, broken, first_adversarial)
     process.send_signal(signal.SIGTERM)
     code, _, errors = finish(process)
