@@ -192,7 +192,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         _read(COMMANDS[name], " ".join(name), given[len(name) :])()
     except KeyboardInterrupt as stop:
-        print(f"rayforge: {stop or 'interrupted'}", file=sys.stderr)
+        print(f"rayforge: {str(stop) or 'interrupted'}", file=sys.stderr)
         raise SystemExit(130) from None
     except Exception as error:
         if type(error).__name__ not in USERS_ERRORS:
