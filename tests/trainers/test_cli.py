@@ -1,0 +1,183 @@
+"""The command: help that is fast, exit codes, and errors of one line without a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainers.cli import COMMANDS, main
+from trainers.configuration import to_yaml
+from trainers.irl.config import IRLConfig
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "trainers.cli", *arguments], capture_output=True, text=True
+    )
+
+
+def failing(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    """Exit code and standard error of a command that ends in an error."""
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in arguments])
+    assert isinstance(caught.value.code, int)
+    return caught.value.code, capsys.readouterr().err
+
+
+def one_line(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line of an error that the user can mend."""
+    code, error = failing(capsys, *arguments)
+    assert code == 1
+    assert error.startswith("rayforge: ")
+    assert error.count("\n") == 1, error
+    return error
+
+
+@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
+def test_help_of_every_command(name: tuple[str, ...]) -> None:
+    done = run(*name, "--help")
+    assert done.returncode == 0, done.stderr
+    assert f"rayforge {' '.join(name)}" in done.stdout
+    assert not done.stderr
+
+
+def test_help_names_every_command_and_imports_nothing_slow() -> None:
+    script = (
+        "import sys; from trainers.cli import HELP, main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as stop: code = stop.code\n"
+        "slow = {'torch', 'ray', 'matplotlib', 'h5py', 'tensorboard'} & set(sys.modules)\n"
+        "sys.exit(f'imported {slow}' if slow else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in COMMANDS:
+        assert f"rayforge {' '.join(name)}" in done.stdout
+
+
+def test_wrong_usage_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["fly"], ["irl"], ["irl", "fly"], ["train"]):
+        code, error = failing(capsys, *words)
+        assert code == 2
+        assert "usage: rayforge COMMAND" in error
+    code, _ = failing(capsys, "irl", "evaluate")  # RUN and --split are missing
+    assert code == 2
+    code, error = failing(capsys, "irl", "train", "--learning-rat", "1")
+    assert code == 2
+    assert "learning-rat" in error
+
+
+def test_settings_are_options_with_their_documentation() -> None:
+    told = " ".join(run("irl", "train", "--help").stdout.replace("│", " ").split())
+    for text in (
+        "--potential-shaping", "--network.hidden", "--generator.top-p", "--houses.seed", "--resume",
+        "Share of the critics that flows into their targets each update.",
+    ):  # fmt: skip
+        assert text in told
+
+
+def test_a_missing_data_folder_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = one_line(
+        capsys, "irl", "train", "--data", tmp_path / "nowhere", "--run", tmp_path / "run"
+    )
+    assert str(tmp_path / "nowhere") in error
+    assert "rayforge houses" in error, "the remedy"
+
+
+def test_a_run_needs_a_folder_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = one_line(capsys, "irl", "train")
+    assert "--run" in error
+    assert "--resume" in error
+    (tmp_path / "config.yaml").write_text(to_yaml(IRLConfig()))
+    both = one_line(capsys, "irl", "train", "--run", tmp_path / "a", "--resume", tmp_path)
+    assert both == error
+    taken = one_line(capsys, "irl", "train", "--run", tmp_path)
+    assert "holds a run already" in taken
+    assert "--resume" in taken
+    (tmp_path / "file").write_text("")
+    blocked = one_line(capsys, "irl", "train", "--run", tmp_path / "file" / "run")
+    assert "cannot be written" in blocked
+
+
+def test_a_setting_out_of_its_range_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = one_line(capsys, "irl", "train", "--gamma", "2", "--run", tmp_path / "run")
+    assert "gamma must be in [0, 1], got 2.0" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_configuration_file_is_the_starting_point(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"data: {tmp_path / 'from the file'}\n")
+    run_folder = ["--run", tmp_path / "run"]
+    for words in (["--config", file], [f"--config={file}"]):
+        assert "from the file" in one_line(capsys, "irl", "train", *words, *run_folder)
+    other = ["--data", tmp_path / "from the line"]
+    error = one_line(capsys, "irl", "train", "--config", file, *other, *run_folder)
+    assert "from the line" in error, "what is said on the line has the last word"
+    file.write_text("batsch: 3\n")
+    error = one_line(capsys, "irl", "train", "--config", file, *run_folder)
+    assert "unknown setting batsch; did you mean batch?" in error
+    assert str(file) in error
+    assert "needs a value" in one_line(capsys, "irl", "train", "--config")
+    error = one_line(capsys, "irl", "train", "--config", file, "--resume", tmp_path)
+    assert "drop --config" in error
+
+
+@pytest.mark.parametrize(
+    "command", [("irl", "evaluate", "RUN", "--split", "val_seen"), ("irl", "watch", "RUN"),
+                ("report", "RUN"), ("irl", "train", "--resume", "RUN")],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_folder_without_a_run_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    words = [str(tmp_path) if word == "RUN" else word for word in command]
+    error = one_line(capsys, *words)
+    assert str(tmp_path) in error
+    assert "config.yaml" in error
+
+
+def test_houses_are_written_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "houses"
+    sizes = ["--train-houses", "1", "--unseen-houses", "1", "--paths-per-house", "2"]
+    main(["houses", str(folder), *sizes, "--seed", "3"])
+    told = capsys.readouterr().out
+    assert f"{folder}: 2 houses" in told
+    assert "train: 2 paths, 6 instructions" in told
+    assert (folder / "R2R_train.json").is_file()
+    error = one_line(capsys, "houses", folder, "--train-houses", "0")
+    assert "train_houses" in error
+
+
+def test_errors_that_are_no_users_keep_their_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("trainers.irl.run.train", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["irl", "train", "--run", str(tmp_path / "run")])
+
+
+def test_an_interrupted_command_exits_130(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trainers.irl.run.train", interrupted)
+    code, error = failing(capsys, "irl", "train", "--run", tmp_path / "run")
+    assert code == 130
+    assert error == "rayforge: interrupted\n"
