@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import sys
 from dataclasses import dataclass
@@ -195,9 +196,11 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"rayforge: {str(stop) or 'interrupted'}", file=sys.stderr)
         raise SystemExit(130) from None
     except Exception as error:
-        if type(error).__name__ not in USERS_ERRORS:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if type(error).__name__ not in USERS_ERRORS and not full:
             raise
-        print(f"rayforge: {error}", file=sys.stderr)
+        remedy = "; free some disk space, and go on with --resume where it was training"
+        print(f"rayforge: {error}{remedy if full else ''}", file=sys.stderr)
         raise SystemExit(1) from None
 
 

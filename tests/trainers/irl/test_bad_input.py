@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import resource
@@ -366,6 +367,19 @@ def test_a_full_disk_while_writing_a_checkpoint(tmp_path: Path, part: str) -> No
     assert latest(folder) == first
     assert load_checkpoint(first).state["iteration"] == 1
     assert save_checkpoint(folder, 16, large, {}, large, {"iteration": 2}) == latest(folder)
+
+
+def test_a_full_disk_anywhere_else(
+    refused: Refused, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run / "metrics.jsonl"))
+
+    monkeypatch.setattr("trainers.irl.run.train", no_space)
+    message = refused("irl", "train", "--resume", run)
+    assert message.startswith(
+        f"[Errno 28] No space left on device: '{run / 'metrics.jsonl'}'; free"
+    )
 
 
 def test_reading_a_checkpoint_does_not_touch_the_random_numbers(run: Path) -> None:
