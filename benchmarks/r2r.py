@@ -18,10 +18,16 @@ from benchmarks.sub_runs import print_comparison, run_all
 from rayforge.reports.report import write_comparison
 
 HELD_OUT = (
-    "1LXtFkjw3qL", "1pXnuDYAj8r", "E9uDoFAP3SH", "JeFG25nYj2p",
-    "Uxmj2M2itWa", "VLzqgDo317F", "gTV8FGcVJC9", "p5wJjkQkbXX",
+    "B6ByNegPMKs", "E9uDoFAP3SH", "EDJbREhghzL", "JmbYfDe2QKZ",
+    "mJXqzFtmKg4", "pRbA3pwrgk9", "r1Q1Z4BcV1o", "sKLMLpTHeUy",
 )  # fmt: skip
-"""The unseen buildings of every reported figure; never trained on, never tuned on."""
+"""The unseen buildings of every reported figure; never trained on, never tuned on.
+
+Of two hundred random draws of eight (out of those with 200 sentences, without the ones below) it is
+the nearest to all of training in path length, neighbours a viewpoint and the success of walking
+straight ahead, all of which can be had without any learning. Eight buildings differ much: another
+draw had paths of 11.5 m where all of training has 9.9 m, and cloning reached 0.29 there.
+"""
 
 TUNING = (
     "5q7pvUzZiYa", "7y3sRwLe3Va", "D7N2EKCX4Sj", "aayBHfsNo7d",

@@ -29,7 +29,7 @@ RayForge: agents that follow natural-language goals in 3-D homes.
 examples:
   rayforge houses runs/houses --seed 0
   rayforge irl train --data runs/houses --run runs/first
-  rayforge irl train --data ../r2r --held-out 1LXtFkjw3qL 1pXnuDYAj8r --run runs/r2r
+  rayforge irl train --data ../r2r --held-out B6ByNegPMKs E9uDoFAP3SH --run runs/r2r
   rayforge irl train --resume runs/r2r
   rayforge irl evaluate runs/r2r --split val_unseen --data ../r2r
   rayforge irl watch runs/r2r --split val_seen
