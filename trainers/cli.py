@@ -83,7 +83,8 @@ class Train:
         if (self.run is None) == (self.resume is None):
             raise ConfigurationError("say where the run goes, --run DIR, or what to go on with, "
                                      "--resume RUN")  # fmt: skip
-        from trainers.irl.run import command_line, train
+        from trainers.irl.run import train
+        from trainers.irl.run_folder import command_line
 
         run = self.run or self.resume
         assert run is not None
@@ -105,7 +106,8 @@ class Evaluate:
     """Another data folder than the run's; its buildings may be new."""
 
     def __call__(self) -> None:
-        from trainers.irl.run import command_line, evaluate_run
+        from trainers.irl.run_folder import command_line
+        from trainers.irl.scoring import evaluate_run
 
         evaluate_run(self.run, self.split, self.data, command_line())
 

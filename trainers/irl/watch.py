@@ -16,7 +16,7 @@ from envs.graph.navigation_graph import SUFFIX, NavigationGraph, read_connectivi
 from envs.houses.house import ROOM_NAMES
 from rayforge.reports.viewer import write_viewer
 from trainers.configuration import ConfigurationError
-from trainers.irl.run import data_folder, load_run, resolve_split
+from trainers.irl.run_folder import data_folder, load_run, resolve_split
 
 WORDS = 8
 """Things named at most as being ahead."""

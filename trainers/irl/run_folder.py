@@ -1,0 +1,151 @@
+"""What a run's folder holds: settings, vocabulary, checkpoints; and whether they fit together."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from envs.episodes.episode import DataError
+from envs.houses.dataset import write_houses
+from rayforge.language.vocabulary import Vocabulary
+from trainers.configuration import ConfigurationError, from_dict, read_configuration, to_dict
+from trainers.files import write_text
+from trainers.irl.checkpoint import Checkpoint, latest, load_checkpoint
+from trainers.irl.config import IRLConfig
+
+MAY_CHANGE = ("runners", "threads", "device", "checkpoint_minutes")
+"""Settings that a resumed run may change: they do not change what is learnt. (`evaluate` decides
+which buildings are read, and so their numbers in the replay.)"""
+
+
+def prepare(run: Path) -> None:
+    """Make the run folder; raises ConfigurationError where it is taken or cannot be written."""
+    if (run / "config.yaml").exists():
+        raise ConfigurationError(
+            f"{run} holds a run already: name another folder, or go on with --resume {run}"
+        )
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        write_text(run / ".writable", "")
+        (run / ".writable").unlink()
+    except OSError as error:
+        raise ConfigurationError(f"run folder {run} cannot be written: {error}") from error
+
+
+def load_run(run: Path) -> tuple[IRLConfig, Vocabulary, tuple[str, ...]]:
+    """Configuration, vocabulary and object names of a run folder."""
+    config = read_configuration(IRLConfig, run / "config.yaml")
+    try:
+        vocabulary = Vocabulary.from_json((run / "vocabulary.json").read_text())
+        objects = tuple(json.loads((run / "objects.json").read_text()))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{run} is not a whole run folder: {error}") from error
+    return config, vocabulary, objects
+
+
+def read_saved(run: Path, config: IRLConfig) -> Checkpoint:
+    """The newest checkpoint of a run, to go on from under `config`.
+
+    Raises ConfigurationError where there is none or it was made with other settings, and
+    CheckpointError where it is not whole.
+    """
+    path = latest(run / "checkpoints")
+    if path is None:
+        raise ConfigurationError(f"{run} has no checkpoint to resume from: start another run")
+    saved = load_checkpoint(path)
+    check_same(from_dict(IRLConfig, saved.state["config"]), config, path)
+    return saved
+
+
+def check_same(saved: IRLConfig, asked: IRLConfig, path: Path) -> None:
+    """Raises ConfigurationError where a checkpoint was made with other settings that matter."""
+    same = replace(saved, **{name: getattr(asked, name) for name in MAY_CHANGE})
+    if same == asked:
+        return
+    flat_saved, flat_asked = _flat(to_dict(same)), _flat(to_dict(asked))
+    different = [k for k in flat_asked if flat_saved.get(k) != flat_asked[k]]
+    first = different[0]
+    raise ConfigurationError(
+        f"checkpoint {path} was made with another configuration: {first} was "
+        f"{flat_saved.get(first)!r} and is now {flat_asked[first]!r}"
+        + (f" (also {', '.join(different[1:4])})" if different[1:] else "")
+        + "; restore config.yaml or start another run"
+    )
+
+
+def _flat(values: dict[str, Any], place: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{place}{key}.")
+        else:
+            flat[f"{place}{key}"] = value
+    return flat
+
+
+def forget_after(metrics: Path, iteration: int) -> None:
+    """Drop the lines after a checkpoint: the resumed run writes them again."""
+    if not metrics.exists():
+        return
+    kept = []
+    for line in metrics.read_text().splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            break
+        if record["iteration"] > iteration:
+            break
+        kept.append(line)
+    write_text(metrics, "".join(f"{line}\n" for line in kept))
+
+
+def data_folder(config: IRLConfig) -> Path:
+    """The folder to read; generated houses are made once and kept under the user's cache."""
+    if config.data != "houses":
+        folder = Path(config.data)
+        if not folder.is_dir():
+            raise DataError(f"data folder {folder} does not exist; `rayforge houses DIR` makes one")
+        return folder
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rayforge"
+    sizes = asdict(config.houses)
+    folder = cache / "-".join(["houses", *map(str, sizes.values())])
+    if not (folder / "houses.json").is_file():
+        print(f"generating houses into {folder}", flush=True)
+        write_houses(folder, **sizes)
+    return folder
+
+
+def resolve_split(name: str, folder: Path, config: IRLConfig) -> str:
+    """ "unseen" is `held_out` where buildings are held out, else `val_unseen`."""
+    if name != "unseen":
+        return name
+    return "held_out" if config.held_out else "val_unseen"
+
+
+def hardware() -> str:
+    """Processor, cores, memory and accelerator, for the reader of a figure."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [
+            ln.split(":", 1)[1].strip()
+            for ln in cpuinfo.read_text().splitlines()
+            if "model name" in ln
+        ]
+        model = names[0] if names else model
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, {device}"
+
+
+def command_line() -> str:
+    """The command as typed, for the reader of a figure."""
+    return shlex.join(["rayforge", *sys.argv[1:]])

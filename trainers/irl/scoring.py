@@ -1,0 +1,176 @@
+"""Scoring a run's agent on a split: the files, the printed table, samples of its sentences."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from envs.episodes.episode import DataError
+from envs.graph.buildings import Buildings
+from envs.graph.navigation_graph import SUFFIX
+from rayforge.reports.report import write_report
+from trainers.configuration import ConfigurationError, from_dict
+from trainers.files import write_json, write_text, write_whole
+from trainers.irl.checkpoint import latest, load_module
+from trainers.irl.config import IRLConfig
+from trainers.irl.evaluate import evaluate
+from trainers.irl.module import AgentModule, label_paths
+from trainers.irl.rollout import Rollout
+from trainers.irl.run_folder import check_same, data_folder, hardware, load_run, resolve_split
+from trainers.irl.task import Demonstrations, Task, read_task
+
+
+def evaluate_run(run: Path, split: str, data: Path | None, command: str) -> dict[str, Any]:
+    """Score a run's agent on a split of its own data folder or of another, buildings and all."""
+    config, vocabulary, objects = load_run(run)
+    checkpoint = latest(run / "checkpoints")
+    if checkpoint is None:
+        raise ConfigurationError(f"{run} has no checkpoint yet; train it first")
+    weights, state = load_module(checkpoint)
+    check_same(from_dict(IRLConfig, state["config"]), config, checkpoint)
+    folder = data or data_folder(config)
+    split = resolve_split(split, folder, config)
+    # Another folder may lack the buildings that were held out of training.
+    known = [s for s in config.held_out if (folder / "connectivity" / f"{s}{SUFFIX}").is_file()]
+    config = replace(config, held_out=tuple(known))
+    semantic = config.features == "semantic"
+    task = read_task(folder, config, (split,), vocabulary, objects if semantic else None)
+    sizes = {
+        "config": config, "vocabulary": len(vocabulary),
+        "dimension": int(task.data.tables.towards.shape[1]),
+    }  # fmt: skip
+    module = AgentModule(inference_only=True, model_config=sizes)
+    own = {k: torch.from_numpy(v) for k, v in weights.items() if k in module.state_dict()}
+    module.load_state_dict(own)
+    module.attach(task.world)
+    module.eval()
+    document = evaluate_split(run, config, module, task, split, command)
+    print(f"report: {write_report(run)}", flush=True)
+    return document
+
+
+def evaluate_split(
+    run: Path, config: IRLConfig, module: AgentModule, task: Task, name: str, command: str,
+    seconds: float | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Score a split and write `evaluation_NAME.json` and `episodes_NAME.jsonl`; print the table."""
+    split = task.splits[name]
+    if not len(split):
+        raise DataError(f"split {name} of {task.data.folder} has no episodes")
+    agents, values, own = evaluate(
+        module.policy, module.observer, task.data.buildings, split, config.seed, _Ticker(name)
+    )
+    document = {
+        "split": name, "data": str(task.data.folder), "method": method_name(config),
+        "seed": config.seed, "features": features_name(config), "hardware": hardware(),
+        "command": command, "train_seconds": seconds, "agents": agents,
+    }  # fmt: skip
+    write_json(run / f"evaluation_{name}.json", document)
+    lines = episode_lines(split, task.data.buildings, values, own, config.max_steps)
+    write_whole(
+        run / f"episodes_{name}.jsonl",
+        lambda stream: stream.writelines((json.dumps(line) + "\n").encode() for line in lines),
+    )
+    print_table(document)
+    return document
+
+
+def episode_lines(
+    split: Demonstrations, buildings: Buildings, values: dict[str, np.ndarray], own: Rollout,
+    max_steps: int,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """One record an episode: what `rayforge irl watch` and the report read."""
+    lines = []
+    for row, episode in enumerate(split.episodes):
+        count = int(own.paths.length[row])
+        lines.append(
+            {
+                "episode_id": episode.episode_id, "scan": episode.scan,
+                "instruction": episode.instruction,
+                "path": [buildings.viewpoint_ids[v] for v in own.paths.viewpoint[row, :count]],
+                "headings": (own.paths.heading[row, :count] * (np.pi / 6)).round(4).tolist(),
+                "probability": [round(float(p), 4) for p in own.probability[row, :count]],
+                "reference": list(episode.path),
+                "success": bool(values["success"][row]),
+                "distance": round(float(values["navigation_error"][row]), 3),
+                "spl": round(float(values["spl"][row]), 4),
+                "forced_stop": count == max_steps,
+            }
+        )  # fmt: skip
+    return lines
+
+
+def method_name(config: IRLConfig) -> str:
+    """ "GCBC", or "LangGoalIRL" with its rung: base, +augment, +relabel or full."""
+    text = "" if config.text else ", no text"
+    if not config.adversarial:
+        return f"GCBC{text}"
+    rung = {(False, False): "base", (True, False): "+augment", (False, True): "+relabel"}
+    return f"LangGoalIRL {rung.get((config.augment, config.relabel), 'full')}{text}"
+
+
+def features_name(config: IRLConfig) -> str:
+    if config.features != "semantic":
+        return config.features
+    seen = "visible" if config.neighbour_rooms else "hidden"
+    return f"semantic, neighbours' rooms {seen}"
+
+
+class _Ticker:
+    """A line every five seconds of a long evaluation."""
+
+    def __init__(self, split: str) -> None:
+        self.split, self.last = split, time.perf_counter()
+
+    def __call__(self, agent: str, done: int, total: int) -> None:
+        if time.perf_counter() - self.last > 5:
+            self.last = time.perf_counter()
+            print(f"  evaluating {self.split}, {agent}: {done}/{total}", flush=True)
+
+
+def print_table(document: dict[str, Any]) -> None:
+    """The agents of an evaluation, success and SPL with 95 % intervals."""
+    count = int(document["agents"]["agent"]["success"]["count"])
+    print(f"\n{document['split']}: {count} episodes, {document['features']}")
+    print(
+        f"  {'':22}{'success':>22}{'SPL':>22}{'oracle':>8}{'nDTW':>7}{'error m':>9}{'length m':>10}"
+    )
+    for agent, metrics in document["agents"].items():
+        label = document["method"] if agent == "agent" else agent
+        spans = [
+            f"{m['mean']:.3f} [{m['low']:.3f}, {m['high']:.3f}]"
+            for m in (metrics["success"], metrics["spl"])
+        ]
+        rest = [metrics[n]["mean"] for n in ("oracle_success", "ndtw")]
+        metres = [metrics[n]["mean"] for n in ("navigation_error", "path_length")]
+        print(
+            f"  {label:22}{spans[0]:>22}{spans[1]:>22}{rest[0]:8.3f}{rest[1]:7.3f}"
+            f"{metres[0]:9.2f}{metres[1]:10.2f}"
+        )
+    print(flush=True)
+
+
+def write_sentences(run: Path, config: IRLConfig, module: AgentModule, task: Task) -> None:
+    """Samples of the goal generator: a human sentence, its paraphrase, a free sentence."""
+    name = next((s for s in task.splits if s != "train"), "train")
+    split = task.splits[name]
+    rng = np.random.default_rng(config.seed)
+    rows = np.sort(rng.choice(len(split), size=min(40, len(split)), replace=False))
+    paths = split.paths[rows]
+    free = label_paths(module, paths, config.max_words, config.seed, rephrase=False)
+    other = label_paths(module, paths, config.max_words, config.seed, rephrase=True)
+    lines = [
+        {
+            "scan": split.episodes[row].scan, "path": list(split.episodes[row].path),
+            "human": split.episodes[row].instruction,
+            "paraphrase": task.vocabulary.decode(b), "free": task.vocabulary.decode(a),
+        }
+        for row, a, b in zip(rows, free, other, strict=True)
+    ]  # fmt: skip
+    write_text(run / "sentences.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
