@@ -76,8 +76,9 @@ class GraphObserver(nn.Module):
 
     def geometry(self, viewpoint: Tensor, heading: Tensor, slot: Tensor) -> Tensor:
         """Geometry [n, GEOMETRY] of neighbour slots (0..K-1) seen from states, each [n]."""
-        relative = self.table_heading[viewpoint, slot] - heading * (np.pi / 6)
-        geometry = self.table_geometry[viewpoint, slot]
+        place = viewpoint * self.neighbours + slot
+        relative = self.table_heading.view(-1).index_select(0, place) - heading * (np.pi / 6)
+        geometry = self.table_geometry.flatten(0, 1).index_select(0, place)
         geometry[:, 0] = relative.sin()
         geometry[:, 1] = relative.cos()
         return geometry
@@ -97,7 +98,10 @@ class GraphObserver(nn.Module):
         batch, steps = viewpoint.shape
         actions = self.neighbours + 1
         turn = torch.arange(SECTORS, device=viewpoint.device) * (12 // SECTORS)
-        view = self.table_sectors[viewpoint[..., None], (heading[..., None] + turn) % 12].float()
+        # index_select copies whole rows: several times faster here than indexing with brackets.
+        sectors = viewpoint[..., None] * 12 + (heading[..., None] + turn) % 12
+        view = self.table_sectors.flatten(0, 1).index_select(0, sectors.flatten()).float()
+        view = view.view(batch, steps, SECTORS, self.dimension)
 
         legal = torch.zeros(batch, steps, actions, dtype=torch.bool, device=viewpoint.device)
         may_move = valid & (step < self.max_steps - 1)
@@ -105,9 +109,10 @@ class GraphObserver(nn.Module):
         moves = legal.flatten().nonzero().squeeze(1)
         state_of, slot = moves // actions, moves % actions - 1
         at, facing = viewpoint.flatten()[state_of], heading.flatten()[state_of]
+        edge = self.table_edge.view(-1).index_select(0, at * self.neighbours + slot)
         ways = torch.cat(
             [
-                self.table_towards[self.table_edge[at, slot]].float(),
+                self.table_towards.index_select(0, edge).float(),
                 self.geometry(at, facing, slot),
             ],
             1,

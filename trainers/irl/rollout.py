@@ -53,7 +53,7 @@ def join_rollouts(parts: Sequence[Rollout]) -> Rollout:
     )
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def roll_out(
     policy: Policy,
     observer: GraphObserver,
