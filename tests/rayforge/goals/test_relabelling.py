@@ -51,7 +51,7 @@ def roll_outs(buildings: Buildings, count: int, seed: int) -> dict[str, list[Tri
         action = np.where(legal[np.arange(count), action], action, 0)
         going = ~simulator.done & (action > 0)
         simulator.step(action)
-        for row in np.flatnonzero(going):
+        for row in np.flatnonzero(going).tolist():
             trips[row].append(int(simulator.viewpoint[row]))
     by_scan: dict[str, list[Trip]] = {name: [] for name in buildings.scans}
     for row, trip in enumerate(trips):

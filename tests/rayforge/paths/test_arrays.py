@@ -36,7 +36,7 @@ def some_paths(draw: st.DrawFn) -> Paths:
 
 def plain(paths: Paths) -> list[tuple[list[int], ...]]:
     """Each path without its padding."""
-    rows = []
+    rows: list[tuple[list[int], ...]] = []
     for row in range(len(paths)):
         n = int(paths.length[row])
         words = int((paths.tokens[row] != 0).sum())

@@ -26,7 +26,7 @@ from trainers.irl.checkpoint import (
 )
 
 FILES = ("module.safetensors", "optimizers.safetensors", "replay.npz", "state.json")
-REPLAY = {
+REPLAY: dict[str, np.ndarray] = {
     "told_viewpoint": np.arange(12, dtype=np.int32).reshape(3, 4),
     "told_serial": np.arange(3),
     "relabelled_viewpoint": np.zeros((0, 4), np.int32),
@@ -113,7 +113,9 @@ def test_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
 def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
     """Of every shape and memory order; the replay with its types."""
     turned = np.arange(6, dtype=np.float32).reshape(2, 3).T
-    module = {"turned": turned, "number": np.array(2.5, np.float32), "none": np.zeros((0, 3))}
+    module: dict[str, np.ndarray] = {
+        "turned": turned, "number": np.array(2.5, np.float32), "none": np.zeros((0, 3))
+    }  # fmt: skip
     adam = {0: {"step": torch.tensor(3.0), "exp_avg": torch.arange(6.0).reshape(2, 3).T}}
     optimizers = {"policy": {"module_id": "m", "state": {"state": adam, "param_groups": []}}}
     found = load_checkpoint(save_checkpoint(tmp_path, 1, module, optimizers, REPLAY, {}))

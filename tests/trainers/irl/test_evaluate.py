@@ -14,12 +14,13 @@ from envs.graph.navigation_graph import NavigationGraph
 from envs.graph.simulator import GraphSimulator
 from rayforge.irl.config import NetworkConfig
 from rayforge.irl.networks import Policy
-from rayforge.language.vocabulary import Vocabulary
-from rayforge.paths.arrays import Paths
+from rayforge.language.vocabulary import END, Vocabulary
+from rayforge.paths.arrays import Paths, join_paths
 from rayforge.paths.observation import GraphObserver
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import (
     evaluate,
+    follow,
     random_walk,
     score,
     shuffled_sentences,
@@ -195,6 +196,15 @@ def test_evaluation_of_an_agent_and_its_controls(task: Task, tiny: IRLConfig) ->
     assert summaries["expert"]["spl"]["mean"] == pytest.approx(1.0)
     assert summaries["agent"]["path_length"] != summaries["no text"]["path_length"]
     assert told[-1] == ("shuffled text", len(split), len(split))
+    # The same agent, told nothing, and told another episode's sentence.
+    silent = np.zeros_like(split.paths.tokens)
+    silent[:, 0] = END
+    others = split.paths.tokens[shuffled_sentences(split, buildings, 0)]
+    for name, tokens in (("no text", silent), ("shuffled text", others)):
+        parts = [part.paths for part in follow(policy, observer, buildings, split, tokens)]
+        scored = score(buildings, split, join_paths(parts), tiny.max_steps)
+        for metric, array in scored.items():
+            assert summaries[name][metric]["mean"] == pytest.approx(array.mean()), (name, metric)
     # The episodes are in the split's order, and their scores are theirs.
     np.testing.assert_array_equal(own.paths.viewpoint[:, 0], split.paths.viewpoint[:, 0])
     np.testing.assert_array_equal(own.paths.tokens, split.paths.tokens)

@@ -174,11 +174,13 @@ def test_joined_rollouts_are_one_after_the_other(
 def test_the_ends_of_the_draws_range_take_legal_actions(
     task: Task, observer: GraphObserver, simulator: GraphSimulator, edge: float
 ) -> None:
+    """Those of probability 0 are never taken, not even by a draw of 0."""
     goals = goals_of(task)
     numbers = np.full((len(goals), observer.max_steps), edge, np.float32)
-    rollout = roll_out(new_policy(task), observer, simulator, goals, numbers)
-    real = np.arange(observer.max_steps) < rollout.paths.length[:, None]
-    assert (rollout.probability[real] > 0).all()
+    for kind in (Policy, Restless):
+        rollout = roll_out(new_policy(task, kind), observer, simulator, goals, numbers)
+        real = np.arange(observer.max_steps) < rollout.paths.length[:, None]
+        assert (rollout.probability[real] > 0).all()
 
 
 def test_the_limit_forces_a_stop(

@@ -168,8 +168,8 @@ def test_a_policy_without_text_does_not_change_with_the_goal(
         log_probabilities(made_up, silent, ours), log_probabilities(made_up, silent, others)
     )
     reading = other_goal(made_up, config)
-    with_text = [log_probabilities(made_up, config, split) for split in reading]
-    assert not torch.allclose(*with_text, atol=1e-3), "with text it does"
+    told, otherwise = (log_probabilities(made_up, config, split) for split in reading)
+    assert not torch.allclose(told, otherwise, atol=1e-3), "with text it does"
 
 
 def test_copies_of_what_is_shared_hold_the_same_value() -> None:
