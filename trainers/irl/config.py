@@ -51,9 +51,9 @@ class IRLConfig:
     max_steps: int = 15
     """Actions of an episode at most, the last of which can only be STOP."""
 
-    clone_updates: int = 1000
+    clone_updates: int = 2500
     """Updates of the cloned policy that a warm start begins from."""
-    updates: int = 600
+    updates: int = 500
     """Updates after that: adversarial ones, or of continued cloning for "gcbc"."""
     warm_up: int = 40
     """Adversarial updates in which reward and critics learn and only the cloning term moves the
