@@ -110,23 +110,19 @@ class GraphObserver(nn.Module):
         state_of, slot = moves // actions, moves % actions - 1
         at, facing = viewpoint.flatten()[state_of], heading.flatten()[state_of]
         edge = self.table_edge.view(-1).index_select(0, at * self.neighbours + slot)
-        ways = torch.cat(
-            [
-                self.table_towards.index_select(0, edge).float(),
-                self.geometry(at, facing, slot),
-            ],
-            1,
-        )
         # STOP looks like the place itself: the mean of what is seen around.
         stops = valid.flatten().nonzero().squeeze(1)
-        here = view.mean(2).flatten(0, 1)[stops]
-        flag = here.new_zeros(len(stops), GEOMETRY)
-        flag[:, -1] = 1.0
+        candidates = view.new_zeros(len(stops) + len(moves), self.dimension + GEOMETRY)
+        stay, go = candidates[: len(stops)], candidates[len(stops) :]
+        stay[:, : self.dimension] = view.mean(2).flatten(0, 1).index_select(0, stops)
+        stay[:, -1] = 1.0
+        go[:, : self.dimension] = self.table_towards.index_select(0, edge)
+        go[:, self.dimension :] = self.geometry(at, facing, slot)
         legal[..., 0] = True
         return Observation(
             view.flatten(2),
             arrival,
-            torch.cat([torch.cat([here, flag], 1), ways]),
+            candidates,
             torch.cat([stops * actions, moves]),
             legal,
         )
