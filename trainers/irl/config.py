@@ -103,7 +103,7 @@ class IRLConfig:
 
     runners: int = 0
     """Ray actors that roll out; 0 does it in this process, where a breakpoint works."""
-    device: str = "cpu"
+    device: Literal["cpu", "cuda"] = "cpu"
     """Where the learner runs: "cpu" or "cuda"."""
     threads: int = 0
     """Threads of the learner on the CPU; 0 leaves it to torch."""
@@ -141,11 +141,18 @@ class IRLConfig:
                 f"max_steps and max_words must be at least 2, got {self.max_steps} and "
                 f"{self.max_words}"
             )
+        above_zero = (
+            "learning_rate", "policy_learning_rate", "critic_learning_rate", "reward_learning_rate",
+            "gradient_norm", "checkpoint_minutes",
+        )  # fmt: skip
+        for name in above_zero:
+            if not getattr(self, name) > 0.0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
         if not 0.0 <= self.label_smoothing < 0.5:
             raise ValueError(f"label_smoothing must be in [0, 0.5), got {self.label_smoothing}")
-        if self.temperature <= 0.0 or self.entropy_target < 0.0:
+        if not self.temperature > 0.0 or not 0.0 <= self.entropy_target <= 1.0:
             raise ValueError(
-                f"temperature must be positive and entropy_target not negative, got "
+                f"temperature must be above 0 and entropy_target in [0, 1], got "
                 f"{self.temperature} and {self.entropy_target}"
             )
 

@@ -6,6 +6,7 @@ RLlib's own runner spends about half its time in connector pipelines, one enviro
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,7 +61,10 @@ class PathRunner(EnvRunner):
         self.simulator = GraphSimulator(world.buildings, config.irl.max_steps)
         spec = config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
         self.module: AgentModule = spec.build()[DEFAULT_MODULE_ID].unwrapped()
-        self.module.attach(world)
+        with warnings.catch_warnings():
+            # Ray's store shares the tables between processes, so they are read-only: as is meant.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            self.module.attach(world)
         self.module.eval()
         self._weights_number = -1
 

@@ -1,7 +1,6 @@
 """The readers and the simulator on the real Room-to-Room data, where it is at hand."""
 
 import json
-import time
 from pathlib import Path
 
 import networkx
@@ -18,10 +17,7 @@ pytestmark = pytest.mark.data
 
 @pytest.fixture(scope="module")
 def data(shared_data: Path) -> NavigationData:
-    start = time.monotonic()
-    read = read_navigation_data(shared_data / "r2r", splits=["train", "val_seen"])
-    assert time.monotonic() - start < 60  # about 3 s alone; the machine may be busy
-    return read
+    return read_navigation_data(shared_data / "r2r", splits=["train", "val_seen"])
 
 
 def test_size(data: NavigationData) -> None:

@@ -141,9 +141,7 @@ def test_an_environment_that_raises_names_its_episode_and_the_others_are_kept(
     )
     algorithm.counts["episodes"] = 0  # the same round again: the same seeds
     capfd.readouterr()
-    started = time.monotonic()
     results = algorithm.roll_out(split, rows, sample=True)
-    assert time.monotonic() - started < 20
 
     lost = np.setdiff1d(np.arange(len(rows)), np.concatenate([r.numbers for r in results]))
     np.testing.assert_array_equal(lost, expected)
