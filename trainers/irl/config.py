@@ -130,6 +130,8 @@ class IRLConfig:
             "threads",
             "seed",
             "imitation_weight",
+            "reinforcement_weight",
+            "checkpoint_minutes",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -143,7 +145,7 @@ class IRLConfig:
             )
         above_zero = (
             "learning_rate", "policy_learning_rate", "critic_learning_rate", "reward_learning_rate",
-            "gradient_norm", "checkpoint_minutes",
+            "gradient_norm",
         )  # fmt: skip
         for name in above_zero:
             if not getattr(self, name) > 0.0:
