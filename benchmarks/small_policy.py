@@ -1,0 +1,94 @@
+"""The small policy that `speed` gives to every runner: the same layers on either observation.
+
+Sentences are means of word vectors; there is no recurrence and no attention, so that what is
+measured is mostly what the runners do around a policy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ray.rllib.core import Columns
+from ray.rllib.core.rl_module.torch import TorchRLModule
+from torch import Tensor, nn
+
+from envs.graph_env import GEOMETRY as ENVIRONMENT_GEOMETRY
+from rayforge.irl.networks import Memory, log_policy
+from rayforge.language.encoder import Sentences
+from rayforge.language.vocabulary import PAD
+from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
+from trainers.irl.module import AgentModule
+
+HIDDEN = 32
+"""Size of word vectors and layers alike."""
+
+
+class Layers(nn.Module):
+    """Words and look to a code, candidates to embeddings of the same size."""
+
+    def __init__(self, sizes: dict[str, Any], geometry: int) -> None:
+        super().__init__()
+        vocabulary, dimension = sizes["vocabulary"], sizes["dimension"]
+        self.words = nn.EmbeddingBag(vocabulary, HIDDEN, mode="mean", padding_idx=PAD)
+        self.look = nn.Linear(SECTORS * dimension + HIDDEN, HIDDEN)
+        self.query = nn.Linear(HIDDEN, HIDDEN)
+        self.embed = nn.Linear(dimension + geometry, HIDDEN)
+
+    def code(self, look: Tensor, words: Tensor) -> Tensor:
+        query: Tensor = self.query(self.look(torch.cat([look, words], -1)).relu()).tanh()
+        return query
+
+
+class SmallPolicy(nn.Module):
+    """As `rayforge.irl.networks.Policy` is used by `roll_out`."""
+
+    def __init__(self, sizes: dict[str, Any]) -> None:
+        super().__init__()
+        self.layers = Layers(sizes, GEOMETRY)
+        self.trunk = Trunk(self.layers)
+
+    def step(
+        self, seen: Observation, sentences: Sentences, memory: Memory | None
+    ) -> tuple[Tensor, Memory]:
+        batch, steps, actions = seen.legal.shape
+        codes = self.layers.code(seen.state[:, 0], sentences.codes[:, 0])
+        candidates = self.layers.embed(seen.candidates).relu()
+        scores = codes.new_zeros(batch * actions)
+        scores[seen.place] = (codes[seen.place // actions] * candidates).sum(-1)
+        nothing = codes.new_zeros(1, batch, 0)
+        memory = ((nothing, nothing), (nothing, nothing))
+        return log_policy(scores.view(batch, steps, actions), seen.legal), memory
+
+
+class Trunk(nn.Module):
+    def __init__(self, layers: Layers) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def sentence(self, tokens: Tensor) -> Sentences:
+        return Sentences(self.layers.words(tokens)[:, None], tokens[:, :1] != PAD)
+
+
+class SmallAgent(AgentModule):
+    """The small policy as our runner's module."""
+
+    def setup(self) -> None:
+        self.irl = self.model_config["config"]
+        self.policy = SmallPolicy(self.model_config)  # type: ignore[assignment]
+        self.generator = None
+
+
+class SmallRLModule(TorchRLModule):
+    """The small policy as the module of RLlib's runner, on the environment's observations."""
+
+    def setup(self) -> None:
+        self.layers = Layers(self.model_config, geometry=ENVIRONMENT_GEOMETRY)
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
+        seen = batch[Columns.OBS]
+        words = self.layers.words(seen["tokens"].long())
+        codes = self.layers.code(seen["sectors"].flatten(1), words)
+        candidates = self.layers.embed(seen["candidates"]).relu()
+        scores = (codes[:, None] * candidates).sum(-1)
+        return {Columns.ACTION_DIST_INPUTS: scores.masked_fill(seen["mask"] == 0, -1e9)}
