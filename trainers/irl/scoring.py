@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 
 from envs.episodes.episode import DataError
 from envs.graph.buildings import Buildings
-from envs.graph.navigation_graph import SUFFIX
+from envs.graph.navigation_data import HELD_OUT, HELD_OUT_SOURCES
 from rayforge.reports.report import write_report
 from trainers.configuration import ConfigurationError, from_dict
 from trainers.files import write_json, write_text, write_whole
@@ -36,16 +37,19 @@ def evaluate_run(run: Path, split: str, data: Path | None, command: str) -> dict
     check_same(from_dict(IRLConfig, state["config"]), config, checkpoint)
     folder = data or data_folder(config)
     split = resolve_split(split, folder, config)
-    # Another folder may lack the buildings that were held out of training.
-    known = [s for s in config.held_out if (folder / "connectivity" / f"{s}{SUFFIX}").is_file()]
-    config = replace(config, held_out=tuple(known))
+    if split not in (HELD_OUT, *HELD_OUT_SOURCES):
+        # Holding out concerns those splits alone, and another folder may lack the buildings.
+        config = replace(config, held_out=())
     semantic = config.features == "semantic"
     task = read_task(folder, config, (split,), vocabulary, objects if semantic else None)
     sizes = {
         "config": config, "vocabulary": len(vocabulary),
         "dimension": int(task.data.tables.towards.shape[1]),
     }  # fmt: skip
-    module = AgentModule(inference_only=True, model_config=sizes)
+    nothing = gymnasium.spaces.Discrete(1)  # networks read states through the observer
+    module = AgentModule(
+        observation_space=nothing, action_space=nothing, inference_only=True, model_config=sizes
+    )
     own = {k: torch.from_numpy(v) for k, v in weights.items() if k in module.state_dict()}
     module.load_state_dict(own)
     module.attach(task.world)
