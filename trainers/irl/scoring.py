@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 
@@ -37,19 +36,14 @@ def evaluate_run(run: Path, split: str, data: Path | None, command: str) -> dict
     check_same(from_dict(IRLConfig, state["config"]), config, checkpoint)
     folder = data or data_folder(config)
     split = resolve_split(split, folder, config)
-    if split not in (HELD_OUT, *HELD_OUT_SOURCES):
-        # Holding out concerns those splits alone, and another folder may lack the buildings.
-        config = replace(config, held_out=())
+    config = for_split(config, split)
     semantic = config.features == "semantic"
     task = read_task(folder, config, (split,), vocabulary, objects if semantic else None)
     sizes = {
         "config": config, "vocabulary": len(vocabulary),
         "dimension": int(task.data.tables.towards.shape[1]),
     }  # fmt: skip
-    nothing = gymnasium.spaces.Discrete(1)  # networks read states through the observer
-    module = AgentModule(
-        observation_space=nothing, action_space=nothing, inference_only=True, model_config=sizes
-    )
+    module = AgentModule(inference_only=True, model_config=sizes)
     own = {k: torch.from_numpy(v) for k, v in weights.items() if k in module.state_dict()}
     module.load_state_dict(own)
     module.attach(task.world)
@@ -57,6 +51,16 @@ def evaluate_run(run: Path, split: str, data: Path | None, command: str) -> dict
     document = evaluate_split(run, config, module, task, split, command)
     print(f"report: {write_report(run)}", flush=True)
     return document
+
+
+def for_split(config: IRLConfig, split: str) -> IRLConfig:
+    """The configuration to read a split by: holding out concerns train and val_seen alone.
+
+    Any other split may come from a folder that lacks the buildings held out of training.
+    """
+    if split in (HELD_OUT, *HELD_OUT_SOURCES):
+        return config
+    return replace(config, held_out=())
 
 
 def evaluate_split(

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from trainers.cli import main
 from trainers.configuration import read_configuration
 from trainers.irl.checkpoint import latest, load_checkpoint
 from trainers.irl.config import IRLConfig
+from trainers.irl.scoring import for_split
 
 pytestmark = pytest.mark.ray
 AGENTS = {"agent", "no text", "shuffled text", "straight", "random", "expert"}
@@ -132,3 +134,12 @@ def test_cloning_trains_with_runners_by_the_same_command(
     assert [record["phase"] for record in lines(run / "metrics.jsonl")] == ["clone"] * 3
     assert (run / "report.html").is_file()
     assert not (run / "sentences.jsonl").exists()
+
+
+def test_a_split_of_another_folder_does_not_ask_for_the_held_out_buildings(
+    tiny: IRLConfig,
+) -> None:
+    config = replace(tiny, held_out=("a building",))
+    assert for_split(config, "val_unseen").held_out == ()
+    for split in ("train", "val_seen", "held_out"):
+        assert for_split(config, split).held_out == ("a building",)
