@@ -1,7 +1,7 @@
 """The roll-out worker: an RLlib `EnvRunner` that steps a batched simulator natively.
 
 RLlib's own runner spends about half its time in connector pipelines, one environment at a time
-(docs/langgoal.md has the figures); ours keeps RLlib's actor management and returns plain arrays.
+(the README has the figures); ours keeps RLlib's actor management and returns plain arrays.
 """
 
 from __future__ import annotations
