@@ -13,7 +13,7 @@ Importing this module registers them::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
 
 from envs.continuous.expert import Expert
 from envs.continuous.homes import Homes
@@ -31,12 +29,12 @@ from envs.continuous.walks import place_of
 from envs.episodes.continuous_episode import ContinuousEpisode
 from envs.episodes.episode import DataError
 from envs.episodes.r2r_ce import check_scenes, read_r2r_ce_split
+from envs.goal_env import GoalEnv, GoalVectorEnv, Observation
 from envs.graph.navigation_data import SCENES
 from envs.simulators.opening import Kind, open_simulator
 from envs.simulators.simulator import Action, Poses, SimulatorConfig
 from rayforge.evaluation.metrics import SUCCESS_METRES
 
-Observation = dict[str, np.ndarray]
 Encode = Callable[[str], np.ndarray]
 
 
@@ -129,9 +127,9 @@ class ContinuousGoalTask:
         known["tokens"] = spaces.Box(0, np.iinfo(np.int32).max, (text_length,), np.int64)
         self.observation_space = spaces.Dict(known)
         self.action_space: spaces.Discrete[np.int64] = spaces.Discrete(len(Action))
-        self.resize(0)
+        self._resize(0)
 
-    def resize(self, count: int) -> None:
+    def _resize(self, count: int) -> None:
         """A batch of `count` rows, none of which has an episode yet."""
         self.current = np.zeros(count, np.int64)
         self.scene = np.zeros(count, np.int64)
@@ -152,6 +150,11 @@ class ContinuousGoalTask:
         if episode_id not in self._places:
             raise DataError(f"episode {episode_id!r} is not among the split's {len(self._places)}")
         return self._places[episode_id]
+
+    def start_all(self, episodes: np.ndarray) -> None:
+        """Start the batch anew on these episodes (indices, int [B]); raises what `start` does."""
+        self._resize(len(episodes))
+        self.start(np.arange(len(episodes)), episodes)
 
     def start(self, rows: np.ndarray, episodes: np.ndarray) -> None:
         """Start `rows` (int [n]) on these episodes (indices, int [n]).
@@ -200,6 +203,7 @@ class ContinuousGoalTask:
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Act in the rows that go on, int [B]; returns the reward, float64 [B], and infos."""
+        self.done |= self.truncated()  # what was cut off rests until it starts anew
         chosen = np.where(self.done, int(Action.STOP), action).astype(np.int64)
         moved = self.homes.step(self.scene, self.poses, chosen)
         self.poses = moved.poses
@@ -208,6 +212,10 @@ class ContinuousGoalTask:
         success = stopped & (self.distance() < SUCCESS_METRES)
         self.done |= stopped
         return success.astype(np.float64), {"success": success, "collided": moved.collided}
+
+    def terminated(self) -> np.ndarray:
+        """Rows that stopped, bool [B]."""
+        return self.done.copy()
 
     def truncated(self) -> np.ndarray:
         """Rows that used up their actions without a stop, bool [B]."""
@@ -232,12 +240,13 @@ class ContinuousGoalTask:
         known = {name: image for name, image in seen.items() if image is not None}
         return {**known, "tokens": self.tokens.copy()}
 
+    def close(self) -> None:
+        """Close the scenes."""
+        self.homes.close()
 
-class ContinuousGoalEnv(gym.Env[Observation, np.int64]):
-    """One language goal in a 3-D scene; `ContinuousGoalTask` says what is seen and rewarded.
 
-    Each reset draws an episode; ``reset(options={"episode_id": "123"})`` names one.
-    """
+class ContinuousGoalEnv(GoalEnv):
+    """One language goal in a 3-D scene; `ContinuousGoalTask` says what is seen and rewarded."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (Gymnasium's own)
 
@@ -250,62 +259,16 @@ class ContinuousGoalEnv(gym.Env[Observation, np.int64]):
         expert: bool = False,
         render_mode: str | None = None,
     ) -> None:
-        self.task = ContinuousGoalTask(data, encode, max_steps, text_length, expert)
-        self.action_space = self.task.action_space
-        self.observation_space = self.task.observation_space
-        self.render_mode = render_mode
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode.
-
-        Raises:
-            DataError: ``options["episode_id"]`` is not in the split, or its goal is out of reach.
-            SceneError: its start or goal is off the floor.
-        """
-        super().reset(seed=seed)
-        episode_id = (options or {}).get("episode_id")
-        if episode_id is None:
-            episode = int(self.np_random.integers(len(self.task.episodes)))
-        else:
-            episode = self.task.place(episode_id)
-        self.task.resize(1)
-        self.task.start(np.array([0]), np.array([episode]))
-        return self._observe(), _row(self.task.infos())
-
-    def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Act; see `ContinuousGoalTask`."""
-        reward, infos = self.task.step(np.array([action]))
-        ended, cut = bool(self.task.done[0]), bool(self.task.truncated()[0])
-        return self._observe(), float(reward[0]), ended, cut, _row(self.task.infos() | infos)
+        task = ContinuousGoalTask(data, encode, max_steps, text_length, expert)
+        super().__init__(task, render_mode)
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         """The colour image uint8 [H, W, 3] of what the agent sees (`render_mode` "rgb_array")."""
-        if self.render_mode is None:
-            return None
-        return self._observe()["rgb"]
-
-    def close(self) -> None:
-        self.task.homes.close()
-
-    def _observe(self) -> Observation:
-        return {name: value[0] for name, value in self.task.observe().items()}
+        return None if self.render_mode is None else self._observe()["rgb"]
 
 
-class ContinuousGoalVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
-    """`num_envs` language goals stepped as one batch; `ContinuousGoalTask` says what is seen.
-
-    Autoreset in Gymnasium's next-step mode: the step after an end ignores that row's action and
-    returns the first observation of its next episode with reward 0. Infos are arrays over the
-    batch, each with its ``_name`` mask as in Gymnasium.
-    ``reset(options={"episode_id": [...]})`` names the first episodes.
-    """
-
-    metadata = {  # noqa: RUF012 (Gymnasium's own declaration)
-        "render_modes": [],
-        "autoreset_mode": AutoresetMode.NEXT_STEP,
-    }
+class ContinuousGoalVectorEnv(GoalVectorEnv):
+    """`num_envs` of them, stepped as one batch."""
 
     def __init__(
         self,
@@ -317,70 +280,8 @@ class ContinuousGoalVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         expert: bool = False,
         render_mode: str | None = None,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs is {num_envs}; it must be at least 1")
-        self.task = ContinuousGoalTask(data, encode, max_steps, text_length, expert)
-        self.num_envs = num_envs
-        self.single_action_space = self.task.action_space
-        self.single_observation_space = self.task.observation_space
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.render_mode = render_mode
-        self._ended = np.zeros(num_envs, bool)
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Start `num_envs` episodes.
-
-        Raises:
-            DataError: an id of ``options["episode_id"]`` is not in the split.
-            ValueError: there are not `num_envs` of them.
-        """
-        super().reset(seed=seed)
-        ids: Sequence[str] | None = (options or {}).get("episode_id")
-        if ids is None:
-            episodes = self.np_random.integers(len(self.task.episodes), size=self.num_envs)
-        elif len(ids) == self.num_envs:
-            episodes = np.array([self.task.place(episode_id) for episode_id in ids])
-        else:
-            raise ValueError(f"{len(ids)} episode ids for {self.num_envs} environments")
-        self.task.resize(self.num_envs)
-        self.task.start(np.arange(self.num_envs), episodes)
-        self._ended[:] = False
-        return self.task.observe(), _masked(self.task.infos(), np.ones(self.num_envs, bool))
-
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Act in the rows that go on, start the next episode in those that ended."""
-        actions = np.asarray(actions)
-        if actions.shape != (self.num_envs,):
-            raise ValueError(f"actions have shape {actions.shape}; expected ({self.num_envs},)")
-        again = np.flatnonzero(self._ended)
-        going = ~self._ended
-        self.task.done |= self._ended  # a truncated row rests until it starts anew
-        reward, infos = self.task.step(actions)
-        if again.size:
-            episodes = self.np_random.integers(len(self.task.episodes), size=len(again))
-            self.task.start(again, episodes)
-        terminated, truncated = self.task.done.copy(), self.task.truncated()
-        self._ended = terminated | truncated
-        known = _masked(self.task.infos(), np.ones(self.num_envs, bool))
-        known |= _masked(infos, going)
-        return self.task.observe(), reward, terminated, truncated, known
-
-    def close_extras(self, **kwargs: Any) -> None:
-        self.task.homes.close()
-
-
-def _row(infos: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Row 0 as Python values."""
-    return {name: values.tolist()[0] for name, values in infos.items()}
-
-
-def _masked(infos: dict[str, np.ndarray], present: np.ndarray) -> dict[str, Any]:
-    return infos | {f"_{name}": present for name in infos}
+        task = ContinuousGoalTask(data, encode, max_steps, text_length, expert)
+        super().__init__(task, num_envs, render_mode)
 
 
 gym.register(

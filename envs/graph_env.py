@@ -13,16 +13,14 @@ Importing this module registers them::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
 
 from envs.episodes.episode import DataError, Episode
+from envs.goal_env import GoalEnv, GoalVectorEnv, Observation
 from envs.graph.buildings import HEADING_BINS, heading_bin
 from envs.graph.navigation_data import NavigationData
 from envs.graph.simulator import STOP, GraphSimulator
@@ -32,7 +30,6 @@ SECTORS = 4
 GEOMETRY = 5
 FEATURE_BOUND = float(np.finfo(np.float16).max)
 
-Observation = dict[str, np.ndarray]
 Encode = Callable[[str], np.ndarray]
 
 
@@ -156,6 +153,14 @@ class GraphGoalTask:
             "distance": self.distance(),
         }
 
+    def terminated(self) -> np.ndarray:
+        """Rows that stopped, of their own or by force, bool [B]."""
+        return self.simulator.done.copy()
+
+    def truncated(self) -> np.ndarray:
+        """None ever is, bool [B]: the step limit is part of the task."""
+        return np.zeros(len(self.current), bool)
+
     def observe(self) -> Observation:
         """The observations above with a leading batch axis."""
         simulator, tables = self.simulator, self.data.tables
@@ -186,14 +191,12 @@ class GraphGoalTask:
             "tokens": self.tokens.copy(),
         }
 
+    def close(self) -> None:
+        """Nothing is held."""
 
-class GraphGoalEnv(gym.Env[Observation, np.int64]):
-    """One language goal in a navigation graph; `GraphGoalTask` says what is seen and rewarded.
 
-    Each reset draws an episode of the split; ``reset(options={"episode_id": "123_0"})`` names one.
-    """
-
-    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
+class GraphGoalEnv(GoalEnv):
+    """One language goal in a navigation graph; `GraphGoalTask` says what is seen and rewarded."""
 
     def __init__(
         self,
@@ -204,52 +207,11 @@ class GraphGoalEnv(gym.Env[Observation, np.int64]):
         text_length: int = 80,
         render_mode: str | None = None,
     ) -> None:
-        self.task = GraphGoalTask(data, split, encode, max_steps, text_length)
-        self.action_space = self.task.action_space
-        self.observation_space = self.task.observation_space
-        self.render_mode = render_mode
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode.
-
-        Raises:
-            DataError: ``options["episode_id"]`` is not in the split.
-        """
-        super().reset(seed=seed)
-        episode_id = (options or {}).get("episode_id")
-        if episode_id is None:
-            episode = int(self.np_random.integers(len(self.task.episodes)))
-        else:
-            episode = self.task.place(episode_id)
-        self.task.start_all(np.array([episode]))
-        return self._observe(), _row(self.task.infos())
-
-    def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Act; see `GraphGoalTask`."""
-        reward, infos = self.task.step(np.array([action]))
-        terminated = bool(self.task.simulator.done[0])
-        info = _row(self.task.infos() | infos)
-        return self._observe(), float(reward[0]), terminated, False, info
-
-    def _observe(self) -> Observation:
-        return {name: value[0] for name, value in self.task.observe().items()}
+        super().__init__(GraphGoalTask(data, split, encode, max_steps, text_length), render_mode)
 
 
-class GraphGoalVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
-    """`num_envs` language goals stepped as one batch; `GraphGoalTask` says what is seen.
-
-    Autoreset in Gymnasium's next-step mode: the step after a termination ignores that row's action
-    and returns the first observation of its next episode with reward 0. Infos are arrays over the
-    batch, each with its ``_name`` mask as in Gymnasium.
-    ``reset(options={"episode_id": [...]})`` names the first episodes.
-    """
-
-    metadata = {  # noqa: RUF012 (Gymnasium's own declaration)
-        "render_modes": [],
-        "autoreset_mode": AutoresetMode.NEXT_STEP,
-    }
+class GraphGoalVectorEnv(GoalVectorEnv):
+    """`num_envs` of them, stepped as one batch."""
 
     def __init__(
         self,
@@ -261,65 +223,12 @@ class GraphGoalVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         text_length: int = 80,
         render_mode: str | None = None,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs is {num_envs}; it must be at least 1")
-        self.task = GraphGoalTask(data, split, encode, max_steps, text_length)
-        self.num_envs = num_envs
-        self.single_action_space = self.task.action_space
-        self.single_observation_space = self.task.observation_space
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.render_mode = render_mode
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Start `num_envs` episodes.
-
-        Raises:
-            DataError: an id of ``options["episode_id"]`` is not in the split.
-            ValueError: there are not `num_envs` of them.
-        """
-        super().reset(seed=seed)
-        ids: Sequence[str] | None = (options or {}).get("episode_id")
-        if ids is None:
-            episodes = self.np_random.integers(len(self.task.episodes), size=self.num_envs)
-        elif len(ids) == self.num_envs:
-            episodes = np.array([self.task.place(episode_id) for episode_id in ids])
-        else:
-            raise ValueError(f"{len(ids)} episode ids for {self.num_envs} environments")
-        self.task.start_all(episodes)
-        return self.task.observe(), _masked(self.task.infos(), np.ones(self.num_envs, bool))
-
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Act in the rows that go on, start the next episode in the finished ones."""
-        actions = np.asarray(actions)
-        if actions.shape != (self.num_envs,):
-            raise ValueError(f"actions have shape {actions.shape}; expected ({self.num_envs},)")
-        acting = ~self.task.simulator.done
-        finished = np.flatnonzero(~acting)
-        reward, infos = self.task.step(actions)
-        if len(finished):
-            episodes = self.np_random.integers(len(self.task.episodes), size=len(finished))
-            self.task.start(finished, episodes)
-        info = _masked(self.task.infos(), np.ones(self.num_envs, bool)) | _masked(infos, acting)
-        terminated = self.task.simulator.done.copy()
-        return self.task.observe(), reward, terminated, np.zeros_like(terminated), info
+        task = GraphGoalTask(data, split, encode, max_steps, text_length)
+        super().__init__(task, num_envs, render_mode)
 
 
 def _box(shape: tuple[int, ...]) -> spaces.Box:
     return spaces.Box(-FEATURE_BOUND, FEATURE_BOUND, shape, np.float32)
-
-
-def _row(infos: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Row 0 as Python values."""
-    return {name: values.tolist()[0] for name, values in infos.items()}
-
-
-def _masked(infos: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, Any]:
-    return infos | {f"_{name}": mask for name in infos}
 
 
 gym.register(
