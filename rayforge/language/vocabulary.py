@@ -13,12 +13,12 @@ import numpy as np
 PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>")
 
-_WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?|[^\w\s]")
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[^\w\s]")
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words and punctuation marks of a sentence, in order."""
-    return _WORD.findall(text.lower())
+    """Lower-case words, of any alphabet, and punctuation marks of a sentence, in order."""
+    return _WORD.findall(text.lower().replace("\u2019", "'"))
 
 
 @dataclass(frozen=True)

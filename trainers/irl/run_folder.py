@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from envs.episodes.episode import DataError
-from envs.houses.dataset import write_houses
+from envs.houses.dataset import generator_version, write_houses
 from rayforge.language.vocabulary import Vocabulary
 from trainers.cluster import check_lasting
 from trainers.configuration import ConfigurationError, from_dict, read_configuration, to_dict
@@ -119,7 +119,7 @@ def data_folder(config: IRLConfig) -> Path:
         return folder
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rayforge"
     sizes = asdict(config.houses)
-    folder = cache / "-".join(["houses", *map(str, sizes.values())])
+    folder = cache / "-".join(["houses", *map(str, sizes.values()), generator_version()])
     if not (folder / "houses.json").is_file():
         print(f"generating houses into {folder}", flush=True)
         write_houses(folder, **sizes)

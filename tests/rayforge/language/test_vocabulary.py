@@ -29,6 +29,12 @@ def test_words_of_a_sentence() -> None:
     assert words_of("  \n ") == []
 
 
+def test_words_of_other_alphabets_and_apostrophes() -> None:
+    assert words_of("Don\u2019t enter the Café-Bar, Küche_2") == [
+        "don't", "enter", "the", "café", "-", "bar", ",", "küche", "2",
+    ]  # fmt: skip
+
+
 def test_most_frequent_first_and_ties_by_spelling() -> None:
     texts = ["the bed the lamp", "the lamp", "a bed", "sofa"]
     vocabulary = Vocabulary.from_texts(texts, min_count=1)

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from envs.houses.dataset import HousesConfig
 from trainers.cli import main
 from trainers.configuration import read_configuration
 from trainers.irl.checkpoint import latest, load_checkpoint
 from trainers.irl.config import IRLConfig
+from trainers.irl.run_folder import data_folder
 from trainers.irl.scoring import for_split
 
 pytestmark = pytest.mark.ray
@@ -143,3 +145,14 @@ def test_a_split_of_another_folder_does_not_ask_for_the_held_out_buildings(
     assert for_split(config, "val_unseen").held_out == ()
     for split in ("train", "val_seen", "held_out"):
         assert for_split(config, split).held_out == ("a building",)
+
+
+def test_kept_houses_of_another_generator_are_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    config = IRLConfig(houses=HousesConfig(1, 0, 1, scenes=False))
+    kept = data_folder(config)
+    assert data_folder(config) == kept
+    monkeypatch.setattr("trainers.irl.run_folder.generator_version", lambda: "another")
+    assert data_folder(config) != kept
