@@ -20,6 +20,7 @@ import tyro
 from benchmarks.parity_floor import check_floor
 from benchmarks.parity_views import Check, check_views
 from envs.simulators.opening import Kind, open_simulator
+from envs.simulators.process import SimulatorDied
 from envs.simulators.scene import STAGE_SUFFIX, find_scene
 from envs.simulators.simulator import Camera, SceneError, SimulatorConfig
 
@@ -63,7 +64,7 @@ def main() -> None:
     for file in files:
         try:
             checks = check_recording(file, arguments)
-        except SceneError as error:
+        except (SceneError, SimulatorDied) as error:
             sys.exit(str(error))
         for check in checks:
             failed += not check.passed

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from envs.simulators.habitat import installed, missing_message
+from envs.simulators.habitat_package import installed, missing_message
 from trainers.cluster import check_address, check_storage, stale_head
 from trainers.configuration import ConfigurationError
 

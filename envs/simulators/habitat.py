@@ -7,10 +7,7 @@ be made before the process uses CUDA, and keeps process-wide state: one simulato
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.util
 import json
-import os
 import struct
 import sys
 import tempfile
@@ -20,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from envs.simulators.habitat_package import import_habitat
+from envs.simulators.scene import Stage, read_stage
 from envs.simulators.simulator import (
     Action,
     Body,
@@ -34,39 +33,7 @@ from envs.simulators.simulator import (
 COLLISION = 1e-5
 """Square metres by which a step must fall short of what was asked (habitat-sim's agent control)."""
 _TRIES = 100  # of a random point
-_STABLE, _NIGHTLY = ((3, 9),), ((3, 10), (3, 11), (3, 12))
 _open: str | None = None  # name of the scene that is open in this process
-
-
-def conda_command(python: tuple[int, int]) -> str | None:
-    """What installs habitat-sim for this version of Python; None where there is no build."""
-    channels = {
-        **dict.fromkeys(_STABLE, "aihabitat"),
-        **dict.fromkeys(_NIGHTLY, "aihabitat-nightly"),
-    }
-    if python not in channels:
-        return None
-    return f"conda install habitat-sim headless -c conda-forge -c {channels[python]}"
-
-
-def missing_message(python: tuple[int, int]) -> str:
-    """Why habitat-sim cannot be used here, and the two ways out."""
-    command = conda_command(python)
-    version = ".".join(map(str, python))
-    way = (
-        f"install it with `{command}`"
-        if command
-        else f"it has no build for Python {version}: make a conda environment with Python 3.11"
-    )
-    return (
-        f"habitat-sim is not installed in this Python {version}; {way},"
-        " or take the embedded simulator, which opens the same scenes (--simulator embedded)"
-    )
-
-
-def installed() -> bool:
-    """Whether the package is there; it is not imported."""
-    return importlib.util.find_spec("habitat_sim") is not None
 
 
 class HabitatSimulator:
@@ -84,7 +51,8 @@ class HabitatSimulator:
                 f"scene {scene.mesh}: this process has {_open} open in habitat-sim, and it can have"
                 " one at a time; close that one, or open this one in a process of its own"
             )
-        self._habitat, self._magnum = _import_habitat()
+        _check_scale(scene)
+        self._habitat, self._magnum = import_habitat()
         _check_cuda(scene, config)
         self.scene, self.config = scene, config
         self._semantic = config.camera.semantic and _has_semantics(scene)
@@ -297,22 +265,15 @@ class HabitatSimulator:
         return self._magnum.Vector3(float(point[0]), float(point[1]), float(point[2]))
 
 
-def _import_habitat() -> tuple[Any, Any]:
-    """The modules habitat_sim and magnum."""
-    python = sys.version_info[:2]
-    if not installed():
-        raise SceneError(missing_message(python))
-    # Both read these when they are imported; a word of the user's own counts more.
-    os.environ.setdefault("MAGNUM_LOG", "quiet")
-    os.environ.setdefault("HABITAT_SIM_LOG", "quiet")
-    try:
-        return importlib.import_module("habitat_sim"), importlib.import_module("magnum")
-    except (ImportError, OSError) as error:
+def _check_scale(scene: Scene) -> None:
+    # 0.3.3 ignores the scale of a stage; later builds draw with it and walk without.
+    scale = read_stage(scene).scale
+    if scale != Stage.scale:
         raise SceneError(
-            f"habitat-sim is installed but does not load ({error}); `rayforge doctor` says more."
-            " On a machine without display it needs the variant `headless` and libEGL"
-            " (apt install libegl1 libgl1)"
-        ) from error
+            f"stage configuration {scene.stage_config}: its scale {list(scale)} does not reach"
+            " habitat-sim's floor; scale the mesh itself, or take the embedded simulator"
+            " (--simulator embedded)"
+        )
 
 
 def _check_cuda(scene: Scene, config: SimulatorConfig) -> None:

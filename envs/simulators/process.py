@@ -61,6 +61,13 @@ class SimulatorProcess:
         theirs.close()
         try:
             self.names: dict[int, str] = self._answer()
+        except SimulatorDied as error:
+            # habitat-sim ends its process where it finds nothing to draw on.
+            raise SimulatorDied(
+                f"{error} while it opened the scene; what it printed last stands above, and"
+                " `rayforge doctor` says what this machine lacks",
+                error.scene,
+            ) from None
         except BaseException:
             self.close()
             raise

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from envs.simulators.habitat import installed
+from envs.simulators.habitat_package import installed
 from trainers.doctor import egl_devices, examine
 
 

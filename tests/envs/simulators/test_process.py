@@ -13,7 +13,7 @@ from envs.houses.dataset import write_houses
 from envs.simulators.opening import open_simulator
 from envs.simulators.process import SimulatorDied, SimulatorProcess
 from envs.simulators.scene import find_scene
-from envs.simulators.simulator import Poses, SceneError, SimulatorConfig
+from envs.simulators.simulator import Poses, Scene, SceneError, Simulator, SimulatorConfig
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +61,19 @@ def test_it_answers_as_a_simulator_here(mesh: Path) -> None:
         os.kill(there.pid or 0, 0)
 
 
-def test_a_scene_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
-    from envs.simulators.simulator import Scene
+def _ends(scene: Scene, config: SimulatorConfig) -> Simulator:
+    os._exit(3)
 
+
+def test_a_process_that_ends_while_it_opens_the_scene() -> None:
+    """As habitat-sim's does where EGL has no device."""
+    with pytest.raises(
+        SimulatorDied, match=r"h\.glb ended \(exit code 3\) while it opened .*doctor"
+    ):
+        SimulatorProcess(Scene(Path("h.glb")), SimulatorConfig(), _ends)
+
+
+def test_a_scene_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
     broken = tmp_path / "broken.glb"
     broken.write_bytes(b"not a mesh")
     with pytest.raises(SceneError, match=r"broken\.glb"):

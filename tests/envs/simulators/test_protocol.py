@@ -1,5 +1,6 @@
 """What every simulator answers alike, asked of the embedded one and of habitat-sim."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from envs.houses.building import build_house
 from envs.houses.house import House
 from envs.houses.mesh import habitat_axes
 from envs.houses.scenes import write_scene
-from envs.simulators.habitat import HabitatSimulator, conda_command, installed, missing_message
+from envs.simulators.habitat import HabitatSimulator
+from envs.simulators.habitat_package import conda_command, installed, missing_message
 from envs.simulators.opening import Kind, open_simulator
 from envs.simulators.scene import find_scene
 from envs.simulators.simulator import (
@@ -183,6 +185,14 @@ def test_a_python_without_build_is_told_so() -> None:
     assert conda_command((3, 13)) is None
     message = missing_message((3, 13))
     assert "no build for Python 3.13" in message and "--simulator embedded" in message
+    assert "conda env create -f docs/habitat/environment.yml" in message
+
+
+def test_a_scaled_stage_is_refused(scene: Scene, tmp_path: Path) -> None:
+    file = tmp_path / "twice.stage_config.json"
+    file.write_text(json.dumps({"render_asset": str(scene.mesh), "scale": [2, 2, 2]}))
+    with pytest.raises(SceneError, match=r"twice.*scale \[2.0, 2.0, 2.0\] does not reach"):
+        HabitatSimulator(find_scene(file), SimulatorConfig())
 
 
 @pytest.mark.skipif(installed(), reason="habitat-sim is installed here")
