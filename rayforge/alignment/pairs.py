@@ -1,4 +1,4 @@
-"""Preference pairs from sampled responses: the best against the worst of each prompt."""
+"""Preference pairs from sampled responses: the best, or a given one, against the worst."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class BuiltPairs:
     rejected: np.ndarray
     """Rows of the losers, int64 [p]."""
     margin: np.ndarray
-    """Score of winner minus score of loser, float64 [p], above 0."""
+    """Score of winner minus score of loser, float64 [p], above 0; with given winners the reward's
+    difference."""
     dropped_responses: dict[str, int]
     """Responses left out: "truncated", "empty", "duplicate"."""
     dropped_prompts: dict[str, int]
@@ -35,6 +36,7 @@ def build_pairs(
     empty: np.ndarray,
     seed: int,
     second: np.ndarray | None = None,
+    given: np.ndarray | None = None,
 ) -> BuiltPairs:
     """y_w = argmax, y_l = argmin of the score among a prompt's responses (recalled, mid).
 
@@ -44,11 +46,14 @@ def build_pairs(
     responses share the best or the worst score, `seed` decides. `second` [m]: another score that
     must order the two alike, or the prompt is dropped (designed here).
 
+    `given` bool [m]: responses that are no samples but preferred by the data, one a prompt at most.
+    Where it is not None, a prompt's given response is its winner, whatever its score, and a prompt
+    without one is dropped; `second` is then the reward that gives the margins (designed here).
+
     Raises ValueError for lengths that differ, or a score of a usable response that is not finite.
     """
     lists = {"prompt": prompt, "scores": scores, "truncated": truncated, "empty": empty}
-    if second is not None:
-        lists["second"] = second
+    lists |= {k: v for k, v in (("second", second), ("given", given)) if v is not None}
     for name, values in lists.items():
         if len(values) != len(responses):
             raise ValueError(f"{name} has {len(values)} values for {len(responses)} responses")
@@ -56,6 +61,8 @@ def build_pairs(
     other = score if second is None else np.asarray(second, np.float64)
     lost = {"truncated": 0, "empty": 0, "duplicate": 0}
     without = {"fewer than two responses": 0, "tie": 0, "disagreement": 0}
+    if given is not None:
+        without["no given winner"] = 0
     candidates: dict[int, dict[Hashable, int]] = {}
     for row, response in enumerate(responses):
         group = candidates.setdefault(int(prompt[row]), {})
@@ -81,12 +88,19 @@ def build_pairs(
             without["fewer than two responses"] += 1
             continue
         order = rows[np.lexsort((shuffle[rows], score[rows]))]
+        if given is not None:
+            winner = rows[given[rows]]
+            if not winner.size:
+                without["no given winner"] += 1
+                continue
+            order = np.append(order[~given[order]], winner[0])
         worst, best = order[0], order[-1]
-        if score[worst] == score[best]:
+        if given is None and score[worst] == score[best]:
             without["tie"] += 1
         elif not other[best] > other[worst]:
             without["disagreement"] += 1
         else:
             pairs.append((best, worst))
     chosen, rejected = np.array(pairs, np.int64).reshape(-1, 2).T
-    return BuiltPairs(chosen, rejected, score[chosen] - score[rejected], lost, without)
+    measured = score if given is None else other
+    return BuiltPairs(chosen, rejected, measured[chosen] - measured[rejected], lost, without)

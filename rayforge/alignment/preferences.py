@@ -11,8 +11,8 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,31 +97,6 @@ def read_preferences(source: str | Path) -> Preferences:
     if text.startswith(("/", ".", "~")) and not Path(text.partition(":")[0]).is_dir():
         raise PreferenceError(f"preference folder {text} does not exist")
     return _collect(text, _data_set_records(text))
-
-
-def without_long_prompts(
-    found: Preferences, tokens: Callable[[Content], int], limit: int
-) -> Preferences:
-    """Pairs whose prompt has at most `limit` tokens; the others join what was left out.
-
-    `tokens` counts a prompt's tokens as the model is asked it (templates included).
-
-    Raises PreferenceError where nothing is left.
-    """
-    counts = [tokens(pair.prompt) for pair in found.pairs]
-    short = [pair for pair, n in zip(found.pairs, counts, strict=True) if n <= limit]
-    long = [
-        f"{pair.source}: {n} tokens"
-        for pair, n in zip(found.pairs, counts, strict=True)
-        if n > limit
-    ]
-    if long and not short:
-        raise PreferenceError(
-            f"{found.name}: no prompt has at most {limit} tokens, the shortest has {min(counts)}: "
-            "raise the limit or use a model with a longer context"
-        )
-    dropped = {**found.dropped, "prompt too long": long} if long else found.dropped
-    return replace(found, pairs=short, dropped=dropped)
 
 
 _Item = tuple[str, Any]

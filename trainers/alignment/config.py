@@ -84,6 +84,9 @@ class AlignConfig:
     Generated pairs are measured in the unit of `score`."""
     ensemble: float = 0.3
     """Weight gamma of the round before the last one; 0 uses the last checkpoint alone."""
+    ensemble_rounds: Literal["two", "all"] = "two"
+    """"two": (1 - gamma) of the last round's reward and gamma of the one before; "all": every
+    earlier round's, each gamma times the weight of the next one."""
 
     generated_share: tuple[float, ...] = (0.0, 0.3, 0.5)
     """Share of generated pairs in the training set of each round; the last holds for the rest."""
@@ -91,6 +94,9 @@ class AlignConfig:
     """What ranks a prompt's own responses: "implicit" reward, that "per_token", the policy's own
     "probability" per token, "agreement" (the implicit reward, where the probability orders the pair
     alike), "judge" (the true judge: an upper bound, not a method)."""
+    winner: Literal["own", "given"] = "own"
+    """Against the worst own response of a prompt stands the best "own" one, or the "given" chosen
+    side, where the round keeps that pair."""
     gate: float = 0.0
     """Least accuracy of the score against the judge on the policy's own pairs; below it a round
     uses no generated pairs. 0 never closes."""

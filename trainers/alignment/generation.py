@@ -135,15 +135,15 @@ def generate(
 ) -> Responses:  # fmt: skip
     """Responses of a checkpoint to prompts, kept in the Parquet file `path`.
 
+    Prompts of like length are answered together, for their answers end at about the same time.
     Batches that are done lie in `path`.parts until all are; a resumed call goes on with the rest.
     """
     end = load_tokeniser(job.folder).eos_token_id
     if not path.is_file():
         parts = path.with_suffix(".parts")
         parts.mkdir(parents=True, exist_ok=True)
-        batches = [
-            list(range(i, min(i + batch, len(prompts)))) for i in range(0, len(prompts), batch)
-        ]
+        order = np.argsort([len(ids) for ids in prompts], kind="stable")
+        batches = [order[i : i + batch] for i in range(0, len(prompts), batch)]
         there = {int(file.stem) for file in parts.glob("[0-9]*.parquet")}
         todo = [number for number in range(len(batches)) if number not in there]
         work = [(_seed(seed, number), [prompts[row] for row in batches[number]]) for number in todo]
@@ -153,7 +153,8 @@ def generate(
             if progress is not None:
                 progress(len(there) + done, len(batches))
         tables = [pq.read_table(parts / f"{n:06d}.parquet") for n in range(len(batches))]
-        write_table(path, pa.concat_tables(tables))
+        table = pa.concat_tables(tables)
+        write_table(path, table.take(np.argsort(table["prompt"].to_numpy(), kind="stable")))
         shutil.rmtree(parts, ignore_errors=True)
     table = pq.read_table(path)
     responses = [tuple(ids) for ids in table["response_ids"].to_pylist()]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rayforge.alignment.ensemble import ensemble
+from rayforge.alignment.ensemble import ensemble, general_ensemble
 from rayforge.alignment.margin import response_reward
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.models import Checkpoint
@@ -50,14 +50,14 @@ class Rewards:
         )
 
     def ensembled(self, number: int, completions: Sequence[Completion]) -> np.ndarray:
-        """Reward by which round `number` selects, float64 [n]: the last two checkpoints' mixed.
+        """Reward by which round `number` selects, float64 [n]: earlier checkpoints' mixed.
 
         The first selective round has only the one checkpoint that was trained.
         """
-        rewards = [self.of(number - 1, completions)]
-        if number > 2 and self.config.ensemble:
-            rewards.append(self.of(number - 2, completions))
-        return ensemble(rewards, self.config.ensemble)
+        gamma, two = self.config.ensemble, self.config.ensemble_rounds == "two"
+        oldest = number - 1 if not gamma else max(1, number - 2) if two else 1
+        rewards = [self.of(which, completions) for which in range(number - 1, oldest - 1, -1)]
+        return ensemble(rewards, gamma) if two else general_ensemble(rewards, gamma)
 
     def reference_columns(self, number: int, pairs: TokenPairs) -> tuple[np.ndarray, np.ndarray]:
         """What the trainer reads as the reference's log-probabilities, float64 [n] each.

@@ -23,7 +23,7 @@ from trainers.alignment.models import Tokeniser
 from trainers.alignment.review import texts_of
 from trainers.alignment.rewards import Rewards, lengths
 from trainers.alignment.task import Task
-from trainers.alignment.tokens import TokenPairs
+from trainers.alignment.tokens import Completion, TokenPairs
 from trainers.configuration import ConfigurationError
 
 
@@ -89,23 +89,33 @@ def _given_figures(task: Task, kept: np.ndarray) -> dict[str, float]:
 
 def choose_generated(
     config: AlignConfig, task: Task, rewards: Rewards, tokeniser: Tokeniser, number: int,
-    folder: Path, given: int,
+    folder: Path, given: Chosen,
 ) -> Chosen | None:  # fmt: skip
-    """The round's own pairs, beside `given` kept ones; None where the round makes none."""
+    """The round's own pairs, beside the kept given ones; None where the round makes none."""
     share = generated_share(number, config.generated_share)
     if config.method == "dpo" or not share:
         return None
     rows, responses = sample_responses(config, task, rewards, number, folder)
-    asked = [task.prompts.asked[row] for row in rows for _ in range(config.responses)]
+    prompt, winners = np.repeat(rows, config.responses), None
+    if config.winner == "given":
+        prompt, responses = _with_given(task, prompt, responses, given)
+        winners = np.arange(len(prompt)) >= len(rows) * config.responses
+    asked = [task.prompts.asked[row] for row in prompt]
     texts = texts_of(tokeniser, responses)
+    second = None
+    if winners is not None:
+        second = rewards.ensembled(number, responses.completions)
+    elif config.score == "agreement":
+        second = probability_scores(rewards, number, responses)
     built = build_pairs(
-        np.repeat(rows, config.responses),
+        prompt,
         [completion.response for completion in responses.completions],
         response_scores(config, task, rewards, number, responses, asked, texts),
         ~responses.finished,
         np.array([not text.strip() for text in texts], bool),
         seed_of(config, number, 2),
-        probability_scores(rewards, number, responses) if config.score == "agreement" else None,
+        second,
+        winners,
     )
     figures = _generated_figures(built, len(rows)) | _accuracy(task, asked, texts, built)
     if not len(built):
@@ -120,7 +130,7 @@ def choose_generated(
         )
     open_gate = figures.get("generate/accuracy", 1.0) >= config.gate
     figures["generate/gate_open"] = float(open_gate)
-    wanted = generated_count(given, share, len(built)) if open_gate else 0
+    wanted = generated_count(len(given.kept), share, len(built)) if open_gate else 0
     kept = np.zeros(0, np.int64)
     if wanted:
         kept = _keep_generated(config, built.margin, wanted, seed_of(config, number, 3))
@@ -167,6 +177,21 @@ def sample_responses(
         seed_of(config, number, 4), rewards.pool, rewards.progress.of(number, "sample"),
     )  # fmt: skip
     return rows, responses
+
+
+def _with_given(
+    task: Task, prompt: np.ndarray, responses: Responses, given: Chosen
+) -> tuple[np.ndarray, Responses]:
+    """Prompts and responses, followed by the chosen sides of those prompts' kept given pairs."""
+    ids = {row: task.prompts.ids[row] for row in dict.fromkeys(prompt.tolist())}
+    kept = given.pairs.take(given.kept)
+    chosen = dict(zip(kept.prompt, kept.chosen, strict=True))
+    rows = [row for row, asked in ids.items() if asked in chosen]
+    more = [Completion(ids[row], chosen[ids[row]]) for row in rows]
+    finished = np.concatenate([responses.finished, np.ones(len(more), bool)])
+    return np.append(prompt, rows).astype(np.int64), Responses(
+        [*responses.completions, *more], finished
+    )
 
 
 def response_scores(

@@ -75,9 +75,11 @@ def make_task(config: AlignConfig, tokeniser: Tokeniser, folder: Path, source: S
     held = tokenise(tokeniser, held_out, limit)
     for name, found, given in (("training", tokens, training), ("held-out", held, held_out)):
         if found.too_long:
+            some = [f"{given[row].source}: {n}" for row, n in list(found.too_long.items())[:3]]
+            more = ", ..." if len(found.too_long) > len(some) else ""
             print(
-                f"warning: {found.too_long} of {len(given)} {name} pairs are longer than {limit} "
-                "tokens and were left out",
+                f"warning: {len(found.too_long)} of {len(given)} {name} pairs are longer than "
+                f"{limit} tokens and were left out ({', '.join(some)}{more})",
                 file=sys.stderr,
             )
     asked = _different([training[row].prompt for row in tokens.rows])

@@ -89,8 +89,8 @@ class Tokenised:
     pairs: TokenPairs
     rows: np.ndarray
     """Which of the given pairs they are, int64 [n]."""
-    too_long: int
-    """Pairs left out since prompt and response exceed the limit."""
+    too_long: dict[int, int]
+    """Given pairs left out since prompt and response exceed the limit: tokens by row."""
 
 
 def check_conversational(tokeniser: Tokeniser, pairs: Sequence[Preference], folder: Path) -> None:
@@ -107,16 +107,19 @@ def tokenise(tokeniser: Tokeniser, pairs: Sequence[Preference], limit: int) -> T
 
     Prompt and response are tokenised jointly and split where prompt, prompt + chosen and
     prompt + rejected diverge; plain responses get the end token. Pairs of which a side is longer
-    than `limit` tokens are left out and counted, for cutting would change what was preferred.
+    than `limit` tokens are left out and named, for cutting would change what was preferred.
 
     Raises ConfigurationError where nothing is left.
     """
     prompts, chosen, rejected, rows = [], [], [], []
+    too_long: dict[int, int] = {}
     for row, pair in enumerate(pairs):
         alone = prompt_ids(tokeniser, pair.prompt)
         whole = [_joint(tokeniser, pair.prompt, side) for side in (pair.chosen, pair.rejected)]
         border = min(_common(alone, ids) for ids in whole)
-        if max(map(len, whole)) > limit:
+        longest = max(map(len, whole))
+        if longest > limit:
+            too_long[row] = longest
             continue
         prompts.append(alone[:border])
         chosen.append(whole[0][border:])
@@ -128,7 +131,7 @@ def tokenise(tokeniser: Tokeniser, pairs: Sequence[Preference], limit: int) -> T
             "context allows at most its own length), or use shorter data"
         )
     kept = TokenPairs(prompts, chosen, rejected, np.zeros(len(rows), bool))
-    return Tokenised(kept, np.array(rows, np.int64), len(pairs) - len(rows))
+    return Tokenised(kept, np.array(rows, np.int64), too_long)
 
 
 def prompt_ids(tokeniser: Tokeniser, prompt: Any) -> Ids:

@@ -51,6 +51,25 @@ def test_a_second_score_has_to_agree() -> None:
     assert found.dropped_prompts["disagreement"] == 2
 
 
+def test_a_given_winner_against_the_worst_own_response() -> None:
+    """Four prompts: a clear case, a given side that was sampled too, none given, none sampled."""
+    prompt = np.array([0, 0, 1, 1, 2, 2, 0, 1, 3])
+    responses = ["a", "b", "c", "d", "e", "f", "given", "c", "alone"]
+    given = np.arange(9) >= 6
+    no = np.zeros(9, bool)
+    score = np.array([5.0, 4, 3, 2, 1, 0, -9, -9, -9])  # the given side may score least
+    reward = np.arange(9, dtype=float)
+    found = build_pairs(prompt, responses, score, no, no, 0, reward, given)
+    assert (found.chosen.tolist(), found.rejected.tolist()) == ([6], [1])
+    assert found.margin.tolist() == [5.0]  # the reward's, not the score's
+    assert found.dropped_responses["duplicate"] == 1
+    assert found.dropped_prompts == {
+        "fewer than two responses": 1, "tie": 0, "disagreement": 0, "no given winner": 2,
+    }  # fmt: skip
+    found = build_pairs(prompt, responses, score, no, no, 0, -reward, given)
+    assert found.dropped_prompts["disagreement"] == 1  # the reward does not side with the label
+
+
 def test_one_response_a_prompt_makes_no_pairs() -> None:
     found = build(["a", "b"], [1, 2], 1)
     assert len(found) == 0

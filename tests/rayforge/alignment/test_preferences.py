@@ -22,7 +22,6 @@ from rayforge.alignment.preferences import (
     Preferences,
     preference_key,
     read_preferences,
-    without_long_prompts,
 )
 
 
@@ -333,19 +332,6 @@ def test_a_name_that_is_not_here_is_asked_of_the_hub(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(PreferenceError, match=r"file or folder here\) nobody/nothing: Conn"):
         read_preferences("nobody/nothing")
-
-
-def test_long_prompts_are_left_out(tmp_path: Path) -> None:
-    records = [*PLAIN, {**PLAIN[0], "prompt": "one two"}]
-    found = read_preferences(write_lines(tmp_path / "pairs.jsonl", records))
-    short = without_long_prompts(found, lambda prompt: len(str(prompt).split()), 3)
-    assert [pair.prompt for pair in short.pairs] == ["one two"]
-    assert counts(short) == {"prompt too long": 2}
-    assert short.total == 3
-    assert "line 1: 4 tokens" in short.report()
-    assert without_long_prompts(found, lambda prompt: 1, 3) == found
-    with pytest.raises(PreferenceError, match="no prompt has at most 1 tokens, the shortest has 2"):
-        without_long_prompts(found, lambda prompt: len(str(prompt).split()), 1)
 
 
 _json = st.recursive(

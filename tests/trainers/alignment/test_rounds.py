@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rayforge.alignment.selection import NothingKept
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.evaluate import evaluate_against
+from trainers.alignment.rounds import of_like_length
 from trainers.alignment.run import train
 from trainers.configuration import ConfigurationError
 
@@ -98,6 +99,50 @@ def test_the_baselines(method: Any, whole: Path, small: AlignConfig, tmp_path: P
         order = pq.read_table(run / "rounds/2/order.parquet")["prompt_ids"].to_pylist()
         of = dict(zip(map(tuple, ids), margins, strict=True))
         assert of[tuple(order[0])] >= of[tuple(order[-1])]
+
+
+def test_batches_are_of_like_length_and_hold_every_pair_once_a_pass() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(10, 100, 1000)
+    order = np.concatenate([rng.permutation(1000) for _ in range(2)])[:1600]
+    arranged = of_like_length(order, lengths, 8, np.random.default_rng(1))
+    assert sorted(arranged[:896].tolist()) == sorted(order[:896].tolist())  # seven windows
+    assert sorted(arranged.tolist()) == sorted(order.tolist())
+
+    def padding(rows: np.ndarray) -> float:
+        sizes = lengths[rows].reshape(-1, 8)
+        return float((sizes.max(axis=1, keepdims=True) - sizes).sum())
+
+    assert padding(arranged) < 0.3 * padding(order)
+    longest = lengths[arranged].reshape(-1, 8).max(axis=1)
+    assert not np.array_equal(longest[:16], np.sort(longest[:16]))  # batches come in random order
+
+
+def test_given_winners_and_an_ensemble_of_all_rounds(small: AlignConfig, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    config = replace(
+        small, winner="given", score="probability", ensemble_rounds="all", rounds=4, steps=2
+    )
+    train(config, run, False, "test")
+    table = pq.read_table(run / "rounds/4/pairs.parquet")
+    given = {
+        (tuple(p), tuple(c))
+        for p, c, made in zip(
+            *(table[name].to_pylist() for name in ("prompt_ids", "chosen_ids", "generated")),
+            strict=True,
+        )
+        if not made
+    }
+    own = [row for row in table.to_pylist() if row["generated"]]
+    assert own
+    assert all((tuple(row["prompt_ids"]), tuple(row["chosen_ids"])) in given for row in own)
+    assert all(row["margin"] > 0 for row in own)
+    # Round 4 reads the rewards of rounds 1 to 3, so all three models have scored every given pair.
+    scored = [
+        sum(pq.read_table(f).num_rows for f in folder.glob("*.parquet"))
+        for folder in (run / "scores").iterdir()
+    ]
+    assert sum(count >= 120 for count in scored) == 4  # with the reference
 
 
 def test_previous_reference_lora_and_another_loss(small: AlignConfig, tmp_path: Path) -> None:

@@ -54,11 +54,12 @@ def test_the_ids_are_trls(pairs: list[Preference], model_folder: Path, tmp_path:
     assert [list(ids) for ids in ours.rejected] == list(theirs["rejected_ids"])
 
 
-def test_a_pair_that_is_too_long_is_left_out_and_counted(model_folder: Path) -> None:
+def test_a_pair_that_is_too_long_is_left_out_and_named(model_folder: Path) -> None:
     tokeniser = load_tokeniser(model_folder)
     long = preference("route 1 by lamp :", " lamp" * 90, " bed")
     found = tokenise(tokeniser, [PLAIN[0], long, PLAIN[1]], 40)
-    assert found.too_long == 1
+    assert list(found.too_long) == [1]
+    assert found.too_long[1] > 90
     assert found.rows.tolist() == [0, 2]
     with pytest.raises(ConfigurationError, match="all of 1 pairs are longer than max_tokens 40"):
         tokenise(tokeniser, [long], 40)
