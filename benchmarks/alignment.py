@@ -2,15 +2,18 @@
 
     python -m benchmarks.alignment --out runs/alignment --seeds 0 1 2
 
-Every run takes 96 optimiser steps of 32 pairs from the same start; DPO takes them in one go, the
-others in three rounds. Success is by execution on 200 routes in unseen houses. A seed is a seed of
-everything: houses, pairs, start, training. Resumable: the same command goes on where it was broken
-off, and only prints where all is done. Sized to about an hour of two cores.
+Every run takes 96 optimiser steps of 16 pairs, of 512 given ones; DPO takes them in one go, the
+others in three rounds, of which the first, DPO on everything, is the same for all of a cell and a
+seed and is trained once. Success is by execution on 200 routes in unseen houses. A seed is one of
+houses, pairs and training; the model they start from is one and the same, made in other houses.
+Resumable: the same command goes on where it was broken off, and only prints where all is done.
 """
 
 from __future__ import annotations
 
 import json
+import resource
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,35 +27,37 @@ from benchmarks.sub_runs import finished, run_all
 from envs.houses.route_task import RouteTaskConfig
 from rayforge.evaluation.intervals import paired_difference, seed_interval
 from rayforge.evaluation.win_rate import length_controlled, win_rate_from_success
-from rayforge.language.tiny_model import TinyModelConfig
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.reading import read_source
-from trainers.alignment.sft import StartConfig
 from trainers.configuration import to_yaml
 
-MAIN = (0.8, 0.2)
-"""Cue share and flip share of the cell in which everything is compared."""
+SELECTION, GIVEN = "sera, selection only", "sera, given winners"
 
-CELLS = ((0.5, 0.0), (0.5, 0.2), (0.5, 0.4), (0.8, 0.0), (0.8, 0.4))
-"""The other cells: SeRA and DPO alone."""
+FIRST = "first round"
 
 METHODS: dict[str, dict[str, Any]] = {
+    FIRST: {"method": "iterative", "rounds": 1},
     "dpo": {"method": "dpo"},
     "sera": {"method": "sera"},
+    SELECTION: {"method": "sera", "generated_share": (0.0,)},
     "iterative": {"method": "iterative"},
     "random": {"method": "random"},
     "curriculum": {"method": "curriculum"},
-}
-
-VARIANTS: dict[str, dict[str, Any]] = {
     "sera, probability": {"method": "sera", "score": "probability"},
-    "sera, probability, anchor": {"method": "sera", "score": "probability", "anchor": 0.2},
-    "sera, gate 0.6": {"method": "sera", "score": "agreement", "gate": 0.6},
-    "sera, selection only": {"method": "sera", "generated_share": (0.0,)},
+    GIVEN: {"method": "sera", "score": "probability", "winner": "given"},
     "sera, judge as score": {"method": "sera", "score": "judge"},
-    "dpo, anchor": {"method": "dpo", "anchor": 0.2},
 }
-"""In the main cell alone. "judge as score" is an upper bound: it sees what no method may see."""
+""""judge as score" is an upper bound: it sees what no method may see."""
+
+CELLS: dict[tuple[float, float], tuple[str, ...]] = {
+    (0.8, 0.2): tuple(name for name in METHODS if name != FIRST),
+    (0.5, 0.4): ("dpo", SELECTION, GIVEN),
+    (0.5, 0.2): ("dpo", SELECTION, GIVEN),
+    (0.8, 0.4): ("dpo", SELECTION, GIVEN),
+    (0.5, 0.0): ("dpo", SELECTION, GIVEN),
+    (0.8, 0.0): ("dpo", SELECTION, GIVEN),
+}
+"""Cue share and flip share: what is compared there; in the first cell, everything."""
 
 
 class Run(NamedTuple):
@@ -79,51 +84,82 @@ class Benchmark:
     """Seeds of each row."""
     parallel: int = 2
     """Runs at a time, one core each."""
+    train: bool = True
+    """Off: only print what is finished."""
 
     def __call__(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
-        runs = list(plan(self.seeds))
-        if not all(finished(self.out / run.folder) for run in runs):
-            starts = {seed: read_source(settings(seed)).start() for seed in self.seeds}
+        groups = list(plan(self.seeds))
+        runs = [run for group in groups for run in group]
+        if self.train and not all(finished(self.out / run.folder) for run in runs):
+            start = read_source(AlignConfig(routes=RouteTaskConfig(seed=START_SEED))).start()
+            for group in groups:
+                self._train(group, start)
+        done = [run for run in runs if finished(self.out / run.folder)]
+        print(rows(self.out, done))
+        print(summary(self.out, done))
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        print(f"\n{len(done)} of {len(runs)} runs; processor time of this call "
+              f"{(used.ru_utime + used.ru_stime) / 60:.0f} minutes")  # fmt: skip
+
+    def _train(self, group: Sequence[Run], start: Path) -> None:
+        """All of a cell; those with several rounds go on from the first round they share."""
+        firsts = {run.seed: run._replace(name=FIRST) for run in group}
+        rest = [run for run in group if run.name != "dpo"]
+        for part in ([run for run in group if run not in rest] + list(firsts.values()), rest):
             todo: dict[Path, list[str]] = {}
-            for run in runs:
+            for run in part:
+                folder, config = self.out / run.folder, configuration(run, start)
+                if run in rest:
+                    share_first_round(self.out / firsts[run.seed].folder, folder, config)
                 file = self.out / f"{run.folder}.yaml"
-                file.write_text(to_yaml(configuration(run, starts[run.seed])))
-                todo[self.out / run.folder] = ["--config", str(file)]
+                file.write_text(to_yaml(config))
+                todo[folder] = ["--config", str(file)]
             run_all(todo, self.parallel, "align")
-        print(rows(self.out, runs))
-        print(summary(self.out, runs))
 
 
-def plan(seeds: Sequence[int]) -> Iterator[Run]:
-    """What is run, what matters most first."""
-    for name in (*METHODS, *VARIANTS):
-        for seed in seeds:
-            yield Run(name, *MAIN, seed)
-    for cell in CELLS:
-        for name in ("dpo", "sera"):
-            for seed in seeds:
-                yield Run(name, *cell, seed)
+def share_first_round(done: Path, run: Path, config: AlignConfig) -> None:
+    """Give a run the first round of one that ended there: the same seeds make the same bits. What
+    sort of run it is shows only later, so it goes on from there."""
+    if (run / "rounds").is_dir():
+        return
+    part = run.with_name(f".{run.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for name in ("rounds", "scores"):
+        shutil.copytree(done / name, part / name)
+    for name in ("run.json", "metrics.jsonl"):
+        shutil.copy(done / name, part)
+    (part / "config.yaml").write_text(to_yaml(config))
+    shutil.rmtree(run, ignore_errors=True)
+    part.rename(run)
+
+
+def plan(seeds: Sequence[int]) -> Iterator[list[Run]]:
+    """What is run, cell by cell, what matters most first; in a cell method by method."""
+    for cell, names in CELLS.items():
+        yield [Run(name, *cell, seed) for name in names for seed in seeds]
+
+
+START_SEED = 0
+"""Of the supervised start, which all runs share: the demo's."""
 
 
 def settings(seed: int) -> AlignConfig:
     """What all runs of a seed share."""
     return AlignConfig(
-        routes=RouteTaskConfig(seed=seed), tiny=TinyModelConfig(seed=seed),
-        start=StartConfig(seed=seed), seed=seed, rounds=3, steps=32, batch=32,
-        learning_rate=1.5e-4, prompts=512, responses=4, temperature=0.7, max_new_tokens=80,
-        evaluation_prompts=200, generation_batch=100, threads=1, checkpoint_steps=32, log_steps=4,
+        routes=RouteTaskConfig(pairs=512, test_routes=200, seed=seed), seed=seed, rounds=3,
+        steps=32, batch=16, learning_rate=1.5e-4, prompts=192, responses=4, temperature=0.7,
+        max_new_tokens=80, evaluation_prompts=200, generation_batch=100, threads=1,
+        checkpoint_steps=32, log_steps=4,
     )  # fmt: skip
 
 
 def configuration(run: Run, start: Path) -> AlignConfig:
     shared = settings(run.seed)
-    # The start is made already, so its examples need not be written again for every run; pairs and
-    # test routes do not depend on them.
+    # The start is made already, so its examples need not be written again for every run.
     routes = replace(shared.routes, cue_share=run.cue, flip_share=run.flips, start_routes=0)
-    return replace(
-        shared, model=str(start), routes=routes, **{**METHODS, **VARIANTS}[run.name]
-    )  # fmt: skip
+    return replace(shared, model=str(start), routes=routes, **METHODS[run.name])
 
 
 class Found(NamedTuple):

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from benchmarks.alignment import share_first_round
 from rayforge.alignment.selection import NothingKept
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.evaluate import evaluate_against
@@ -93,6 +94,14 @@ def test_the_baselines(method: Any, whole: Path, small: AlignConfig, tmp_path: P
     kept = selection(run, 2)["select/kept"]
     assert kept == (42 if method == "random" else 60)
     assert selection(run, 2)["select/generated"] > 0
+    if method == "iterative":
+        shared = tmp_path / "shared"
+        train(replace(small, method=method, rounds=1), tmp_path / "first", False, "test")
+        share_first_round(tmp_path / "first", shared, replace(small, method=method))
+        train(replace(small, method=method), shared, True, "test")
+        assert all(same_files(run, shared, number) for number in (1, 2, 3))
+        again = [json.loads(line) for line in (shared / "metrics.jsonl").read_text().splitlines()]
+        assert [r["updates"] for r in again] == [r["updates"] for r in records]
     if method == "curriculum":
         margins = pq.read_table(run / "rounds/2/pairs.parquet")["margin"].to_numpy()
         ids = pq.read_table(run / "rounds/2/pairs.parquet")["prompt_ids"].to_pylist()
