@@ -10,15 +10,18 @@ one encoder of sentences; reward and critics attend to its codes (words cost mor
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rayforge.irl.config import NetworkConfig
 from rayforge.language.encoder import (
     Attention,
+    Dropout,
     LockedDropout,
     SentenceEncoder,
     Sentences,
-    run_lstm,
+    like_lengths,
+    step_lstm,
 )
 from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
 
@@ -41,26 +44,41 @@ class Trunk(nn.Module):
         self.join = nn.Linear(2 * hidden, hidden)
 
     def forward(self, seen: Observation, sentences: Sentences, lengths: Tensor) -> Tensor:
-        """Codes of whole paths; `lengths` [B] counts the real states of each."""
-        history = self.dropout(run_lstm(self.history, self._look(seen), lengths))
-        words = self.attend(history, *sentences)
-        progress = run_lstm(self.progress, torch.cat([history, words], -1), lengths)
-        return self._code(self.dropout(progress), sentences)
+        """Codes of whole paths; `lengths` [B] counts the real states of each.
+
+        Paths run together with their neighbours of like length: sorted ones are the fastest.
+        """
+        steps = seen.state.shape[1]
+        sizes, ends = like_lengths(lengths, steps)
+        columns = (seen.state, seen.arrival, sentences.codes, sentences.mask)
+        runs = zip(ends, *(column.split(sizes) for column in columns), strict=True)
+        parts = []
+        for end, state, arrival, codes, mask in runs:
+            words = Sentences(codes, mask)
+            history, _ = self.history(self._look(state[:, :end], arrival[:, :end]))
+            progress, _ = self.progress(self._read(history, words))
+            parts.append(F.pad(self._code(progress, words), (0, 0, 0, steps - end)))
+        return torch.cat(parts)
 
     def step(
         self, seen: Observation, sentences: Sentences, memory: Memory | None
     ) -> tuple[Tensor, Memory]:
         """Codes [B, 1, H] of one further state (T = 1) and the memory to go on with."""
-        history, first = self.history(self._look(seen), memory and memory[0])
-        history = self.dropout(history)
-        words = self.attend(history, *sentences)
-        progress, second = self.progress(torch.cat([history, words], -1), memory and memory[1])
-        return self._code(self.dropout(progress), sentences), (first, second)
+        look = self._look(seen.state, seen.arrival)
+        history, first = step_lstm(self.history, look, memory and memory[0])
+        read = self._read(history, sentences)
+        progress, second = step_lstm(self.progress, read, memory and memory[1])
+        return self._code(progress, sentences), (first, second)
 
-    def _look(self, seen: Observation) -> Tensor:
-        return self.dropout(self.look(torch.cat([seen.state, seen.arrival], -1)).relu())
+    def _look(self, state: Tensor, arrival: Tensor) -> Tensor:
+        return self.dropout(self.look(torch.cat([state, arrival], -1)).relu())
+
+    def _read(self, history: Tensor, sentences: Sentences) -> Tensor:
+        history = self.dropout(history)
+        return torch.cat([history, self.attend(history, *sentences)], -1)
 
     def _code(self, progress: Tensor, sentences: Sentences) -> Tensor:
+        progress = self.dropout(progress)
         words = self.attend_again(progress, *sentences)
         return self.dropout(self.join(torch.cat([progress, words], -1)).tanh())
 
@@ -72,7 +90,7 @@ class Scorer(nn.Module):
         super().__init__()
         self.embed = nn.Linear(dimension + GEOMETRY, config.hidden)
         self.query = nn.Linear(config.hidden, config.hidden)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, codes: Tensor, seen: Observation) -> Tensor:
         """Codes [B, T, H] -> scores [B, T, K + 1], 0 where an action is not legal."""

@@ -33,6 +33,21 @@ class Observation(NamedTuple):
         """The same without a way back to what images are encoded by."""
         return self._replace(state=self.state.detach(), candidates=self.candidates.detach())
 
+    def take(self, rows: Tensor) -> Observation:
+        """The same of some rows only, int64 [n]."""
+        batch, steps, actions = self.legal.shape
+        number = torch.full((batch,), -1, device=rows.device)
+        number[rows] = torch.arange(len(rows), device=rows.device)
+        row, within = self.place // (steps * actions), self.place % (steps * actions)
+        kept = (number[row] >= 0).nonzero().squeeze(1)
+        return Observation(
+            self.state.index_select(0, rows),
+            self.arrival.index_select(0, rows),
+            self.candidates.index_select(0, kept),
+            (number[row] * steps * actions + within).index_select(0, kept),
+            self.legal.index_select(0, rows),
+        )
+
 
 class GraphObserver(nn.Module):
     """Gathers `Observation`s from observation tables; holds no parameters.

@@ -43,6 +43,7 @@ class LangGoalIRLConfig(AlgorithmConfig):
         self.restart_failed_env_runners = True
         self.delay_between_env_runner_restarts_s = 1.0
         self.num_learners = 0
+        self.torch_skip_nan_gradients = True  # our learner looks for them itself
         self.observation_space: gym.Space[Any] = gym.spaces.Discrete(1)
         self.action_space: gym.Space[Any] = gym.spaces.Discrete(1)
 

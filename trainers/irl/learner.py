@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any
 
@@ -12,7 +13,8 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from torch import Tensor
 
 from rayforge.irl import losses
-from rayforge.irl.networks import probabilities
+from rayforge.language.encoder import Sentences
+from rayforge.paths.observation import Observation
 from rayforge.paths.sights import Sights
 from rayforge.paths.walk_observation import WalkObserver
 from trainers.irl.config import IRLConfig
@@ -35,6 +37,9 @@ class AgentLearner(TorchLearner):
 
     def build(self) -> None:
         super().build()
+        # RLlib asks for deterministic algorithms, which fills all memory with NaN before its use:
+        # a twentieth of an update.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self._agent.attach(self.config.world.get())
 
     @property
@@ -57,7 +62,7 @@ class AgentLearner(TorchLearner):
             groups["temperature"] = ([module.log_temperature], irl.critic_learning_rate)
         self._groups = groups
         for name, (parameters, rate) in groups.items():
-            optimizer = torch.optim.Adam(parameters, lr=rate)
+            optimizer = torch.optim.Adam(parameters, lr=rate, fused=True)
             self.register_optimizer(
                 module_id=module_id, optimizer_name=name, optimizer=optimizer, params=parameters
             )
@@ -82,8 +87,18 @@ class AgentLearner(TorchLearner):
         for optimizer in self._optimizer_parameters:
             optimizer.zero_grad(set_to_none=True)
         torch.stack(list(loss_per_module.values())).sum().backward()
-        for parameters, _ in self._groups.values():
-            torch.nn.utils.clip_grad_norm_(parameters, self.config.irl.gradient_norm)
+        limit = self.config.irl.gradient_norm
+        norms = {
+            name: torch.nn.utils.clip_grad_norm_(parameters, limit)
+            for name, (parameters, _) in self._groups.items()
+            if any(p.grad is not None for p in parameters)
+        }
+        # In place of RLlib's look at every gradient, twice.
+        if not bool(torch.stack(list(norms.values())).isfinite().all()):
+            values = {name: float(norm) for name, norm in norms.items()}
+            raise FloatingPointError(
+                f"norms of the gradients are {values}; a smaller learning_rate may help"
+            )
         # Networks that had no part in this update have no gradient, and their Adam does not move.
         return {ref: p.grad for ref, p in self._params.items() if p.grad is not None}
 
@@ -91,22 +106,25 @@ class AgentLearner(TorchLearner):
         self, *, module_id: str, config: AlgorithmConfig, batch: dict[str, Tensor], fwd_out: Any
     ) -> Tensor:
         module, irl = self._agent, self.config.irl
+        # Networks run over neighbours of like length.
+        order = batch["length"].argsort(stable=True)
+        batch = {name: column.index_select(0, order) for name, column in batch.items()}
         role = batch["role"]
         present = Role(0)
-        for flag in Role:
-            if bool((role & flag).any()):
-                present |= flag
+        for number in role.unique().tolist():
+            present |= Role(number)
         figures: dict[str, Tensor] = {}
         if Role.DESCRIBE in present:
             total = self._describe(module, batch, figures)
         else:
             total = self._act(module, irl, batch, present, figures)
-        if not bool(torch.isfinite(total)):
+        loss, *numbers = torch.stack([total, *figures.values()]).detach().tolist()
+        values = dict(zip(figures, numbers, strict=True))
+        if not math.isfinite(loss):
             raise FloatingPointError(
-                f"the loss is {float(total)} in an update for {present!r}: "
-                f"{ {k: float(v) for k, v in figures.items()} }; a smaller learning_rate may help"
+                f"the loss is {loss} in an update for {present!r}: {values}; "
+                "a smaller learning_rate may help"
             )
-        values = {name: float(value.detach()) for name, value in figures.items()}
         self.metrics.log_dict(values, key=module_id, window=1)
         return total
 
@@ -131,59 +149,66 @@ class AgentLearner(TorchLearner):
         present: Role,
         figures: dict[str, Tensor],
     ) -> Tensor:
-        """L_clone, and in adversarial updates L_D + L_Q + L_pi + L_alpha."""
-        tokens, length, action = batch["tokens"], batch["length"], batch["action"]
-        steps = torch.arange(action.shape[1], device=action.device)
-        real = (steps < length[:, None]).float()
+        """L_clone, and in adversarial updates L_D + L_Q + L_pi + L_alpha.
 
-        def weight(flag: Role) -> Tensor:
-            return real * ((batch["role"] & flag) > 0).float()[:, None]
-
-        def of_taken(values: Tensor) -> Tensor:
-            return values.gather(-1, action[..., None]).squeeze(-1)
-
+        Every network reads the pairs that its loss is about, and no others.
+        """
         # Every image is encoded once. Adversarial updates leave the eye as cloning made it; where
         # nothing was cloned, the policy's losses teach it, and never those of other networks.
         cloning = not present & (Role.POSITIVE | Role.REINFORCE)
         with torch.set_grad_enabled(cloning or not irl.warm_start):
             seen = module.observe(batch, module.policy.eye)
-        log_pi = module.policy(seen, module.policy.sentence(tokens), length)
-        imitated = weight(Role.CLONE) * losses.inflections(action, irl.inflection_weight)
-        clone = losses.cloning_loss(of_taken(log_pi), imitated)
+        pairs = _Pairs(seen, batch)
+
+        # pi as it learns, with dropout.
+        learning = pairs.having(Role.CLONE | Role.IMPROVE)
+        clone = policy = torch.zeros((), device=batch["role"].device)
+        if len(learning):
+            sentences = module.policy.sentence(learning.tokens)
+            log_pi = module.policy(learning.seen, sentences, learning.length)
+            imitated = learning.weight(Role.CLONE)
+            imitated = imitated * losses.inflections(learning.action, irl.inflection_weight)
+            clone = losses.cloning_loss(learning.taken(log_pi), imitated)
         figures["clone/loss"] = clone
         if cloning:
             return clone
-        seen = seen.detach()
 
         # pi as it acts, without dropout: what the discriminator and the soft values refer to. Its
         # codes of the sentences serve every other network.
+        judged = pairs.having(Role.POSITIVE | Role.NEGATIVE | Role.REINFORCE).detach()
         with torch.no_grad():
             module.policy.eval()
-            sentences = module.policy.sentence(tokens)
-            acting = module.policy(seen, sentences, length)
+            sentences = module.policy.sentence(judged.tokens)
+            acting = module.policy(judged.seen, sentences, judged.length)
             module.policy.train()
-        positive, negative = weight(Role.POSITIVE), weight(Role.NEGATIVE)
-        f = module.reward(seen, sentences, length, action)
-        logit = losses.discriminator_logit(f, of_taken(acting))
+        positive, negative = judged.weight(Role.POSITIVE), judged.weight(Role.NEGATIVE)
+        f = module.reward(judged.seen, sentences, judged.length, judged.action)
+        logit = losses.discriminator_logit(f, judged.taken(acting))
         discriminator = losses.discriminator_loss(logit, positive, negative, irl.label_smoothing)
 
         # Critics: y = f + gamma V'(s'), V' from the targets; STOP ends an episode.
-        reinforce = weight(Role.REINFORCE)
+        rows = judged.rows(Role.REINFORCE)
+        valued, read = judged.take(rows), Sentences(*(part[rows] for part in sentences))
+        reinforce, legal, pi_acts = valued.weight(Role.REINFORCE), valued.seen.legal, acting[rows]
         temperature = module.log_temperature.exp().detach()
-        q, _ = module.critics(seen, sentences, length)
+        q, _ = module.critics(valued.seen, read, valued.length)
         with torch.no_grad():
             module.targets.eval()
-            q_target, _ = module.targets(seen, sentences, length)
-            value = losses.soft_value(q_target.amin(0), acting, seen.legal, temperature)
+            q_target, _ = module.targets(valued.seen, read, valued.length)
+            value = losses.soft_value(q_target.amin(0), pi_acts, legal, temperature)
             following = torch.zeros_like(value)
             following[:, :-1] = value[:, 1:]
-            done = (steps == length[:, None] - 1).float()
-            y = losses.critic_target(f, following, done, irl.gamma)
-        q_taken = torch.stack([of_taken(values) for values in q])
+            y = losses.critic_target(f[rows], following, valued.last, irl.gamma)
+        q_taken = torch.stack([valued.taken(values) for values in q])
         critic = losses.critic_loss(q_taken, y, reinforce)
-        policy = losses.policy_loss(
-            log_pi, q.detach().amin(0), seen.legal, temperature, weight(Role.IMPROVE)
-        )
+
+        # pi improves where it is told to: the same pairs in the same order, of both passes.
+        if Role.IMPROVE in present:
+            own, valued_rows = learning.rows(Role.IMPROVE), valued.rows(Role.IMPROVE)
+            policy = losses.policy_loss(
+                log_pi[own], q.detach().amin(0)[valued_rows], legal[valued_rows], temperature,
+                learning.weight(Role.IMPROVE)[own],
+            )  # fmt: skip
         total = (
             discriminator
             + critic
@@ -192,14 +217,13 @@ class AgentLearner(TorchLearner):
         )
         if irl.entropy_target > 0:
             total = total + losses.temperature_loss(
-                module.log_temperature, acting, seen.legal, irl.entropy_target, reinforce
+                module.log_temperature, pi_acts, legal, irl.entropy_target, reinforce
             )
         with torch.no_grad():
             right = (
                 losses.mean((logit > 0).float(), positive),
                 losses.mean((logit < 0).float(), negative),
             )
-            pi = probabilities(acting, seen.legal)
             figures |= {
                 "discriminator/loss": discriminator,
                 "discriminator/accuracy": (right[0] + right[1]) / 2,
@@ -210,7 +234,7 @@ class AgentLearner(TorchLearner):
                 "critic/loss": critic,
                 "critic/value": losses.mean(value, reinforce),
                 "policy/loss": policy,
-                "policy/entropy": -losses.mean((pi * acting).sum(-1), reinforce),
+                "policy/entropy": losses.mean(losses.entropy(pi_acts, legal), reinforce),
                 "policy/temperature": temperature,
             }
         return total
@@ -224,6 +248,61 @@ class AgentLearner(TorchLearner):
                     module.targets.parameters(), module.critics.parameters(), strict=True
                 ):
                     target.lerp_(source, self.config.irl.polyak)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Pairs of an update, and what is seen along their paths."""
+
+    seen: Observation
+    columns: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.length)
+
+    @property
+    def tokens(self) -> Tensor:
+        return self.columns["tokens"]
+
+    @property
+    def length(self) -> Tensor:
+        return self.columns["length"]
+
+    @property
+    def action(self) -> Tensor:
+        return self.columns["action"]
+
+    def rows(self, flags: Role) -> Tensor:
+        """Which of them have one of the roles, int64 [n]."""
+        return ((self.columns["role"] & flags) > 0).nonzero().squeeze(1)
+
+    def take(self, rows: Tensor) -> _Pairs:
+        if len(rows) == len(self):
+            return self
+        columns = {name: column.index_select(0, rows) for name, column in self.columns.items()}
+        return _Pairs(self.seen.take(rows), columns)
+
+    def having(self, flags: Role) -> _Pairs:
+        return self.take(self.rows(flags))
+
+    def detach(self) -> _Pairs:
+        return _Pairs(self.seen.detach(), self.columns)
+
+    def weight(self, flag: Role) -> Tensor:
+        """1 in the steps of those with the role, else 0, [B, T]."""
+        steps = torch.arange(self.action.shape[1], device=self.action.device)
+        has = (self.columns["role"] & flag) > 0
+        return ((steps < self.length[:, None]) & has[:, None]).float()
+
+    @property
+    def last(self) -> Tensor:
+        """1 in the last step of each, [B, T]."""
+        steps = torch.arange(self.action.shape[1], device=self.action.device)
+        return (steps == self.length[:, None] - 1).float()
+
+    def taken(self, values: Tensor) -> Tensor:
+        """[B, T, A] -> of the actions taken, [B, T]."""
+        return values.gather(-1, self.action[..., None]).squeeze(-1)
 
 
 def cosine(rate: float, done: int, total: int) -> float:

@@ -58,6 +58,8 @@ class PathRunner(EnvRunner):
         super().__init__(config=config, **kwargs)
         if self.worker_index:
             torch.set_num_threads(1)  # actors share the machine's cores
+        # As the learner does.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.world = config.world.get()
         spec = config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
         self.module: AgentModule = spec.build()[DEFAULT_MODULE_ID].unwrapped()

@@ -21,6 +21,7 @@ from rayforge.irl.networks import (
     Reward,
     probabilities,
 )
+from rayforge.language import encoder
 from rayforge.language.encoder import SentenceEncoder
 from rayforge.paths.arrays import Paths
 from rayforge.paths.observation import GEOMETRY, SECTORS
@@ -109,10 +110,12 @@ def padded(paths: Paths, steps: int, words: int) -> Paths:
     )
 
 
+@pytest.mark.parametrize("spare", [encoder._SPARE, 0], ids=["all together", "by length"])
 @pytest.mark.parametrize("make", ANSWERS)
 def test_a_path_gets_the_same_answer_alone_padded_and_in_a_batch(
-    world: World, make: Callable[[], Answer]
+    world: World, make: Callable[[], Answer], spare: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(encoder, "_SPARE", spare)
     torch.manual_seed(0)
     answer, paths = make(), world.walks(12, seed=1)
     together = answer(world, paths)

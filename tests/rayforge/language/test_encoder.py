@@ -6,12 +6,16 @@ import pytest
 import torch
 from torch import nn
 
+from rayforge.language import encoder
 from rayforge.language.encoder import (
     Attention,
     BothWays,
+    Dropout,
     LockedDropout,
     SentenceEncoder,
+    like_lengths,
     run_lstm,
+    step_lstm,
 )
 from rayforge.language.vocabulary import END
 
@@ -22,9 +26,13 @@ LENGTHS = {
 }
 
 
+@pytest.mark.parametrize("spare", [encoder._SPARE, 3, 0])
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
-def test_lstm_over_padding_is_the_lstm_over_each_sequence(lengths: list[int]) -> None:
+def test_lstm_over_padding_is_the_lstm_over_each_sequence(
+    lengths: list[int], spare: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Outputs and gradients; what stands in the padding has no part in either."""
+    monkeypatch.setattr(encoder, "_SPARE", spare)
     torch.manual_seed(0)
     lstm, size = nn.LSTM(3, 4, batch_first=True), (len(lengths), max(lengths), 3)
     inputs = torch.randn(size, requires_grad=True)
@@ -59,31 +67,31 @@ def test_both_ways_is_torchs_bidirectional_lstm(lengths: list[int]) -> None:
 
 def test_sentence_codes_do_not_depend_on_the_batch() -> None:
     torch.manual_seed(0)
-    encoder = SentenceEncoder(30, 6, 8, dropout=0.5).eval()
+    reader = SentenceEncoder(30, 6, 8, dropout=0.5).eval()
     tokens = torch.tensor([[7, 8, 9, END, 0, 0], [5, END, 0, 0, 0, 0], [END, 0, 0, 0, 0, 0]])
-    together = encoder(tokens)
+    together = reader(tokens)
     assert together.codes.shape == (3, 4, 8), "columns that no sentence uses are dropped"
     assert together.mask.sum(1).tolist() == [4, 2, 1]
     for row in range(3):
-        alone = encoder(tokens[row : row + 1])
+        alone = reader(tokens[row : row + 1])
         count = int(together.mask[row].sum())
         torch.testing.assert_close(alone.codes[0], together.codes[row, :count])
 
 
 def test_word_order_matters() -> None:
     torch.manual_seed(0)
-    encoder = SentenceEncoder(30, 6, 8, dropout=0.0)
-    there, back = encoder(torch.tensor([[7, 8, END]])), encoder(torch.tensor([[8, 7, END]]))
+    reader = SentenceEncoder(30, 6, 8, dropout=0.0)
+    there, back = reader(torch.tensor([[7, 8, END]])), reader(torch.tensor([[8, 7, END]]))
     assert not torch.allclose(there.codes[0, -1], back.codes[0, -1], atol=1e-3)
     assert not torch.allclose(there.codes[0, 0], back.codes[0, 0], atol=1e-3)
 
 
 def test_dropout_acts_while_training_alone() -> None:
     torch.manual_seed(0)
-    encoder, tokens = SentenceEncoder(30, 6, 8, dropout=0.5), torch.tensor([[7, 8, END]])
-    assert not torch.equal(encoder(tokens).codes, encoder(tokens).codes)
-    encoder.eval()
-    assert torch.equal(encoder(tokens).codes, encoder(tokens).codes)
+    reader, tokens = SentenceEncoder(30, 6, 8, dropout=0.5), torch.tensor([[7, 8, END]])
+    assert not torch.equal(reader(tokens).codes, reader(tokens).codes)
+    reader.eval()
+    assert torch.equal(reader(tokens).codes, reader(tokens).codes)
 
 
 def test_attention_is_a_weighted_mean_of_the_words_there_are() -> None:
@@ -109,4 +117,38 @@ def test_a_locked_mask_serves_every_step() -> None:
     assert dropped.unique().tolist() == pytest.approx([0.0, 4 / 3])
     assert dropped.mean() == pytest.approx(1.0, abs=0.05)
     assert not torch.equal(dropped[0], dropped[1])
+    assert drop.eval()(ones) is ones
+
+
+def test_a_run_of_sequences_has_little_padding() -> None:
+    lengths = torch.randint(1, 80, (200,)).sort().values
+    sizes, ends = like_lengths(lengths, 80)
+    assert sum(sizes) == 200 and len(sizes) < 60
+    for run, end in zip(lengths.split(sizes), ends, strict=True):
+        assert int(run.max()) == end and int((end - run).sum()) <= 64
+    # In no order there are more runs; the rows stay where they are.
+    lengths = lengths[torch.randperm(200)]
+    sizes, ends = like_lengths(lengths, 80)
+    assert [int(run.max()) for run in lengths.split(sizes)] == ends
+
+
+def test_one_step_is_the_lstms_own() -> None:
+    torch.manual_seed(0)
+    lstm, inputs, memory = nn.LSTM(3, 4, batch_first=True), torch.randn(5, 6, 3), None
+    whole, (h, c) = lstm(inputs)
+    for step in range(6):
+        output, memory = step_lstm(lstm, inputs[:, step : step + 1], memory)
+        torch.testing.assert_close(output, whole[:, step : step + 1])
+    assert memory is not None
+    torch.testing.assert_close(memory, (h, c))
+
+
+def test_dropout_is_torchs_in_distribution() -> None:
+    torch.manual_seed(0)
+    drop, ones = Dropout(0.25), torch.ones(400, 300)
+    dropped = drop(ones)
+    assert dropped.unique().tolist() == pytest.approx([0.0, 4 / 3])
+    assert dropped.mean() == pytest.approx(1.0, abs=0.01)
+    assert dropped.mean(0).var() == pytest.approx(0.25 / 0.75 / 400, rel=0.3)  # independent
+    assert dropped.mean(1).var() == pytest.approx(0.25 / 0.75 / 300, rel=0.3)
     assert drop.eval()(ones) is ones

@@ -141,3 +141,15 @@ def test_shapes(world: World) -> None:
     assert seen.candidates.shape == (len(seen.place), DIMENSION + GEOMETRY)
     assert seen.state.dtype == seen.candidates.dtype == torch.float32
     assert columns(paths)["action"].max() < actions
+
+
+def test_some_rows_are_seen_as_if_they_were_alone(world: World) -> None:
+    paths = world.walks(6, seed=3)
+    rows = np.array([4, 1, 5])
+    some, alone = world.see(paths).take(torch.from_numpy(rows)), world.see(paths[rows])
+    for name in ("state", "arrival", "legal"):
+        assert torch.equal(getattr(some, name), getattr(alone, name))
+    # Candidates may stand in another order; each belongs to its place.
+    order, other = some.place.argsort(), alone.place.argsort()
+    assert torch.equal(some.place[order], alone.place[other])
+    assert torch.equal(some.candidates[order], alone.candidates[other])
