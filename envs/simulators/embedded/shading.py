@@ -20,6 +20,8 @@ NEAR = 0.01
 """Metres; habitat-sim's camera sees nothing nearer."""
 FAR = 1000.0
 """Metres; nor anything farther."""
+_FETCHED = 1024
+"""Pixels whose triangles are fetched together: 16 kilobytes."""
 
 
 class TensorViews(NamedTuple):
@@ -145,6 +147,58 @@ def _painted_id_image(hits_face, hits_u, hits_v, faces, uv, face_texture, level,
         column = min(max(np.int64(np.floor(s * width)), 0), width - 1)
         line = min(max(np.int64(np.floor(t * height)), 0), height - 1)
         image[row] = texel_id[start + line * width + column]
+
+
+def packed_faces(surface: Surface, face_id: np.ndarray) -> np.ndarray | None:
+    """What `packed_image` wants to know of each triangle, next to each other: int64 [F, 2].
+
+    Bytes: red, green, blue of its first, second and third corner, then its own; its semantic id.
+    None where a surface has textures or no colours of vertices.
+    """
+    if len(surface.vertex_colour) == 0 or len(surface.uv):
+        return None
+    packed = np.empty((len(surface.faces), 16), np.uint8)
+    for corner in range(3):
+        packed[:, 3 * corner : 3 * corner + 3] = surface.vertex_colour[surface.faces[:, corner]]
+    packed[:, 9:12] = surface.face_colour
+    packed[:, 12:] = np.ascontiguousarray(face_id, np.int32).view(np.uint8).reshape(-1, 4)
+    return packed.view(np.int64)
+
+
+@compiled
+def packed_image(hits_face, hits_u, hits_v, packed, colour_image, id_image):
+    """`colour_image` and `id_image` at once from `packed_faces`.
+
+    The triangles of a scan are spread over more memory than caches hold, and neighbouring pixels
+    hit none that are neighbours. So those of some pixels are fetched first, in a loop so short that
+    the processor waits for many at once, and looked at then: a third of the time.
+    """
+    near = np.empty((_FETCHED, 2), dtype=np.int64)
+    paint, ids = near.view(np.uint8), near.view(np.int32)
+    for start in range(0, len(hits_face), _FETCHED):
+        count = min(_FETCHED, len(hits_face) - start)
+        for k in range(count):
+            face = max(hits_face[start + k], 0)
+            near[k, 0] = packed[face, 0]
+            near[k, 1] = packed[face, 1]
+        for k in range(count):
+            row = start + k
+            if hits_face[row] < 0:
+                colour_image[row] = 0
+                id_image[row] = 0
+                continue
+            id_image[row] = ids[k, 3]
+            b, c = hits_u[row], hits_v[row]
+            a = np.float32(1) - b - c
+            for channel in range(3):
+                colour = np.float32(paint[k, 9 + channel])
+                colour *= (
+                    a * np.float32(paint[k, channel])
+                    + b * np.float32(paint[k, 3 + channel])
+                    + c * np.float32(paint[k, 6 + channel])
+                ) * np.float32(1 / 255)
+                rounded = min(colour, np.float32(255)) + np.float32(0.5)
+                colour_image[row, channel] = np.uint8(np.int32(rounded))
 
 
 def colour_image(

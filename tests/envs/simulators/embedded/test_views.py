@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.simulators.embedded.embree import EmbreeRenderer
-from envs.simulators.embedded.shading import pixel_rays
+from envs.simulators.embedded.shading import (
+    Hits,
+    colour_image,
+    id_image,
+    packed_faces,
+    packed_image,
+    pixel_rays,
+)
 from envs.simulators.embedded.stored import load_model
 from envs.simulators.scene import find_scene
 from envs.simulators.simulator import Camera, Poses, SimulatorConfig, Views
@@ -248,3 +255,31 @@ def test_semantic_ids_painted_in_a_texture(tmp_path: Path) -> None:
     camera = Camera(16, 16, above_floor=0)
     _, _, semantic = seen(renderer(config, camera).render(pose(0, 0, 0)))
     assert (semantic[0, :, :8] == 4).all() and (semantic[0, :, 8:] == 7).all()
+
+
+def test_packed_triangles_look_as_before(inside: EmbreeRenderer) -> None:
+    """Colours of vertices and ids in one pass, in more pixels than are fetched at once."""
+    chance = np.random.default_rng(5)
+    vertices, count, pixels = 300, 500, 3000
+    surface = inside._model.surface._replace(
+        vertices=chance.normal(size=(vertices, 3)).astype(np.float32),
+        faces=chance.integers(vertices, size=(count, 3)).astype(np.int32),
+        face_colour=chance.integers(256, size=(count, 3)).astype(np.uint8),
+        vertex_colour=chance.integers(256, size=(vertices, 3)).astype(np.uint8),
+        face_texture=np.full(count, -1, np.int16),
+    )
+    ids = chance.integers(1 << 20, size=count).astype(np.int32)
+    u, v = chance.dirichlet([1, 1, 1], size=pixels).T[:2].astype(np.float32)
+    face = chance.integers(-1, count, size=pixels).astype(np.int32)
+    hits = Hits(np.ones(pixels, np.float32), face, u, v)
+    colour, packed_colour = np.empty((2, pixels, 3), np.uint8)
+    semantic, packed_semantic = np.empty((2, pixels), np.int32)
+    rays = pixel_rays(CAMERA)
+    colour_image(hits, surface, pose(0, 0, 0), CAMERA, rays, colour)
+    id_image(face, ids, semantic)
+    packed = packed_faces(surface, ids)
+    assert packed is not None
+    packed_image(face, u, v, packed, packed_colour, packed_semantic)
+    assert np.array_equal(packed_colour, colour) and np.array_equal(packed_semantic, semantic)
+    assert (face < 0).any() and len(np.unique(colour)) > 200
+    assert packed_faces(inside._model.surface, inside._model.face_id) is None
