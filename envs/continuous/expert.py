@@ -1,7 +1,10 @@
 """The expert: follows geodesics through the points of a reference path, then stops.
 
 Like habitat-lab's `ShortestPathFollower`: turn towards the next corner of the shortest path until
-one faces it to within half a turn, then walk.
+one faces it to within half a turn, then walk. Once it walks it goes straight on until the corner is
+a whole turn aside: were half a turn the limit then too, every correction would end at the opposite
+limit and the walk would be a zigzag, in which nobody who imitates it can tell the turns that lead
+somewhere from those that do not.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ class Expert:
         self.next = np.zeros(len(self.paths), np.int64)  # the point headed for
         self._last = np.full((len(self.paths), 3), np.nan, np.float32)  # where it was planned
         self._corner = np.zeros((len(self.paths), 3), np.float32)  # what is headed for
+        self._walking = np.zeros(len(self.paths), bool)  # went forward last, and nothing was there
 
     def actions(self, poses: Poses, rows: np.ndarray | None = None) -> np.ndarray:
         """The next action int64 [n] of `rows` (all by default), whose poses are given.
@@ -62,12 +66,16 @@ class Expert:
         if self.next[row] == final and _near(position, target, ARRIVED):
             return int(Action.STOP)
         if not np.array_equal(position, self._last[row]):
+            metres = np.linalg.norm(position - self._last[row])
+            self._walking[row] &= bool(metres > self.motion.forward / 2)  # or slid along a wall
             self._corner[row] = self._plan(row, position, target)
             self._last[row] = position
         ahead = self._corner[row] - position
         wanted = np.arctan2(-ahead[0], -ahead[2])  # a yaw of 0 looks along -z and grows leftwards
         turn = (wanted - yaw + np.pi) % (2 * np.pi) - np.pi
-        if abs(turn) <= np.deg2rad(self.motion.turn) / 2 + 1e-4:
+        limit = np.deg2rad(self.motion.turn) * (1.0 if self._walking[row] else 0.5)
+        self._walking[row] = abs(turn) <= limit + 1e-4
+        if self._walking[row]:
             return int(Action.MOVE_FORWARD)
         return int(Action.TURN_LEFT if turn > 0 else Action.TURN_RIGHT)
 

@@ -13,6 +13,8 @@ from rayforge.paths.sights import Sights
 
 ACTIONS = 4
 """STOP, forward, left, right."""
+WHOLE_WALK = 40.0
+"""Forward steps (10 m) that count as 1 in what an agent knows of its way."""
 
 
 class WalkObserver(nn.Module):
@@ -20,8 +22,9 @@ class WalkObserver(nn.Module):
 
     A state is the image's `SECTORS` strips. A candidate is an action: what lies in its direction
     (STOP: the whole image, forward: its middle, left and right: its halves), and its geometry as
-    in graphs, its length counted in forward steps. `max_steps`: the action of that number can only
-    be STOP.
+    in graphs, its length counted in forward steps. An arrival holds what an agent knows of its own
+    motion: the last action, and, in the places that floors have no use for, its way so far.
+    `max_steps`: the action of that number can only be STOP.
     """
 
     table_geometry: Tensor
@@ -32,7 +35,7 @@ class WalkObserver(nn.Module):
         super().__init__()
         self.sights = sights
         self.max_steps = max_steps
-        angle = math.radians(turn)
+        self.turn = angle = math.radians(turn)
         geometry = torch.zeros(ACTIONS, GEOMETRY)
         geometry[0, -1] = 1.0
         # sin and cos of the heading (clockwise), sin and cos of the elevation, length, STOP
@@ -46,11 +49,27 @@ class WalkObserver(nn.Module):
         self.register_buffer("table_strips", strips, persistent=False)
 
     def arrivals(self, action: Tensor, moved: Tensor) -> Tensor:
-        """Geometry [n, GEOMETRY] of actions taken, as far as they went (`moved` in percent); 0 for
-        STOP. A forward step that met a wall shows as a short one."""
-        geometry = self.table_geometry[action] * (action > 0)[:, None]
-        geometry[:, 4] *= moved / 100.0
-        return geometry
+        """How walks came to their states, [B, T + 1, GEOMETRY], from their actions int64 [B, T] and
+        how far these went (`moved` in percent): before each action, and after the last.
+
+        Sin and cos of the turn just made and, from the first state on, of all turns together
+        (clockwise); the length of the step just made, short where it met a wall; the length of the
+        way so far, in tens of metres. What a recurrence would have to
+        add up over a walk, it is told.
+        """
+        batch, steps = action.shape
+        done = self.table_geometry.index_select(0, action.flatten()).view(batch, steps, GEOMETRY)
+        done = done * (action > 0)[..., None]
+        step = done[..., 4] * (moved / 100.0)
+        turned = self.turn * ((action == 3).float() - (action == 2).float())
+        came = done.new_zeros(batch, steps + 1, GEOMETRY)
+        came[:, 1:, :2] = done[..., :2]
+        came[:, 1:, 2] = turned.cumsum(1)
+        came[..., 3] = came[..., 2].cos()
+        came[..., 2] = came[..., 2].sin()
+        came[:, 1:, 4] = step
+        came[:, 1:, 5] = step.cumsum(1) / WHOLE_WALK
+        return came
 
     def forward(self, codes: Tensor, step: Tensor, valid: Tensor, arrival: Tensor) -> Observation:
         """Codes [B, T, SECTORS, D] of the images in states, the states' numbers from 0, which of
@@ -87,7 +106,5 @@ class WalkObserver(nn.Module):
         # The row of zeros at the end stands for padding.
         codes = torch.cat([codes, codes.new_zeros(1, *codes.shape[1:])])
         spread = codes.index_select(0, image.where(valid, len(codes) - 1).flatten())
-        taken = self.arrivals(action.flatten(), batch["moved"].flatten())
-        arrival = torch.zeros(*action.shape, GEOMETRY, device=action.device)
-        arrival[:, 1:] = taken.view(*action.shape, GEOMETRY)[:, :-1]
+        arrival = self.arrivals(action, batch["moved"])[:, :-1]
         return self(spread.view(*action.shape, SECTORS, -1), step, valid, arrival)

@@ -22,7 +22,7 @@ from rayforge.paths.sights import Footage
 from trainers.files import write_whole
 from trainers.irl.config import IRLConfig
 
-MADE = 1
+MADE = 2
 """Counted up when the expert or the images change, so that older caches are not taken."""
 AT_ONCE = 64
 """Images rendered in a call."""

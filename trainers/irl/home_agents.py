@@ -32,7 +32,7 @@ class HomeAgents:
         self._poses = Poses(goals.position[:, 0].copy(), goals.yaw[:, 0].copy())
         self._walks = Walks.zeros(count, self.max_steps, 1)
         self._seen: list[list[np.ndarray]] = [[] for _ in range(count)]
-        self._arrival = self.observer.arrivals(torch.zeros(count).long(), torch.zeros(count))
+        self._taken = np.zeros((count, self.max_steps), np.int64)
         self._step = 0
 
     def observe(self, policy: Policy, rows: np.ndarray, step: int) -> Observation:
@@ -46,18 +46,16 @@ class HomeAgents:
                 self._seen[row].append(image)
         codes = policy.eye(torch.from_numpy(images)).view(len(rows), 1, SECTORS, -1)
         at = torch.full((len(rows), 1), step)
-        arrival = self._arrival[torch.from_numpy(rows), None]
+        way = (self._taken[rows, :step], self._walks.moved[rows, :step])
+        arrival = self.observer.arrivals(*(torch.from_numpy(part) for part in way))[:, -1:]
         return self.observer(codes, at, torch.ones_like(at, dtype=torch.bool), arrival)
 
     def act(self, rows: np.ndarray, actions: np.ndarray) -> np.ndarray:
         before = Poses(self._poses.position[rows], self._poses.yaw[rows])
         after = self.homes.step(self._scene[rows], before, actions).poses
         moved = share_moved(before.position, after.position, self.motion)
-        self._walks.moved[rows, self._step] = moved
+        self._taken[rows, self._step], self._walks.moved[rows, self._step] = actions, moved
         self._poses.position[rows], self._poses.yaw[rows] = after
-        self._arrival[torch.from_numpy(rows)] = self.observer.arrivals(
-            torch.from_numpy(actions), torch.from_numpy(moved)
-        )
         return actions != Action.STOP
 
     def paths(self, action: np.ndarray, length: np.ndarray, tokens: np.ndarray) -> Walks:

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from envs.houses.dataset import write_houses
@@ -59,6 +60,21 @@ def test_it_answers_as_a_simulator_here(mesh: Path) -> None:
         there.close()
     with pytest.raises(ProcessLookupError):
         os.kill(there.pid or 0, 0)
+
+
+def test_opening_and_closing_leaves_no_processes(mesh: Path) -> None:
+    """What a hundred would leave three do; a hundred openings in one process are another test."""
+    mine = psutil.Process()
+    left = []
+    for turn in range(3):
+        there = open_simulator(find_scene(mesh), "embedded", SimulatorConfig(), own_process=True)
+        assert isinstance(there, SimulatorProcess) and psutil.pid_exists(there.pid or 0)
+        if turn == 1:
+            os.kill(there.pid or 0, signal.SIGKILL)  # it may have ended before it is closed
+        there.close()
+        assert not psutil.pid_exists(there.pid or 0)
+        left.append((len(mine.children(recursive=True)), mine.num_fds()))
+    assert left[1:] == left[:1] * 2  # the first starts what watches over Python's processes
 
 
 def _ends(scene: Scene, config: SimulatorConfig) -> Simulator:

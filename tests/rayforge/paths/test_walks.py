@@ -124,15 +124,18 @@ def test_each_image_is_seen_where_it_was_and_encoded_once(sights: Sights) -> Non
     assert not seen.detach().state.requires_grad
 
 
-def test_an_arrival_says_what_was_done_and_how_far_it_went() -> None:
+def test_an_arrival_says_what_was_done_and_how_far_one_came() -> None:
     observer = WalkObserver(Sights(None, 1), 30.0, max_steps=9)
-    arrivals = observer.arrivals(torch.tensor([0, 1, 1, 2, 3]), torch.tensor([0, 100, 40, 0, 0]))
-    half = np.sin(np.pi / 6)
+    actions, moved = torch.tensor([[1, 1, 2, 2, 3, 0]]), torch.tensor([[100, 40, 0, 0, 0, 0]])
+    arrivals = observer.arrivals(actions, moved)
+    half, most = np.sin(np.pi / 6), np.cos(np.pi / 6)
     expected = [
-        [0, 0, 0, 0, 0, 0], [0, 1, 0, 1, 1, 0], [0, 1, 0, 1, 0.4, 0],
-        [-half, np.cos(np.pi / 6), 0, 1, 0, 0], [half, np.cos(np.pi / 6), 0, 1, 0, 0],
+        [0, 0, 0, 1, 0, 0], [0, 1, 0, 1, 1, 1 / 40], [0, 1, 0, 1, 0.4, 1.4 / 40],
+        [-half, most, -half, most, 0, 1.4 / 40], [-half, most, -most, half, 0, 1.4 / 40],
+        [half, most, -half, most, 0, 1.4 / 40], [0, 0, -half, most, 0, 1.4 / 40],
     ]  # fmt: skip
-    torch.testing.assert_close(arrivals, torch.tensor(expected, dtype=torch.float32))
+    torch.testing.assert_close(arrivals, torch.tensor([expected], dtype=torch.float32))
+    torch.testing.assert_close(observer.arrivals(actions[:, :3], moved[:, :3]), arrivals[:, :4])
 
 
 def test_candidates_show_what_lies_their_way() -> None:
