@@ -7,7 +7,6 @@ import torch
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
-from envs.simulators.embedded.navmesh.compiled import compiled
 from envs.simulators.embedded.shading import (
     FAR,
     NEAR,
@@ -15,6 +14,7 @@ from envs.simulators.embedded.shading import (
     TensorViews,
     colour_image,
     depth_image,
+    from_behind,
     id_image,
     packed_faces,
     packed_image,
@@ -55,7 +55,7 @@ class Embree:
         """
         found = self._scene.run(origins, directions, output=1)
         depth, face, u, v = found["tfar"], found["primID"], found["u"], found["v"]
-        behind = _from_behind(face, found["Ng"], directions)
+        behind = from_behind(face, found["Ng"], directions)
         for _ in range(MOST_BACK_FACES):
             if len(behind) == 0:
                 break
@@ -64,28 +64,11 @@ class Embree:
             found = self._scene.run(origins[behind] + start[:, None] * ahead, ahead, output=1)
             depth[behind] = found["tfar"] + start
             face[behind], u[behind], v[behind] = found["primID"], found["u"], found["v"]
-            behind = behind[_from_behind(found["primID"], found["Ng"], ahead)]
+            behind = behind[from_behind(found["primID"], found["Ng"], ahead)]
         face[behind] = -1
         depth += np.float32(NEAR)
         face[depth > FAR] = -1
         return Hits(depth, face, u, v)
-
-
-@compiled
-def _from_behind(face, normal, directions):
-    """Rows of the rays that hit the back of a triangle, int64."""
-    rows = np.empty(len(face), np.int64)
-    count = 0
-    for row in range(len(face)):
-        along = (
-            normal[row, 0] * directions[row, 0]
-            + normal[row, 1] * directions[row, 1]
-            + normal[row, 2] * directions[row, 2]
-        )
-        if face[row] >= 0 and along > 0:
-            rows[count] = row
-            count += 1
-    return rows[:count]
 
 
 class EmbreeRenderer:

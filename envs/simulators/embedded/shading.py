@@ -102,6 +102,23 @@ def _world_rays(position, yaw, pixels, above, origins, directions):
 
 
 @compiled
+def from_behind(face, normal, directions):
+    """Rows of the rays that hit the back of a triangle, int64."""
+    rows = np.empty(len(face), np.int64)
+    count = 0
+    for row in range(len(face)):
+        along = (
+            normal[row, 0] * directions[row, 0]
+            + normal[row, 1] * directions[row, 1]
+            + normal[row, 2] * directions[row, 2]
+        )
+        if face[row] >= 0 and along > 0:
+            rows[count] = row
+            count += 1
+    return rows[:count]
+
+
+@compiled
 def depth_image(hits_depth, hits_face, image):
     """Write depth, 0 where nothing was hit, into `image`, float32 [M]."""
     for row in range(len(hits_face)):

@@ -119,3 +119,13 @@ def test_scenes_are_closed_when_too_many_are_open(data: ContinuousData) -> None:
     assert len(homes._open) == 1 and homes.simulator(0) is not first
     homes.close()
     assert not homes._open
+
+
+def test_the_expert_does_not_walk_in_zigzags(walks: list[Walk]) -> None:
+    """A turn that is taken back after a step tells nobody where to go."""
+    taken_back = turns = 0
+    for walk in walks:
+        first, step, then = walk.action[:-2], walk.action[1:-1], walk.action[2:]
+        taken_back += int(((step == 1) & (first > 1) & (then > 1) & (first != then)).sum())
+        turns += int((walk.action > 1).sum())
+    assert turns > 20 and taken_back < 0.1 * turns, (taken_back, turns)
