@@ -22,6 +22,7 @@ GAUGES = {
     "policy/entropy": "Entropy of the policy in nats",
     "speed/updates_per_s": "Learner updates a second",
     "review/accuracy": "Share of held-out pairs whose chosen answer the aligned model prefers",
+    "review/win_rate": "Win rate of the aligned model's greedy answers against those of its start",
     "review/greedy_score": "The judge's score of the aligned model's answers",
     "alignment/round": "Round of alignment",
 }

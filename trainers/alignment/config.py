@@ -9,6 +9,7 @@ from envs.houses.route_task import RouteTaskConfig
 from rayforge.alignment.selection import Rule
 from rayforge.language.tiny_model import TinyModelConfig
 from trainers.alignment.sft import StartConfig
+from trainers.tracking import Tracker
 
 Method = Literal["sera", "dpo", "iterative", "random", "curriculum"]
 Loss = Literal["sigmoid", "robust", "hinge", "ipo", "slic", "simpo"]
@@ -150,6 +151,8 @@ class AlignConfig:
     """Optimiser steps between checkpoints inside a round; 0 for none."""
     log_steps: int = 1
     """Optimiser steps between records."""
+    track: tuple[Tracker, ...] = ()
+    """Services that get the run's figures as well: "wandb", "mlflow"."""
     seed: int = 0
     """Seed of everything random."""
 

@@ -112,7 +112,14 @@ _SHOWN = (
     )
     | frozenset(
         f"review/{name}"
-        for name in ("accuracy", "greedy_score", "sampled_score", "kl_per_token", "response_tokens")
+        for name in (
+            "accuracy",
+            "win_rate",
+            "greedy_score",
+            "sampled_score",
+            "kl_per_token",
+            "response_tokens",
+        )
     )
     | {"generate/accuracy", "generate/pairs"}
 )

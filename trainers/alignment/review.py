@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from rayforge.alignment.margin import margin
 from rayforge.alignment.monitoring import (
@@ -15,6 +17,7 @@ from rayforge.alignment.monitoring import (
     margin_figures,
     pair_accuracy,
 )
+from rayforge.evaluation.win_rate import win_rate_from_success
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.generation import GenerationJob, Responses, Sampling, generate
 from trainers.alignment.judging import ScoringJudge
@@ -91,8 +94,17 @@ def review(
             score = task.judge.score(task.evaluation.asked, answers.texts)
             columns[f"{name}_score"] = score
             figures[f"review/{name}_score"] = float(score.mean())
+        if number > 0:
+            scores, start = columns["greedy_score"], folder.parent / "0"
+            figures["review/win_rate"] = win_rate_against(start, scores)
     write_table(folder / "answers.parquet", columns)
     return figures
+
+
+def win_rate_against(other: Path, scores: np.ndarray) -> float:
+    """Mean win of greedy answers with these scores [n] against those in another round's folder."""
+    theirs = pq.read_table(other / "answers.parquet")["greedy_score"].to_numpy()
+    return float(win_rate_from_success(scores, theirs).mean())
 
 
 def _answer_figures(rewards: Rewards, number: int, sampled: Answers) -> dict[str, float]:

@@ -24,9 +24,10 @@ from trainers.cluster import check_shared, join_cluster
 from trainers.configuration import ConfigurationError, to_dict, to_yaml
 from trainers.files import write_json, write_text
 from trainers.irl.run_folder import hardware, prepare
+from trainers.tracking import check_trackers, tracked
 
 MAY_CHANGE = (
-    "workers", "actors", "max_failures", "threads", "checkpoint_steps", "log_steps",
+    "workers", "actors", "max_failures", "threads", "checkpoint_steps", "log_steps", "track",
 )  # fmt: skip
 """Settings that a resumed run may change: they do not change what is learnt."""
 
@@ -90,6 +91,7 @@ def train(config: AlignConfig, run: Path, resume: bool, command: str) -> None:
 
     Raises ConfigurationError, DataError or CheckpointError before Ray starts wherever possible.
     """
+    check_trackers(config.track)
     if resume:
         check_resumable(run, config)
     prepared = prepare_run(config)
@@ -114,7 +116,9 @@ def train(config: AlignConfig, run: Path, resume: bool, command: str) -> None:
         if os.environ.get("RAY_ADDRESS") and (config.workers or config.actors):
             check_shared(str(run.absolute()))  # every node reads models there, and writes them
         pool = make_pool(config)
-        Rounds(config, run, prepared.task, prepared.initial, prepared.tokeniser, pool).go()
+        rounds = Rounds(config, run, prepared.task, prepared.initial, prepared.tokeniser, pool)
+        with tracked(config.track, run, config):
+            rounds.go()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"stopped; go on with: rayforge align train --resume {run}"

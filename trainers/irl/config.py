@@ -9,6 +9,7 @@ from envs.houses.dataset import HousesConfig
 from envs.simulators.simulator import SimulatorConfig
 from rayforge.goals.config import GeneratorConfig
 from rayforge.irl.config import NetworkConfig
+from trainers.tracking import Tracker
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,8 @@ class IRLConfig:
     """Threads of the learner on the CPU; 0 leaves it to torch."""
     seed: int = 0
     """Seed of everything random."""
+    track: tuple[Tracker, ...] = ()
+    """Services that get the run's figures as well: "wandb", "mlflow"."""
     checkpoint_minutes: float = 5.0
     """Minutes between checkpoints; one is always written at the end."""
     evaluate: tuple[str, ...] = ("val_seen", "unseen")

@@ -40,6 +40,7 @@ from trainers.irl.run_folder import (
 )
 from trainers.irl.scoring import evaluate_split, read_any_task, write_sentences
 from trainers.irl.task import Task
+from trainers.tracking import check_trackers, tracked
 
 
 def train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
@@ -48,6 +49,7 @@ def train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
     Raises ConfigurationError, DataError or CheckpointError before Ray starts wherever possible.
     """
     check_cpus(config.runners)
+    check_trackers(config.track)
     saved = read_saved(run, config) if resume else None
     if not resume:
         prepare(run)
@@ -71,7 +73,8 @@ def train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
         torch.set_num_threads(config.threads)
     algorithm = LangGoalIRLConfig().for_task(config, task).build_algo().start(task)
     try:
-        _Run(config, run, task, algorithm, saved).go(splits, command)
+        with tracked(config.track, run, config):
+            _Run(config, run, task, algorithm, saved).go(splits, command)
     finally:
         algorithm.stop()
         ray.shutdown()

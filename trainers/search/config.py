@@ -12,6 +12,7 @@ from trainers.alignment.config import AlignConfig
 from trainers.configuration import ConfigurationError, from_dict, read_configuration, to_dict
 from trainers.irl.config import IRLConfig
 from trainers.search.space import Space, Values, read_space, settle
+from trainers.tracking import Tracker
 
 Half = Literal["irl", "alignment", "both"]
 
@@ -126,6 +127,9 @@ class SearchConfig:
     """Times a trial goes on from its last checkpoint after its process died."""
     seed: int = 0
     """Seed of the proposals; a trial's own is among its settings."""
+    track: tuple[Tracker, ...] = ()
+    """Services that get the trials' reports as well: "wandb", "mlflow"; a trial's own setting of
+    this name is not used."""
 
     def __post_init__(self) -> None:
         for name, least in (

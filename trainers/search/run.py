@@ -14,13 +14,14 @@ from trainers.configuration import ConfigurationError, to_dict
 from trainers.search.config import Search, read_search
 from trainers.search.resources import concurrency, largest, need
 from trainers.search.storage import Folder
+from trainers.tracking import check_trackers
 
 FILE = "search.yaml"
 """The search as it was started, in its own folder; a resumed one goes by it."""
 SPARE = 1
 """CPUs that the Ray started here has on paper beyond the machine's: for trials that only wait for
 their workers, a hundredth each."""
-MAY_CHANGE = ("cpus",)
+MAY_CHANGE = ("cpus", "track")
 """Settings that a resumed search may change; Tune keeps the others."""
 
 
@@ -30,6 +31,7 @@ def search(file: Path, changes: Mapping[str, Any], resume: bool, command: str) -
     Raises ConfigurationError or DataError before Ray starts wherever possible.
     """
     plan = read_search(file, changes)
+    check_trackers(plan.settings.track)
     folder = Folder(plan.settings.storage, plan.settings.name)
     alone = not os.environ.get("RAY_ADDRESS")
     if alone:

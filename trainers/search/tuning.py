@@ -22,6 +22,7 @@ from trainers.search.results import read_trials, write_results
 from trainers.search.schedulers import scheduler
 from trainers.search.searchers import NUMBER, searcher
 from trainers.search.storage import Folder
+from trainers.search.tracking import TrackedTrials
 
 KEPT = 4
 """Checkpoints kept a trial: one that others copy must not vanish meanwhile."""
@@ -63,7 +64,7 @@ def tune_all(
                     # A function reports its own checkpoints.
                     **({"checkpoint_frequency": 1} if plan.settings.half == "irl" else {}),
                 ),
-                callbacks=[Progress(plan)],
+                callbacks=[Progress(plan), TrackedTrials(plan, folder)],
             ),
         )
     stopped: list[str] = []

@@ -1,0 +1,65 @@
+"""A search's trials in Weights & Biases and MLflow, each as a run of the search's group."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+
+from trainers.configuration import to_dict
+from trainers.search.config import Search, reported
+from trainers.search.searchers import NUMBER
+from trainers.search.storage import Folder
+from trainers.tracking import Identity, Tracking
+
+
+class TrackedTrials(Callback):
+    """Sends each report of each trial.
+
+    Ray's own callbacks for the two would begin a second run, or overwrite the first, when a search
+    is resumed, and show the checked search, which every trial is given, among its settings.
+    """
+
+    def __init__(self, plan: Search, folder: Folder) -> None:
+        self.plan = plan
+        here = Path() if folder.remote else Path(str(folder))
+        self.files, self.store = here, Path() if folder.remote else here.parent
+        self.open: dict[str, Tracking] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        settings = self.plan.settings
+        if not settings.track or trial.trial_id in self.open:
+            return
+        own = self.plan.trial(self.plan.space.values(trial.config))
+        name = f"trial-{trial.config[NUMBER]:04d}"
+        identity = Identity(
+            f"{settings.name}-{trial.trial_id}", name, settings.name, to_dict(own), self.files,
+            self.store,
+        )  # fmt: skip
+        self.open[trial.trial_id] = Tracking(settings.track, identity)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if trial.trial_id in self.open:
+            own = self.plan.trial(self.plan.space.values(trial.config))
+            names = (*reported(self.plan.settings.half, own), "updates", "env_steps")
+            figures = {name: float(result[name]) for name in names if name in result}
+            self.open[trial.trial_id].send(result["training_iteration"], figures)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._end(trial, failed=False)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._end(trial, failed=True)
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        for tracking in self.open.values():  # of trials that a resumed search goes on with
+            tracking.end(failed=True)
+        self.open.clear()
+
+    def _end(self, trial: Any, failed: bool) -> None:
+        tracking = self.open.pop(trial.trial_id, None)
+        if tracking is not None:
+            tracking.end(failed)
