@@ -7,18 +7,24 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from rayforge.evaluation.intervals import Interval
 from rayforge.reports.page import page
-from rayforge.reports.plots import interval_chart, show
+from rayforge.reports.plots import show
 from rayforge.reports.search_charts import (
     Line,
     Upright,
     curve_chart,
+    importance_chart,
     parallel_chart,
     trade_chart,
 )
 
-_STYLE = "figure.chart .scroll { border: 0; } .charts.wide { grid-template-columns: 1fr; }"
+_STYLE = """
+.charts { grid-template-columns: repeat(auto-fill, minmax(min(460px, 100%), 1fr)); }
+.charts.wide { grid-template-columns: minmax(0, 1fr); }
+figure.chart .scroll { border: 0; }
+svg .tick { paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
+"""
+"""Two charts in a row, one on a phone; words on lines stand out."""
 
 
 def search_page(search: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> str:
@@ -112,13 +118,7 @@ def _upright(entry: Mapping[str, Any], drawn: Sequence[Line]) -> Upright:
 
 def _importance(search: Mapping[str, Any]) -> str:
     charts = [
-        interval_chart(
-            f"Importance for {metric}",
-            [
-                (key, Interval(share, math.nan, math.nan, 0), place == 0)
-                for place, (key, share) in enumerate(shares.items())
-            ],
-        )
+        importance_chart(metric, shares)
         for metric, shares in search["importance"].items()
         if shares
     ]

@@ -77,22 +77,22 @@ class Upright:
 def parallel_chart(uprights: Sequence[Upright], lines: Sequence[Line]) -> str:
     """Parallel coordinates: a line a trial through its settings and what it came to.
 
-    A setting that a trial did not have leaves a gap.
+    Over a setting that a trial did not have its line is dotted.
     """
-    top, bottom, side, gap = 34, 232, 70, 132
+    top, bottom, side, gap = 34, 232, 64, 128
     width = 2 * side + gap * max(1, len(uprights) - 1)
-    parts = []
+    parts, words = [], []
     for column, upright in enumerate(uprights):
         x = side + gap * column
         lift = 12 if column % 2 else 0  # long names of neighbours do not touch
-        parts.append(
-            f'<line class="grid" x1="{x}" x2="{x}" y1="{top}" y2="{bottom}"/>'
+        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{top}" y2="{bottom}"/>')
+        words.append(
             f'<text class="tick mid" x="{x}" y="{22 - lift}">{escape(_cut(upright.key, 30))}</text>'
         )
         for mark in upright.marks():
             y = upright.place(mark, top, bottom)
             assert y is not None
-            parts.append(
+            words.append(
                 f'<text class="tick end" x="{x - 5}" y="{y + 3.5:g}">'
                 f"{escape(_cut(_text(mark), 14))}</text>"
             )
@@ -102,11 +102,14 @@ def parallel_chart(uprights: Sequence[Upright], lines: Sequence[Line]) -> str:
             (side + gap * column, upright.place(known.get(upright.key), top, bottom))
             for column, upright in enumerate(uprights)
         ]
-        path = _broken_path([(x, y) for x, y in places])
-        parts.append(f'<path class="{line.style}" d="{path}">{line.title}</path>')
+        known_path, skipped = _paths(places)
+        parts.append(f'<path class="{line.style}" d="{known_path}">{line.title}</path>')
+        if skipped:
+            parts.append(f'<path class="{line.style}" stroke-dasharray="1 5" d="{skipped}"/>')
     return _figure(
-        "Settings and results", "A line a trial; the best five are coloured.", lines,
-        width, bottom + 14, "".join(parts),
+        "Settings and results",
+        "A line a trial, the best five coloured; dotted over settings that it did not have.", lines,
+        width, bottom + 14, "".join([*parts, *words]),  # lines cross the words, and lie below them
         f"parallel coordinates of {len(lines)} trials over {len(uprights)} axes", wide=True,
     )  # fmt: skip
 
@@ -156,6 +159,32 @@ def curve_chart(metric: str, lines: Sequence[Line]) -> str:
         metric, "Over the reports of each trial; a curve that ends early was stopped.", lines,
         width, height, "".join(parts), f"{metric} of {len(lines)} trials over their reports",
     )  # fmt: skip
+
+
+def importance_chart(metric: str, shares: Mapping[str, float]) -> str:
+    """A bar for each setting, from 0 to 1, the most important one in a colour."""
+    row, top, left, right, width = 26, 6, 190, 60, 560
+    height = top + row * len(shares) + 20
+    axis = Axis(0.0, 1.0, left, width - right)
+    parts = []
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x = axis(tick)
+        parts.append(
+            f'<line class="grid" x1="{x}" x2="{x}" y1="{top}" y2="{height - 18}"/>'
+            f'<text class="tick mid" x="{x}" y="{height - 5}">{tick:g}</text>'
+        )
+    for place, (key, share) in enumerate(shares.items()):
+        y = top + row * (place + 0.5)
+        parts.append(
+            f'<text class="label end" x="{left - 8}" y="{y + 4:g}">{escape(_cut(key, 28))}</text>'
+            f'<rect class="bar {"quiet" if place else "c0"}" x="{left}" y="{y - 7:g}" '
+            f'width="{axis(share) - left:g}" height="14" rx="2"/>'
+            f'<text class="label end" x="{width - 4}" y="{y + 4:g}">{share:.2f}</text>'
+        )
+    says = ", ".join(f"{key} {share:.2f}" for key, share in shares.items())
+    return _figure(
+        f"Importance for {metric}", "", (), width, height, "".join(parts), f"importance: {says}"
+    )
 
 
 def trade_chart(metrics: tuple[str, str], lines: Sequence[Line], front: Sequence[int]) -> str:
@@ -229,15 +258,20 @@ def _figure(
     )
 
 
-def _broken_path(places: Sequence[tuple[float, float | None]]) -> str:
-    parts, joined = [], False
+def _paths(places: Sequence[tuple[float, float | None]]) -> tuple[str, str]:
+    """The line through neighbouring places, and the parts that pass over unknown ones."""
+    solid, dotted = [], []
+    last: tuple[float, float] | None = None
+    joined = False
     for x, y in places:
         if y is None:
             joined = False
             continue
-        parts.append(f"{'L' if joined else 'M'}{x:g} {y:g}")
-        joined = True
-    return "".join(parts)
+        solid.append(f"{'L' if joined else 'M'}{x:g} {y:g}")
+        if last is not None and not joined:
+            dotted.append(f"M{last[0]:g} {last[1]:g}L{x:g} {y:g}")
+        last, joined = (x, y), True
+    return "".join(solid), "".join(dotted)
 
 
 def _text(value: Any) -> str:

@@ -51,7 +51,7 @@ def test_a_search_with_one_metric() -> None:
     parallel, curves, importance = drawings(html)
     assert "4 axes" in parallel.attrib["aria-label"]
     assert "of 3 trials" in parallel.attrib["aria-label"]
-    assert "learning_rate 0.700" in importance.attrib["aria-label"]
+    assert "learning_rate 0.70" in importance.attrib["aria-label"]
     # Figures of less training stand below those of trials that ran to their end.
     assert re.findall(r'<th scope="row">(\d)</th>', html) == ["2", "1", "3", "4"]
     assert '<tr class=own><th scope="row">2</th>' in html
@@ -72,6 +72,19 @@ def test_a_search_without_results_says_so(trials: list[dict[str, Any]]) -> None:
     html = search_page(search_of(best=None, importance={"unseen/success": {}}), trials)
     assert "No trial has reported yet" in html
     assert "nothing can be said" in html
+
+
+def test_a_line_passes_over_what_a_trial_did_not_have_to_its_result() -> None:
+    trial = trial_of(1, 0.2)
+    del trial["settings"]["relabel"]
+    parallel = drawings(search_page(search_of(importance={}), [trial, trial_of(2, 0.6)]))[0]
+    paths = [e for e in parallel.iter() if e.tag.endswith("path")]
+    dotted = [e.attrib["d"] for e in paths if "stroke-dasharray" in e.attrib]
+    # The worse trial is drawn first; it has neither relabel nor gamma, the other one lacks gamma.
+    assert len(dotted) == 2 and all(path.count("M") == 1 for path in dotted)
+    ends = [float(x) for x in re.findall(r"[ML]([\d.]+) ", dotted[0])]
+    axes = sorted({float(e.attrib["x1"]) for e in parallel.iter() if e.get("class") == "grid"})
+    assert ends == [axes[0], axes[-1]]
 
 
 def test_places_on_an_axis() -> None:
