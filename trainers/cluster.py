@@ -19,6 +19,9 @@ CONNECT_S = 3.0
 STORAGE_S = 8.0
 """How long storage has to take a file and give it back; a bucket out of reach is retried longer."""
 
+WORKER_S = 60.0
+"""How long a node has to start a process that tries its storage."""
+
 TOKEN_REMEDY = (
     "give it the cluster's token: RAY_AUTH_MODE=token with the file ~/.ray/auth_token, or "
     "RAY_AUTH_TOKEN_PATH naming another file"
@@ -119,17 +122,27 @@ def check_shared(place: str) -> None:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     check_storage(place)
+    nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+
+    def on(node: str, work: Callable[..., Any]) -> Any:
+        where = NodeAffinitySchedulingStrategy(node, soft=False)
+        return ray.remote(num_cpus=0, max_retries=0)(work).options(scheduling_strategy=where)
+
+    # Processes first: on a busy node they take longer to start than storage may take to answer.
+    started = {on(node, _ready).remote(): address for node, address in nodes.items()}
+    _, late = ray.wait(list(started), num_returns=len(started), timeout=WORKER_S)
+    for process in late:
+        raise ConfigurationError(
+            f"node {started[process]} has started no worker in {WORKER_S:g} s, so that its storage "
+            "could not be tried: look at its load and memory, or take it out of the cluster"
+        )
     name = f".rayforge-{uuid.uuid4().hex}"
     _put(place, name, b"driver")
     answers = {}
     try:
-        for node in ray.nodes():
-            if node["Alive"]:
-                where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                task = ray.remote(num_cpus=0, max_retries=0)(_answer)
-                key = f"{name}-{node['NodeID']}"
-                task = task.options(scheduling_strategy=where)
-                answers[task.remote(place, name, key)] = (node["NodeManagerAddress"], key)
+        for node, address in nodes.items():
+            key = f"{name}-{node}"
+            answers[on(node, _answer).remote(place, name, key)] = (address, key)
         done, late = ray.wait(list(answers), num_returns=len(answers), timeout=STORAGE_S)
         for answer in late:
             raise _unreachable(place, f"node {answers[answer][0]}", "no answer")
@@ -143,6 +156,11 @@ def check_shared(place: str) -> None:
     finally:
         for used in (name, *(key for _, key in answers.values())):
             _remove(place, used)
+
+
+def _ready() -> None:
+    """What a worker imports before it can answer."""
+    import pyarrow.fs  # noqa: F401
 
 
 def _answer(place: str, name: str, key: str) -> str:
