@@ -223,7 +223,7 @@ def make_search(asked: SearchConfig, folder: Path) -> Search:
     if asked.config:
         start = to_dict(read_configuration(kind, folder / asked.config))
     try:
-        base = to_dict(from_dict(kind, _merged(start, asked.base)))
+        base = to_dict(from_dict(kind, merged(start, asked.base)))
     except ConfigurationError as error:
         raise ConfigurationError(f"base: {error}") from None
     space = read_space(kind, base, asked.space)
@@ -244,14 +244,15 @@ def make_search(asked: SearchConfig, folder: Path) -> Search:
     return search
 
 
-def _merged(start: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(start)
+def merged(start: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with changes of them, level by level."""
+    result = dict(start)
     for key, value in changes.items():
-        inner = merged.get(key)
+        inner = result.get(key)
         if isinstance(value, Mapping) and isinstance(inner, Mapping):
-            value = _merged(inner, value)
-        merged[key] = value
-    return merged
+            value = merged(inner, value)
+        result[key] = value
+    return result
 
 
 def _check_scheduler(asked: SearchConfig, space: Space) -> None:

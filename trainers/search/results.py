@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from ray.tune import ResultGrid
@@ -18,7 +19,7 @@ from trainers.configuration import to_yaml
 from trainers.irl.run_folder import hardware
 from trainers.search.config import Search
 from trainers.search.importance import importances
-from trainers.search.searchers import NUMBER
+from trainers.search.searchers import TRIAL
 from trainers.search.storage import Folder
 
 SETTLED = ("finished", "stopped")
@@ -44,13 +45,15 @@ class Trial:
     """The last line of what went wrong."""
 
 
-def read_trials(grid: ResultGrid, plan: Search) -> list[Trial]:
-    """The trials of a search, by their numbers."""
+def read_trials(grid: ResultGrid, plan: Search, folder: Folder) -> list[Trial]:
+    """The trials of a search in its folder, by their numbers."""
     found = []
     keys = [r.key for r in plan.space.ranges]
     for result in grid:
         last: dict[str, Any] = result.metrics or {}
-        config: dict[str, Any] = result.config or {}
+        name = Path(result.path).name
+        # What the last report was made with; without one, what the trial was started with.
+        config = result.config or json.loads(folder.read(f"{name}/params.json") or "{}")
         figures = {
             key: float(value)
             for key, value in last.items()
@@ -64,7 +67,7 @@ def read_trials(grid: ResultGrid, plan: Search) -> list[Trial]:
             status = "stopped" if last.get("done") else "unfinished"
         found.append(
             Trial(
-                config[NUMBER], status,
+                int(name.removeprefix(TRIAL)), status,
                 {key: config[key] for key in keys if key in config}, figures,
                 int(last.get("training_iteration", 0)), float(last.get("time_total_s", 0.0)),
                 _curve(result, plan), _last_line(result.error),

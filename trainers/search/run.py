@@ -42,8 +42,16 @@ def search(file: Path, changes: Mapping[str, Any], resume: bool, command: str) -
     check_storage(plan.settings.storage)
     check_folder(folder, plan, resume, file)
     if not alone:
-        _start_ray(0)  # what cannot be joined is told before anything is made
-    _prepare(plan)
+        _start_ray(0)  # what cannot be joined or placed is told before anything is made
+        at_once = _places(plan)
+    if not resume:
+        folder.write(FILE, yaml.safe_dump(to_dict(plan.settings), sort_keys=False))
+    try:
+        _prepare(plan)
+    except BaseException:
+        if not resume:
+            folder.remove_file(FILE)  # nothing has begun: the name is free again
+        raise
     if alone:
         _start_ray(cpus + SPARE)
     import ray
@@ -51,17 +59,20 @@ def search(file: Path, changes: Mapping[str, Any], resume: bool, command: str) -
     from trainers.search.tuning import tune_all
 
     try:
-        if not alone:
-            check_shared(plan.settings.storage)
-            there = ray.cluster_resources()
-            at_once = concurrency(plan, there.get("CPU", 0), there.get("GPU", 0), "the cluster")
-        if not resume:
-            folder.write(FILE, yaml.safe_dump(to_dict(plan.settings), sort_keys=False))
         _say(plan, folder, at_once)
         tune_all(plan, folder, at_once, resume, file, command)
     finally:
         ray.shutdown()
     return folder
+
+
+def _places(plan: Search) -> int:
+    """Trials at a time on the joined cluster, whose nodes must share the storage."""
+    import ray
+
+    check_shared(plan.settings.storage)
+    there = ray.cluster_resources()
+    return concurrency(plan, there.get("CPU", 0), there.get("GPU", 0), "the cluster")
 
 
 def _gpus(plan: Search) -> int:

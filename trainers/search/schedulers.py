@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ray import tune
+from ray.tune import Callback
 from ray.tune.schedulers import (
     AsyncHyperBandScheduler,
     FIFOScheduler,
@@ -14,6 +18,7 @@ from ray.tune.schedulers import (
 )
 
 from trainers.search.config import Search
+from trainers.search.searchers import NUMBER
 from trainers.search.space import Space
 
 
@@ -27,12 +32,58 @@ def scheduler(plan: Search) -> TrialScheduler:
             grace_period=settings.grace, reduction_factor=settings.reduction,
         )  # fmt: skip
     if settings.scheduler == "pbt":
-        return PopulationBasedTraining(
-            metric=metric, mode=mode, perturbation_interval=settings.grace,
+        return Population(
+            metric=metric, mode=mode, time_attr="training_iteration",
+            perturbation_interval=settings.grace,
             hyperparam_mutations=mutations(plan.space),
             custom_explore_fn=partial(within, plan.space),
         )  # fmt: skip
     return FIFOScheduler()
+
+
+class Population(PopulationBasedTraining):
+    """Ray's own, made to work with numbered trials, and to go on where a search was broken off."""
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        # Ray refuses any searcher here, because one that learns would be told of settings it did
+        # not propose. Ours lists what chance drew, and learns nothing.
+        super().on_trial_add(SimpleNamespace(search_alg=None), trial)
+        result = trial.last_result or {}
+        if self._metric not in result:
+            return
+        # A trial that was there before, of a search resumed or of a process that died.
+        state = self._trial_state[trial]
+        self._save_trial_state(state, result[self._time_attr], result, trial)
+        state.last_perturbation_time = result[self._time_attr]
+        state.last_checkpoint = trial.checkpoint
+
+    def _get_new_config(self, trial: Any, trial_to_clone: Any) -> Any:
+        """The other trial's settings, changed a little; the number stays the trial's own."""
+        config, operations = super()._get_new_config(trial, trial_to_clone)
+        return {**config, NUMBER: trial.config[NUMBER]}, operations
+
+
+class KeptRungs(Callback):
+    """Saves what "asha" has compared so far whenever Tune saves the search, and brings it back.
+
+    Tune saves trials, searcher and callbacks, but not the scheduler: a resumed search would compare
+    trials with none of those before, and let poor ones through.
+    """
+
+    def __init__(self, asha: AsyncHyperBandScheduler) -> None:
+        self.asha = asha
+
+    def get_state(self) -> dict[str, bytes]:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "asha"
+            self.asha.save(str(file))
+            return {"asha": file.read_bytes()}
+
+    def set_state(self, state: dict[str, bytes]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "asha"
+            file.write_bytes(state["asha"])
+            self.asha.restore(str(file))
 
 
 def mutations(space: Space) -> dict[str, Any]:

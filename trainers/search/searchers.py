@@ -18,6 +18,8 @@ from trainers.search.config import Search
 from trainers.search.space import Values
 
 NUMBER = "number"
+TRIAL = "trial-"
+"""What folders of trials begin with; their numbers follow."""
 
 
 class ListedSearch(Searcher):

@@ -38,6 +38,21 @@ class Folder:
         with filesystem.open_input_stream(path) as stream:
             return bytes(stream.read()).decode()
 
+    def folders(self) -> list[str]:
+        """The names of the folders in it."""
+        filesystem, folder = self._open()
+        inside = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+        return sorted(entry.base_name for entry in inside if entry.type == fs.FileType.Directory)
+
+    def remove(self, name: str) -> None:
+        """Remove a folder in it with all that it holds."""
+        filesystem, folder = self._open()
+        filesystem.delete_dir(f"{folder}/{name}")
+
+    def remove_file(self, name: str) -> None:
+        filesystem, folder = self._open()
+        filesystem.delete_file(f"{folder}/{name}")
+
     def write(self, file: str, text: str) -> None:
         """Write a file whole or not at all (a bucket does so by itself)."""
         filesystem, folder = self._open()
@@ -46,6 +61,7 @@ class Folder:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             write_text(Path(path), text)
             return
+        filesystem.create_dir(folder, recursive=True)  # nothing to do in a bucket
         with filesystem.open_output_stream(path) as stream:
             stream.write(text.encode())
 

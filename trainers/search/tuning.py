@@ -11,6 +11,7 @@ from typing import Any
 
 from ray import tune
 from ray.tune import Callback, ResultGrid, TuneConfig, Tuner
+from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from trainers.configuration import ConfigurationError
 from trainers.search.agent import AgentTrial
@@ -19,8 +20,8 @@ from trainers.search.config import Search
 from trainers.search.language import language_trial
 from trainers.search.resources import need
 from trainers.search.results import read_trials, write_results
-from trainers.search.schedulers import scheduler
-from trainers.search.searchers import NUMBER, searcher
+from trainers.search.schedulers import KeptRungs, scheduler
+from trainers.search.searchers import NUMBER, TRIAL, searcher
 from trainers.search.storage import Folder
 from trainers.search.tracking import TrackedTrials
 
@@ -36,37 +37,7 @@ def tune_all(
     Raises KeyboardInterrupt after SIGTERM or SIGINT, with what was reached saved, and
     ConfigurationError where no trial came to a report.
     """
-    trainable = _trainable(plan)
-    if resume:
-        tuner = Tuner.restore(
-            str(folder), trainable, resume_unfinished=True, resume_errored=True,
-            param_space={"search": plan},
-        )  # fmt: skip
-    else:
-        tuner = Tuner(
-            trainable,
-            param_space={"search": plan},
-            tune_config=TuneConfig(
-                search_alg=searcher(plan),
-                scheduler=scheduler(plan),
-                num_samples=plan.trials,
-                max_concurrent_trials=at_once,
-                trial_dirname_creator=folder_of,
-                reuse_actors=False,
-            ),
-            run_config=tune.RunConfig(
-                name=plan.settings.name,
-                storage_path=str(folder.storage),
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=plan.settings.failures),
-                checkpoint_config=tune.CheckpointConfig(
-                    num_to_keep=KEPT,
-                    # A function reports its own checkpoints.
-                    **({"checkpoint_frequency": 1} if plan.settings.half == "irl" else {}),
-                ),
-                callbacks=[Progress(plan), TrackedTrials(plan, folder)],
-            ),
-        )
+    tuner = (_restored(plan, folder) if resume else None) or _fresh(plan, folder, at_once)
     stopped: list[str] = []
 
     def wind_down(number: int, frame: FrameType | None) -> None:
@@ -84,7 +55,7 @@ def tune_all(
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    trials = read_trials(grid, plan)
+    trials = read_trials(grid, plan, folder)
     write_results(folder, plan, trials, command)
     if stopped:
         raise KeyboardInterrupt(
@@ -93,6 +64,72 @@ def tune_all(
     if not any(trial.figures for trial in trials):
         first = next((trial.error for trial in trials if trial.error), "")
         raise ConfigurationError(f"no trial reported anything; the first ended with: {first}")
+
+
+def _fresh(plan: Search, folder: Folder, at_once: int) -> Tuner:
+    """The whole search from its beginning."""
+    settings, chosen = plan.settings, scheduler(plan)
+    callbacks: list[Callback] = [Progress(plan), TrackedTrials(plan, folder)]
+    if isinstance(chosen, AsyncHyperBandScheduler):
+        callbacks.append(KeptRungs(chosen))
+    return Tuner(
+        _trainable(plan),
+        param_space={"search": plan},
+        tune_config=TuneConfig(
+            search_alg=searcher(plan),
+            scheduler=chosen,
+            num_samples=plan.trials,
+            max_concurrent_trials=None if takes_turns(plan) else at_once,
+            trial_dirname_creator=folder_of,
+            reuse_actors=False,
+        ),
+        run_config=tune.RunConfig(
+            name=settings.name,
+            storage_path=str(folder.storage),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=settings.failures),
+            checkpoint_config=tune.CheckpointConfig(
+                num_to_keep=KEPT,
+                # A function reports its own checkpoints.
+                **({"checkpoint_frequency": 1} if settings.half == "irl" else {}),
+            ),
+            callbacks=callbacks,
+        ),
+    )
+
+
+def takes_turns(plan: Search) -> bool:
+    """Whether all trials are there from the start and take turns on the CPUs: a population learns
+    from its members, so they must live at the same time.
+
+    Only where a trial reserves all that it takes: those that wait for workers of Ray Train would
+    all be placed at once.
+    """
+    settings = plan.settings
+    waits = need(settings.half, plan.trial({})).outside
+    return settings.scheduler == "pbt" and not settings.concurrent and not waits
+
+
+def _restored(plan: Search, folder: Folder) -> Tuner | None:
+    """The search as Tune last wrote it down; None where that was before its first trial.
+
+    Folders of trials that began after that are removed: other trials will have their numbers.
+    """
+    known: set[str] = set()
+    tuner = None
+    if Tuner.can_restore(str(folder)):
+        tuner = Tuner.restore(
+            str(folder), _trainable(plan), resume_unfinished=True, resume_errored=True,
+            param_space={"search": plan},
+        )  # fmt: skip
+        try:
+            known = {Path(result.path).name for result in tuner.get_results()}
+        except RuntimeError:  # it had not written down any
+            tuner = None
+    for name in folder.folders():
+        if name.startswith(TRIAL) and name not in known:
+            folder.remove(name)
+    return tuner if known else None
 
 
 def _trainable(plan: Search) -> Any:
@@ -110,7 +147,7 @@ def _trainable(plan: Search) -> Any:
 
 def folder_of(trial: Any) -> str:
     """A trial's folder in that of the search."""
-    return f"trial-{trial.config[NUMBER]:04d}"
+    return f"{TRIAL}{trial.config[NUMBER]:04d}"
 
 
 class Progress(Callback):

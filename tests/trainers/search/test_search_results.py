@@ -7,21 +7,25 @@ import io
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
+from ray.tune.experiment import trial as ray_trial
 
 from trainers.alignment.config import AlignConfig
 from trainers.configuration import ConfigurationError, read_configuration, to_dict
 from trainers.irl.config import IRLConfig
 from trainers.search.config import Search, read_search
 from trainers.search.importance import importances
-from trainers.search.results import Trial, front, ranked, write_results
+from trainers.search.results import Trial, front, ranked, read_trials, write_results
 from trainers.search.run import check_folder
-from trainers.search.schedulers import mutations, scheduler, within
+from trainers.search.schedulers import KeptRungs, Population, mutations, scheduler, within
 from trainers.search.searchers import ListedSearch, searcher
 from trainers.search.storage import Folder
+from trainers.search.tuning import takes_turns
 
 
 def search_of(folder: Path, **changes: Any) -> Search:
@@ -189,9 +193,74 @@ def test_a_population_changes_settings_within_their_ranges(tmp_path: Path) -> No
         tmp_path, scheduler="pbt", searcher="random",
         space={"gamma": {"uniform": [0.9, 0.99]}, "polyak": {"choice": [0.005, 0.01]}},
     )  # fmt: skip
-    assert type(scheduler(search)).__name__ == "PopulationBasedTraining"
+    assert isinstance(scheduler(search), Population)
     found = mutations(search.space)
     assert found["polyak"] == [0.005, 0.01]
     assert 0.9 <= found["gamma"].sample() <= 0.99
     changed = within(search.space, {"gamma": 0.99 * 1.2, "polyak": 0.005, "number": 3})
     assert changed == {"gamma": 0.99, "polyak": 0.005, "number": 3}
+
+
+def numbered(number: int, gamma: float, reported: float | None = None) -> Any:
+    """A trial of Tune's as schedulers see it."""
+    trial = ray_trial.Trial("stub", stub=True, config={"gamma": gamma, "number": number})
+    if reported is not None:
+        trial.run_metadata.last_result = {"val_unseen/success": reported, "training_iteration": 2}
+    return trial
+
+
+def test_a_resumed_asha_knows_what_came_before(tmp_path: Path) -> None:
+    search = search_of(tmp_path, grace=1)
+    result = {"training_iteration": 1}
+
+    def answer(asha: Any, number: int, success: float) -> str:
+        trial = numbered(number, 0.9)
+        asha.on_trial_add(None, trial)
+        return str(asha.on_trial_result(None, trial, {**result, "val_unseen/success": success}))
+
+    first: Any = scheduler(search)
+    assert [answer(first, n, success) for n, success in ((1, 0.5), (2, 0.6))] == ["CONTINUE"] * 2
+    resumed: Any = scheduler(search)
+    assert answer(scheduler(search), 3, 0.4) == "CONTINUE"  # alone, it is the best so far
+    KeptRungs(resumed).set_state(KeptRungs(first).get_state())
+    assert answer(resumed, 3, 0.4) == "STOP"
+
+
+def test_a_population_takes_a_settings_list_and_keeps_its_numbers(tmp_path: Path) -> None:
+    search = search_of(
+        tmp_path, scheduler="pbt", searcher="random", space={"gamma": {"uniform": [0.9, 0.99]}}
+    )
+    population: Any = scheduler(search)
+    good, poor, new = numbered(1, 0.92, 0.8), numbered(2, 0.98, 0.1), numbered(3, 0.95)
+    for trial in (good, poor, new):
+        population.on_trial_add(None, trial)
+    # Those that had reported before are compared at once; the new one is not.
+    assert population._quantiles() == ([poor], [good])
+    config, _ = population._get_new_config(poor, good)
+    assert config["number"] == 2
+    assert 0.9 <= config["gamma"] <= 0.99
+    assert takes_turns(search)
+    assert not takes_turns(search_of(tmp_path))
+
+
+def test_trials_are_read_by_the_names_of_their_folders(tmp_path: Path) -> None:
+    search, folder = search_of(tmp_path), Folder(str(tmp_path), "mine")
+    labels = {"policy_learning_rate": 1e-4, "augment": True}
+    folder.write("trial-0002/params.json", json.dumps({**labels, "number": 2, "search": "..."}))
+    last = {"val_unseen/success": 0.5, "training_iteration": 1, "time_total_s": 3.0}
+    frame = pd.DataFrame([{"training_iteration": 1, "val_unseen/success": 0.5}])
+    grid: Any = [
+        SimpleNamespace(
+            path=str(tmp_path / "mine" / "trial-0002"), metrics={}, config=None, error=None,
+            metrics_dataframe=None,
+        ),
+        SimpleNamespace(
+            path=str(tmp_path / "mine" / "trial-0001"), metrics={**last, "done": True},
+            config=labels, error=None, metrics_dataframe=frame,
+        ),
+    ]  # fmt: skip
+    trials = read_trials(grid, search, folder)
+    assert [(t.number, t.status, t.settings) for t in trials] == [
+        (1, "stopped", labels), (2, "unfinished", labels),
+    ]  # fmt: skip
+    assert trials[0].curve == ({"report": 1.0, "val_unseen/success": 0.5},)
