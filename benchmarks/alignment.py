@@ -31,7 +31,7 @@ from trainers.alignment.config import AlignConfig
 from trainers.alignment.reading import read_source
 from trainers.configuration import to_yaml
 
-SELECTION, GIVEN = "sera, selection only", "sera, given winners"
+SELECTION, CONTROLLED = "sera, selection only", "sera, selection only, length-controlled"
 
 FIRST = "first round"
 
@@ -40,22 +40,25 @@ METHODS: dict[str, dict[str, Any]] = {
     "dpo": {"method": "dpo"},
     "sera": {"method": "sera"},
     SELECTION: {"method": "sera", "generated_share": (0.0,)},
-    GIVEN: {"method": "sera", "score": "probability", "winner": "given"},
+    CONTROLLED: {"method": "sera", "generated_share": (0.0,), "length_control": True},
     "iterative": {"method": "iterative"},
     "random": {"method": "random"},
     "curriculum": {"method": "curriculum"},
-    "sera, probability": {"method": "sera", "score": "probability"},
-    "sera, judge as score": {"method": "sera", "score": "judge"},
-}
+    "sera, probability": {"method": "sera", "score": "probability", "length_control": True},
+    "sera, given winners": {
+        "method": "sera", "score": "probability", "winner": "given", "length_control": True,
+    },
+    "sera, judge as score": {"method": "sera", "score": "judge", "length_control": True},
+}  # fmt: skip
 """"judge as score" is an upper bound: it sees what no method may see."""
 
 CELLS: dict[tuple[float, float], tuple[str, ...]] = {
     (0.8, 0.2): tuple(name for name in METHODS if name != FIRST),
-    (0.5, 0.4): ("dpo", SELECTION, GIVEN),
-    (0.5, 0.2): ("dpo", SELECTION, GIVEN),
-    (0.8, 0.4): ("dpo", SELECTION),
-    (0.5, 0.0): ("dpo", SELECTION),
-    (0.8, 0.0): ("dpo", SELECTION),
+    (0.5, 0.4): ("dpo", CONTROLLED),
+    (0.5, 0.2): ("dpo", CONTROLLED),
+    (0.8, 0.4): ("dpo", CONTROLLED),
+    (0.5, 0.0): ("dpo", CONTROLLED),
+    (0.8, 0.0): ("dpo", CONTROLLED),
 }
 """Cue share and flip share: what is compared there; in the first cell, everything."""
 

@@ -83,6 +83,9 @@ class AlignConfig:
     threshold: float = 0.0
     """Least margin, in nats, where the rule is "threshold"; the target margin where it is "gap".
     Generated pairs are measured in the unit of `score`."""
+    length_control: bool = False
+    """Select by margins from which the effect of length is taken off: a line through all margins
+    over the sides' differences in tokens."""
     ensemble: float = 0.3
     """Weight gamma of the round before the last one; 0 uses the last checkpoint alone."""
     ensemble_rounds: Literal["two", "all"] = "two"

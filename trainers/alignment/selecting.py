@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rayforge.alignment.margin import margin, per_token
+from rayforge.alignment.margin import margin, per_token, without_length
 from rayforge.alignment.monitoring import length_gap, margin_figures
 from rayforge.alignment.pairs import BuiltPairs, build_pairs
 from rayforge.alignment.schedule import generated_count, generated_share
@@ -55,6 +55,8 @@ def choose_given(config: AlignConfig, task: Task, rewards: Rewards, number: int)
         return Chosen(pairs, np.zeros(len(pairs)), everything, _given_figures(task, everything))
     reward = rewards.ensembled(number, pairs.completions())
     margins = margin(config.loss, reward[: len(pairs)], reward[len(pairs) :], config.beta)
+    if config.length_control:
+        margins = without_length(margins, pairs.lengths())
     kept = everything
     if config.selects:
         kept = _keep(config, margins, config.keep, seed_of(config, number, 0))
@@ -131,14 +133,16 @@ def choose_generated(
     open_gate = figures.get("generate/accuracy", 1.0) >= config.gate
     figures["generate/gate_open"] = float(open_gate)
     wanted = generated_count(len(given.kept), share, len(built)) if open_gate else 0
+    pairs, margins = _pairs_of(responses, built), built.margin
+    if config.length_control:
+        margins = without_length(margins, pairs.lengths())
     kept = np.zeros(0, np.int64)
     if wanted:
-        kept = _keep_generated(config, built.margin, wanted, seed_of(config, number, 3))
+        kept = _keep_generated(config, margins, wanted, seed_of(config, number, 3))
     figures["select/generated"] = float(len(kept))
-    pairs = _pairs_of(responses, built)
     size = pairs.lengths()[kept]
     figures["generate/length_gap"] = length_gap(size[:, 0], size[:, 1])
-    return Chosen(pairs, built.margin, kept, figures)
+    return Chosen(pairs, margins, kept, figures)
 
 
 def _keep_generated(config: AlignConfig, margins: np.ndarray, wanted: int, seed: int) -> np.ndarray:

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from rayforge.alignment.margin import Loss, margin, pair_loss, per_token, response_reward
+from rayforge.alignment.margin import (
+    Loss,
+    margin,
+    pair_loss,
+    per_token,
+    response_reward,
+    without_length,
+)
+from rayforge.evaluation.win_rate import area_under_curve
 
 POLICY, REFERENCE, TOKENS = np.array([-6.0, -9.0]), np.array([-8.0, -8.0]), np.array([2, 4])
 LOSSES: tuple[Loss, ...] = typing.get_args(Loss)
@@ -107,3 +115,28 @@ def test_bad_input_is_named() -> None:
         pair_loss("robust", torch.zeros(1), 0.1, label_smoothing=0.5)
     with pytest.raises(ValueError, match="target margin of slic must be above 0"):
         pair_loss("slic", torch.zeros(1), 0.1)
+
+
+def test_the_effect_of_length_is_taken_off() -> None:
+    lengths = np.array([[10, 5], [4, 8], [7, 7], [12, 2]])
+    quality = np.array([1.0, 1.0, -1.0, 0.5])
+    quality -= np.polyval(np.polyfit([5, -4, 0, 10], quality, 1), [5, -4, 0, 10])
+    found = without_length(3.0 * np.array([5, -4, 0, 10]) + quality, lengths)
+    assert found == pytest.approx(quality)
+    equal = np.full((4, 2), 6)
+    assert without_length(quality, equal) == pytest.approx(quality)
+    assert without_length(np.zeros(0), np.zeros((0, 2))).shape == (0,)
+    with pytest.raises(ValueError, match="need lengths of both sides"):
+        without_length(quality, lengths[:3])
+
+
+def test_flips_are_found_behind_a_cue_of_length() -> None:
+    """Chosen sides are longer, flipped or not, and the margin has learnt length above all."""
+    generator = np.random.default_rng(0)
+    flipped = generator.random(20_000) < 0.2
+    gap = generator.normal(8, 10, len(flipped)).round()
+    m = np.where(flipped, -1.0, 1.0) + generator.normal(0, 1, len(flipped)) + 0.5 * gap
+    lengths = np.stack([np.full(len(gap), 50.0) + gap, np.full(len(gap), 50.0)], axis=1)
+    aucs = [area_under_curve(-values, flipped) for values in (m, without_length(m, lengths))]
+    assert aucs[0] < 0.65
+    assert aucs[1] == pytest.approx(0.9214, abs=0.01)  # as without any cue
