@@ -49,29 +49,25 @@ class Benchmark:
 
 
 def configurations(data: Path) -> dict[str, AlignConfig]:
-    """Sized to less than half an hour of two cores for all four.
-
-    Model and steps were chosen on a part of HH-RLHF's helpful training pairs that was left out.
-    """
+    """Sized to about a quarter of an hour of two idle cores for all four."""
     shared = AlignConfig(
-        tiny=TinyModelConfig(width=96, layers=2, inner=384, context=448, vocabulary=2048),
-        start=StartConfig(steps=120, batch=16), max_tokens=448, rounds=3, steps=32, batch=16,
-        learning_rate=1e-3, prompts=32, max_new_tokens=96, evaluation_prompts=16,
-        generation_batch=16, scoring_batch=32, threads=1, checkpoint_steps=16, log_steps=4,
+        tiny=TinyModelConfig(width=96, layers=2, inner=384, context=384, vocabulary=2048),
+        start=StartConfig(steps=80, batch=16), max_tokens=384, rounds=3, steps=32, batch=16,
+        learning_rate=1e-3, prompts=24, max_new_tokens=64,
+        evaluation_prompts=8, generation_batch=12, scoring_batch=32, threads=1,
+        checkpoint_steps=16, log_steps=4,
     )  # fmt: skip
-    ultrafeedback = replace(shared, evaluation=str(data / "ultrafeedback" / "eval_clean.jsonl.gz"))
-    found = {
-        "ultrafeedback": replace(
-            ultrafeedback, data=str(data / "ultrafeedback" / "train_clean.jsonl.gz")
-        ),
-        "ultrafeedback-flipped": replace(
-            ultrafeedback, data=str(data / "ultrafeedback" / "label_flip_20.jsonl.gz")
-        ),
-    }
+    found = {}
     for name in ("helpful", "harmless"):
         folder = data / "hh_rlhf" / f"{name}-base"
         files = sorted(f for f in folder.iterdir() if f.name.endswith((".jsonl", ".jsonl.gz")))
         found[f"hh-{name}"] = replace(shared, data=str(files[0]))
+    folder = data / "ultrafeedback"
+    for name, file in (("-flipped", "label_flip_20"), ("", "train_clean")):
+        found[f"ultrafeedback{name}"] = replace(
+            shared, data=str(folder / f"{file}.jsonl.gz"),
+            evaluation=str(folder / "eval_clean.jsonl.gz"),
+        )  # fmt: skip
     return found
 
 
