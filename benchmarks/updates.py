@@ -124,9 +124,8 @@ class Updates:
             costs = [algorithm.cost(name, block) for name in ("generator", "clone", "irl")]
             costs += [algorithm.cost(name, 1) for name in ("roll-outs", "iteration")]
             told, described = algorithm.told.paths, algorithm.relabelled.paths
-            stored = len(algorithm.told)
-            steps = float(told.length[:stored].mean())
-            words = float((described.tokens[:stored] != 0).sum(1).mean())
+            steps = float(told.length[: len(algorithm.told)].mean())
+            words = float((described.tokens[: len(algorithm.relabelled)] != 0).sum(1).mean())
             algorithm.stop()
         finally:
             ray.shutdown()

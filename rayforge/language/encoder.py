@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from rayforge.language.vocabulary import PAD
 
-_SPARE = 64
-"""Steps of padding that a run of sequences may have: about what an LSTM call costs by itself."""
+_RUN, _STEP = 40, 4
+"""Steps of padding that a run of sequences may have, and for each step of the longest: about what
+an LSTM call costs by itself, and what each of its steps costs however few sequences take it."""
 
 
 class Sentences(NamedTuple):
@@ -32,16 +33,17 @@ def like_lengths(lengths: Tensor, steps: int) -> tuple[list[int], list[int]]:
         return [len(lengths)], [steps]
     sizes: list[int] = []
     ends: list[int] = []
-    spare = 0
+    padding = 0  # of the run so far
     for length in lengths.tolist():
         if sizes:
-            added = sizes[-1] * max(0, length - ends[-1]) + max(0, ends[-1] - length)
-            if spare + added <= _SPARE:
-                sizes[-1], ends[-1], spare = sizes[-1] + 1, max(ends[-1], length), spare + added
+            end = max(ends[-1], length)
+            more = padding + sizes[-1] * (end - ends[-1]) + end - length
+            if more <= _RUN + _STEP * end:
+                sizes[-1], ends[-1], padding = sizes[-1] + 1, end, more
                 continue
         sizes.append(1)
         ends.append(length)
-        spare = 0
+        padding = 0
     return sizes, ends
 
 

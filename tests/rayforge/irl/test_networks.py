@@ -110,12 +110,13 @@ def padded(paths: Paths, steps: int, words: int) -> Paths:
     )
 
 
-@pytest.mark.parametrize("spare", [encoder._SPARE, 0], ids=["all together", "by length"])
+@pytest.mark.parametrize("spare", [encoder._STEP, 0], ids=["all together", "by length"])
 @pytest.mark.parametrize("make", ANSWERS)
 def test_a_path_gets_the_same_answer_alone_padded_and_in_a_batch(
     world: World, make: Callable[[], Answer], spare: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoder, "_SPARE", spare)
+    monkeypatch.setattr(encoder, "_RUN", spare)
+    monkeypatch.setattr(encoder, "_STEP", spare)
     torch.manual_seed(0)
     answer, paths = make(), world.walks(12, seed=1)
     together = answer(world, paths)
