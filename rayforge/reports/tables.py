@@ -25,9 +25,9 @@ METRICS = (
 AGENTS = {
     "no text": "the same agent given an empty sentence",
     "shuffled text": "the same agent given the sentence of another episode",
-    "straight": "walks straight ahead and stops after five steps",
-    "random": "any legal action with equal chances",
-    "expert": "walks the shortest path to the goal",
+    "straight": "walks straight ahead, as far as paths are long, and stops",
+    "random": "takes legal actions at random",
+    "expert": "walks as the demonstrations do",
 }
 """What the controls do."""
 
