@@ -95,12 +95,15 @@ class Train:
             raise ConfigurationError("say where the run goes, --run DIR, or what to go on with, "
                                      "--resume RUN")  # fmt: skip
         from trainers.debugging import small_agent
-        from trainers.irl.run import train
-        from trainers.irl.run_folder import command_line
+        from trainers.early import check_run
 
         run = self.run or self.resume
         assert run is not None
         settings = small_agent(self.settings) if self.debug else self.settings
+        check_run(settings, run, self.resume is not None)
+        from trainers.irl.run import train
+        from trainers.irl.run_folder import command_line
+
         train(settings, run, self.resume is not None, command_line())
 
 
@@ -173,13 +176,16 @@ class AlignTrain:
         if (self.run is None) == (self.resume is None):
             raise ConfigurationError("say where the run goes, --run DIR, or what to go on with, "
                                      "--resume RUN")  # fmt: skip
-        from trainers.alignment.run import train
         from trainers.debugging import small_language_model
-        from trainers.irl.run_folder import command_line
+        from trainers.early import check_run
 
         run = self.run or self.resume
         assert run is not None
         settings = small_language_model(self.settings) if self.debug else self.settings
+        check_run(settings, run, self.resume is not None)
+        from trainers.alignment.run import train
+        from trainers.irl.run_folder import command_line
+
         train(settings, run, self.resume is not None, command_line())
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import threading
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,37 @@ def check_lasting(run: Path) -> None:
             f"run folder {run} is relative, and this is a submitted job: it would be removed with "
             f"the job's package; name a folder on shared storage, such as /shared/runs/{run.name}"
         )
+
+
+@contextmanager
+def held(run: Path) -> Iterator[None]:
+    """Keep other processes from training in a run folder, on this machine or another.
+
+    The system lets go of it when this process ends, however that comes about (NFS where a client
+    is gone: when its lease has run out, a minute or two). Raises ConfigurationError where another
+    process trains there. File systems without locks let everyone in.
+    """
+    try:
+        lock = (run / ".lock").open("a+")
+    except OSError:
+        yield  # not there, or not to be written: told by whoever needs it first
+        return
+    with lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            lock.seek(0)
+            raise ConfigurationError(
+                f"another run trains in {run} ({lock.read() or 'it has just begun'}): wait for its "
+                "end, stop it, or name another folder"
+            ) from None
+        except OSError:
+            yield
+            return
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        lock.flush()
+        yield
 
 
 def check_storage(place: str) -> None:

@@ -19,6 +19,8 @@ from trainers.cluster import (
     stale_head,
 )
 from trainers.configuration import ConfigurationError
+from trainers.early import check_run
+from trainers.irl.config import IRLConfig
 from trainers.irl.run import start_ray
 
 
@@ -56,15 +58,16 @@ def test_a_head_that_left_its_address_behind(tmp_path: Path, closed_port: int) -
         assert stale_head(file) is None
 
 
-def test_a_resource_without_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resource_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(ConfigurationError, match="runner_resource is 'rollout', but there is no"):
-        start_ray(1, "rollout")
+        check_run(IRLConfig(runner_resource="rollout"), tmp_path / "run", resume=False)
 
 
 def test_a_resource_that_the_cluster_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "cluster:6379")
-    monkeypatch.setattr("trainers.irl.run.join_cluster", lambda **settings: None)
+    monkeypatch.setattr("trainers.early.join_cluster", lambda **settings: None)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 8.0, "rollout": 1.0})
     with pytest.raises(ConfigurationError, match="has 1 rollout free: ask for fewer"):
         start_ray(2, "rollout")
@@ -72,7 +75,7 @@ def test_a_resource_that_the_cluster_lacks(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_alignment_on_more_processors_than_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "cluster:6379")
-    monkeypatch.setattr("trainers.alignment.run.join_cluster", lambda **settings: None)
+    monkeypatch.setattr("trainers.early.join_cluster", lambda **settings: None)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 2.0})
     with pytest.raises(ConfigurationError, match="take 3 CPUs at a time, but the cluster at"):

@@ -20,8 +20,9 @@ from trainers.alignment.pool import Pool
 from trainers.alignment.reading import Source, read_source
 from trainers.alignment.rounds import Rounds
 from trainers.alignment.task import Task, make_task
-from trainers.cluster import check_shared, join_cluster
+from trainers.cluster import held
 from trainers.configuration import ConfigurationError, to_dict, to_yaml
+from trainers.early import check_run, check_turns, join_for_workers
 from trainers.files import write_json, write_text
 from trainers.irl.run_folder import hardware, prepare
 from trainers.tracking import check_trackers, tracked
@@ -66,20 +67,17 @@ def check_machine(config: AlignConfig) -> None:
 
     Ray would wait for them for ever without a word.
     """
-    import torch
-
     if os.environ.get("RAY_ADDRESS"):
         return
-    have, wanted = os.cpu_count() or 1, max(config.workers, config.actors)
-    if wanted > have:
-        raise ConfigurationError(
-            f"workers {config.workers} and actors {config.actors} take {wanted} CPUs at a time, "
-            f"but there are {have}: ask for at most {have}"
-        )
-    if config.device == "cuda" and not torch.cuda.is_available():
+    check_turns(config.workers, config.actors)
+    if config.device != "cuda":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
         raise ConfigurationError("device is cuda, but there is no GPU here: use --device cpu")
-    gpus = torch.cuda.device_count() if config.device == "cuda" else 0
-    if config.device == "cuda" and wanted > gpus:
+    gpus, wanted = torch.cuda.device_count(), max(config.workers, config.actors)
+    if wanted > gpus:
         raise ConfigurationError(
             f"workers {config.workers} and actors {config.actors} take {wanted} GPUs at a time, "
             f"but there are {gpus}: ask for at most {gpus}"
@@ -91,15 +89,22 @@ def train(config: AlignConfig, run: Path, resume: bool, command: str) -> None:
 
     Raises ConfigurationError, DataError or CheckpointError before Ray starts wherever possible.
     """
+    check_run(config, run, resume)
     check_trackers(config.track)
     if resume:
         check_resumable(run, config)
     prepared = prepare_run(config)
+    if not resume:
+        prepare(run)
+    with held(run):
+        _train(config, run, resume, command, prepared)
+
+
+def _train(config: AlignConfig, run: Path, resume: bool, command: str, prepared: Prepared) -> None:
     identity = {"model": prepared.initial.hash, "task": prepared.task.fingerprint}
     if resume:
         check_identity(run, identity)
     else:
-        prepare(run)
         write_json(
             run / "run.json",
             {"command": command, "hardware": hardware(), "data": config.data, **identity},
@@ -113,8 +118,6 @@ def train(config: AlignConfig, run: Path, resume: bool, command: str) -> None:
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         start_ray(config)
-        if os.environ.get("RAY_ADDRESS") and (config.workers or config.actors):
-            check_shared(str(run.absolute()))  # every node reads models there, and writes them
         pool = make_pool(config)
         rounds = Rounds(config, run, prepared.task, prepared.initial, prepared.tokeniser, pool)
         with tracked(config.track, run, config):
@@ -141,17 +144,10 @@ def start_ray(config: AlignConfig) -> None:
 
     # The trainers' lines come through the run's own records, without Ray's prefixes and notices.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
-    if ray.is_initialized():
-        return
     if os.environ.get("RAY_ADDRESS"):
-        join_cluster(log_to_driver=False)
-        wanted, free = max(config.workers, config.actors), ray.available_resources().get("CPU", 0)
-        if wanted > free:
-            raise ConfigurationError(
-                f"workers {config.workers} and actors {config.actors} take {wanted} CPUs at a "
-                f"time, but the cluster at {os.environ['RAY_ADDRESS']} has {free:.0f} free: ask "
-                "for fewer, or wait until others are done"
-            )
+        join_for_workers(config.workers, config.actors)
+        return
+    if ray.is_initialized():
         return
     ray.init(
         address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR",

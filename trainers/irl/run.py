@@ -20,8 +20,9 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODUL
 from torch.utils.tensorboard import SummaryWriter
 
 from rayforge.reports.report import write_report
-from trainers.cluster import join_cluster
+from trainers.cluster import held
 from trainers.configuration import ConfigurationError, to_dict, to_yaml
+from trainers.early import check_run, join_for_runners
 from trainers.files import write_json, write_text
 from trainers.gauges import Gauges
 from trainers.irl.algorithm import CHUNK, LangGoalIRL, LangGoalIRLConfig
@@ -48,11 +49,16 @@ def train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
 
     Raises ConfigurationError, DataError or CheckpointError before Ray starts wherever possible.
     """
-    check_cpus(config.runners)
+    check_run(config, run, resume)
     check_trackers(config.track)
-    saved = read_saved(run, config) if resume else None
     if not resume:
         prepare(run)
+    with held(run):
+        _train(config, run, resume, command)
+
+
+def _train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
+    saved = read_saved(run, config) if resume else None
     folder = data_folder(config)
     splits = [resolve_split(name, folder, config) for name in config.evaluate]
     task = _read(folder, config, splits, run if resume else None)
@@ -102,42 +108,14 @@ def _read(
     return task
 
 
-def check_cpus(runners: int) -> None:
-    """Raises ConfigurationError where this machine has too few CPUs for the runners asked for.
-
-    Ray would let them wait for ever without a word.
-    """
-    have = os.cpu_count() or 1
-    if not os.environ.get("RAY_ADDRESS") and runners + 1 > have:
-        raise ConfigurationError(
-            f"runners is {runners}, which takes {runners + 1} CPUs with the learner's, but there "
-            f"are {have}: ask for at most {have - 1}"
-        )
-
-
 def start_ray(runners: int, resource: str = "") -> None:
     """Join the cluster a job runs on, or start one here; a stale head is never waited for.
 
-    Raises ConfigurationError where the cluster cannot be joined, or has too few free CPUs, or too
-    little of `resource`, for the runners asked for: Ray would let them wait without a word.
+    Raises ConfigurationError where the cluster cannot be joined, or has too little free.
     """
     if os.environ.get("RAY_ADDRESS"):
-        join_cluster(log_to_driver=True)
-        available = ray.available_resources()
-        for name in ("CPU", resource) if resource else ("CPU",):
-            free = int(available.get(name, 0))
-            if runners > free:
-                raise ConfigurationError(
-                    f"runners is {runners}, but the cluster at {os.environ['RAY_ADDRESS']} has "
-                    f"{free} {'CPUs' if name == 'CPU' else name} free: ask for fewer, or wait "
-                    "until others are done"
-                )
-    elif resource:
-        raise ConfigurationError(
-            f"runner_resource is {resource!r}, but there is no cluster to join (RAY_ADDRESS is not "
-            "set): leave it out on one machine"
-        )
-    if not ray.is_initialized():
+        join_for_runners(runners, resource)
+    elif not ray.is_initialized():
         ray.init(
             address="local", num_cpus=runners + 1, include_dashboard=False, logging_level="ERROR"
         )

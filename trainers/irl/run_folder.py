@@ -16,8 +16,8 @@ import torch
 from envs.episodes.episode import DataError
 from envs.houses.dataset import generator_version, write_houses
 from rayforge.language.vocabulary import Vocabulary
-from trainers.cluster import check_lasting
 from trainers.configuration import ConfigurationError, from_dict, read_configuration, to_dict
+from trainers.early import check_free
 from trainers.files import write_text
 from trainers.irl.checkpoint import Checkpoint, latest, load_checkpoint
 from trainers.irl.config import IRLConfig
@@ -30,11 +30,7 @@ which buildings are read, and so their numbers in the replay.)"""
 
 def prepare(run: Path) -> None:
     """Make the run folder; raises ConfigurationError where it is taken or cannot be written."""
-    check_lasting(run)
-    if (run / "config.yaml").exists():
-        raise ConfigurationError(
-            f"{run} holds a run already: name another folder, or go on with --resume {run}"
-        )
+    check_free(run)
     try:
         run.mkdir(parents=True, exist_ok=True)
         write_text(run / ".writable", "")

@@ -228,7 +228,8 @@ def test_too_few_processors(train: Refused, tmp_path: Path) -> None:
 
 def test_too_few_free_processors_in_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "cluster:6379")
-    monkeypatch.setattr("trainers.irl.run.join_cluster", lambda **settings: None)
+    monkeypatch.setattr("trainers.early.join_cluster", lambda **settings: None)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 3.0})
     with pytest.raises(ConfigurationError, match="cluster at cluster:6379 has 3 CPUs free"):
         start_ray(4)

@@ -1,0 +1,115 @@
+"""Refusals that come before anything heavy is imported; two runs of one name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trainers.alignment.config import AlignConfig
+from trainers.cluster import held
+from trainers.configuration import ConfigurationError
+from trainers.early import check_run
+from trainers.irl.config import IRLConfig
+
+HOLD = """
+import sys
+from pathlib import Path
+from trainers.cluster import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+HEAVY = """
+import sys
+from trainers.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print("heavy:", sorted({"ray", "torch", "transformers"} & sys.modules.keys()))
+"""
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that trains in `tmp_path / "run"`."""
+    (tmp_path / "run").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "run")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("config", [IRLConfig(), AlignConfig()])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_second_run_in_the_same_folder(
+    other: subprocess.Popen[str], tmp_path: Path, config: IRLConfig | AlignConfig, resume: bool
+) -> None:
+    run = tmp_path / "run"
+    said = f"another run trains in {run} .process {other.pid} on .*, stop it, or name another"
+    with pytest.raises(ConfigurationError, match=said):
+        check_run(config, run, resume)
+
+
+def test_a_killed_process_lets_go(other: subprocess.Popen[str], tmp_path: Path) -> None:
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    with held(tmp_path / "run"):
+        pass
+
+
+def test_a_folder_that_is_not_there_is_nobodys(tmp_path: Path) -> None:
+    with held(tmp_path / "run"):
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("irl", "train", "--runners", "999"), "runners is 999, which takes 1000 CPUs"),
+        (("align", "train", "--workers", "1", "--actors", "999"), "actors 999 take 999 CPUs"),
+        (("irl", "train", "--run", "taken"), "taken holds a run already: name another folder"),
+        (("align", "train", "--run", "taken"), "taken holds a run already: name another"),
+        (("irl", "train", "--runner-resource", "rollout"), "there is no cluster to join"),
+    ],
+)
+def test_what_is_refused_at_once(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "config.yaml").write_text("")
+    run = () if "--run" in arguments else ("--run", "run")
+    root = Path(__file__).parents[2]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", HEAVY, *arguments, *run],
+        cwd=tmp_path, env={**environment, "PYTHONPATH": str(root)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("rayforge: ") and message in line
+    assert done.stdout == "heavy: []\n"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("half", ["irl", "align"])
+def test_an_address_where_nothing_answers(tmp_path: Path, half: str) -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "trainers.cli", half, "train", "--run", "run"]
+    done = subprocess.run(
+        [*command, *(["--workers", "1"] if half == "align" else [])], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root), "RAY_ADDRESS": "127.0.0.1:1"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("rayforge: nothing answers at 127.0.0.1:1 (")
+    assert not (tmp_path / "run").exists()
