@@ -41,6 +41,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "sera": {"method": "sera"},
     SELECTION: {"method": "sera", "generated_share": (0.0,)},
     CONTROLLED: {"method": "sera", "generated_share": (0.0,), "length_control": True},
+    "rounds alone": {"method": "iterative", "generated_share": (0.0,)},
     "iterative": {"method": "iterative"},
     "random": {"method": "random"},
     "curriculum": {"method": "curriculum"},
@@ -50,7 +51,8 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     "sera, judge as score": {"method": "sera", "score": "judge", "length_control": True},
 }  # fmt: skip
-""""judge as score" is an upper bound: it sees what no method may see."""
+""""rounds alone" neither selects nor generates: it is DPO whose step size begins anew twice. "judge
+as score" is an upper bound: it sees what no method may see."""
 
 CELLS: dict[tuple[float, float], tuple[str, ...]] = {
     (0.8, 0.2): tuple(name for name in METHODS if name != FIRST),
