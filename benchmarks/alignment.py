@@ -31,36 +31,35 @@ from trainers.alignment.config import AlignConfig
 from trainers.alignment.reading import read_source
 from trainers.configuration import to_yaml
 
-SELECTION, CONTROLLED = "sera, selection only", "sera, selection only, length-controlled"
+FIRST, CONTROLLED = "first round", "sera, selection only, length-controlled"
 
-FIRST = "first round"
+ALL: dict[str, Any] = {"method": "sera", "keep": 1.0, "keep_generated": 1.0}
+"""Every given pair is kept, and every own one that the share of the round has room for."""
 
 METHODS: dict[str, dict[str, Any]] = {
     FIRST: {"method": "iterative", "rounds": 1},
     "dpo": {"method": "dpo"},
     "sera": {"method": "sera"},
-    SELECTION: {"method": "sera", "generated_share": (0.0,)},
-    CONTROLLED: {"method": "sera", "generated_share": (0.0,), "length_control": True},
-    "rounds alone": {"method": "iterative", "generated_share": (0.0,)},
     "iterative": {"method": "iterative"},
+    "sera, generation only": {**ALL, "score": "probability"},
+    "sera, given winners": {**ALL, "score": "probability", "winner": "given"},
+    CONTROLLED: {"method": "sera", "generated_share": (0.0,), "length_control": True},
+    "sera, selection only": {"method": "sera", "generated_share": (0.0,)},
     "random": {"method": "random"},
     "curriculum": {"method": "curriculum"},
-    "sera, probability": {"method": "sera", "score": "probability", "length_control": True},
-    "sera, given winners": {
-        "method": "sera", "score": "probability", "winner": "given", "length_control": True,
-    },
-    "sera, judge as score": {"method": "sera", "score": "judge", "length_control": True},
-}  # fmt: skip
+    "rounds alone": {"method": "iterative", "generated_share": (0.0,)},
+    "sera, judge as score": {**ALL, "score": "judge"},
+}
 """"rounds alone" neither selects nor generates: it is DPO whose step size begins anew twice. "judge
 as score" is an upper bound: it sees what no method may see."""
 
 CELLS: dict[tuple[float, float], tuple[str, ...]] = {
     (0.8, 0.2): tuple(name for name in METHODS if name != FIRST),
-    (0.5, 0.4): ("dpo", CONTROLLED),
-    (0.5, 0.2): ("dpo", CONTROLLED),
-    (0.8, 0.4): ("dpo", CONTROLLED),
-    (0.5, 0.0): ("dpo", CONTROLLED),
-    (0.8, 0.0): ("dpo", CONTROLLED),
+    (0.5, 0.4): ("dpo", CONTROLLED, "sera, generation only"),
+    (0.5, 0.2): ("dpo", CONTROLLED, "sera, generation only"),
+    (0.8, 0.4): ("dpo", CONTROLLED, "sera, generation only"),
+    (0.5, 0.0): ("dpo", CONTROLLED, "sera, generation only"),
+    (0.8, 0.0): ("dpo", CONTROLLED, "sera, generation only"),
 }
 """Cue share and flip share: what is compared there; in the first cell, everything."""
 
