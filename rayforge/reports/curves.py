@@ -108,6 +108,22 @@ SECTIONS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
                 "Updates a second; the phases differ in what an update is.",
                 from_zero=True,
             ),
+            Chart(
+                "Runners",
+                (("rollout/runners", "in service"), ("rollout/queue", "chunks for each")),
+                "Actors that roll out (0: this process does), and what each is handed a round.",
+                from_zero=True,
+            ),
+            Chart(
+                "Failed episodes",
+                (("rollout/failures", "an iteration"),),
+                from_zero=True,
+            ),
+            Chart(
+                "Replay",
+                (("replay/fill", "share filled"),),
+                from_zero=True,
+            ),
         ),
     ),
 )

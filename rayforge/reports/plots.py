@@ -64,12 +64,11 @@ def line_chart(
     x_axis = Axis(first, last if last > first else first + 1, _LEFT, _WIDTH - _RIGHT)
 
     parts = []
-    for tick in y_axis.ticks(4):
+    for tick, label in _labelled(y_axis.ticks(4)):
         y = y_axis(tick)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text class="tick end" x="{_LEFT - 6}" y="{y + 3.5:g}">{show(tick)}</text>')
-    for tick in x_axis.ticks(4):
-        label = show(tick)
+        parts.append(f'<text class="tick end" x="{_LEFT - 6}" y="{y + 3.5:g}">{label}</text>')
+    for tick, label in _labelled(x_axis.ticks(4)):
         parts.append(f'<text class="tick mid" x="{x_axis(tick)}" y="{_HEIGHT - 9}">{label}</text>')
     for place, name in phases:
         if not first <= place < last:
@@ -167,6 +166,16 @@ def show(value: float) -> str:
     if 0 < size < 0.001:
         return f"{value:.1e}"
     return f"{value:.3g}"
+
+
+def _labelled(ticks: Sequence[float]) -> list[tuple[float, str]]:
+    """Ticks as `show` writes them, with more digits where two of them would read alike."""
+    labels = [show(tick) for tick in ticks]
+    for digits in range(4, 13):
+        if len(set(labels)) == len(labels):
+            break
+        labels = [f"{tick:.{digits}g}" for tick in ticks]
+    return list(zip(ticks, labels, strict=True))
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:

@@ -64,3 +64,10 @@ def test_interval_chart_bounds_whiskers_and_survives_nan() -> None:
 )  # fmt: skip
 def test_show(value: float, said: str) -> None:
     assert show(value) == said
+
+
+def test_ticks_that_lie_close_read_differently() -> None:
+    x = np.arange(5.0)
+    chart = line_chart("Loss", [Series("loss", x, 1.3801 + 0.0004 * x)])
+    labels = re.findall(r'class="tick end"[^>]*>([^<]+)<', chart)
+    assert len(labels) > 2 and len(set(labels)) == len(labels)
