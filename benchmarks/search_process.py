@@ -15,12 +15,17 @@ import psutil
 Said = Sequence[tuple[float, str]]
 """Lines of output, each with its time in seconds of the epoch."""
 
-_TRIAL = re.compile(r"trial +(\d+)  (starts|is finished|was stopped early|failed)")
+_TRIAL = re.compile(r"trial +(\d+)  (starts|report|is finished|was stopped early)")
 
 
 def started(said: Said) -> set[int]:
     """The numbers of the trials that began, or went on."""
     return {number for _, number, what in _events(said) if what == "starts"}
+
+
+def reported(said: Said) -> set[int]:
+    """The numbers of the trials that made a report."""
+    return {number for _, number, what in _events(said) if what == "report"}
 
 
 def ended(said: Said, until: float = float("inf")) -> set[int]:

@@ -27,7 +27,7 @@ from typing import Any
 import tyro
 import yaml
 
-from benchmarks.search_process import Command, ended, started
+from benchmarks.search_process import Command, ended, reported, started
 from trainers.files import write_text
 from trainers.search.config import merged
 
@@ -131,18 +131,21 @@ class Searches:
             ray.shutdown()
 
     def _killed(self, name: str) -> dict[str, Any]:
-        """A search killed once half of its trials have ended and Tune has written that down."""
+        """A search killed once half of its trials have ended, which Tune has written down, and
+        another one has reported."""
         shutil.rmtree(self.out / name, ignore_errors=True)  # of a call that was broken off
         first = self._command(name)
         before: set[int] = set()
-        while len(before) < TRIALS // 2:
+        under_way: set[int] = set()
+        while len(before) < TRIALS // 2 or not under_way:
             if not first.runs():
                 first.wait()  # tells what went wrong
-                raise RuntimeError(f"{name} ended before half of its trials had")
-            time.sleep(0.2)
+                raise RuntimeError(f"{name} ended before it could be killed half-way")
+            time.sleep(0.1)
             # What had ended when Tune wrote its state; it does so every few seconds.
             saves = [f.stat().st_mtime for f in (self.out / name).glob("experiment_state-*.json")]
             before = ended(first.said, max(saves, default=0.0))
+            under_way = reported(first.said) - ended(first.said)
         begun = started(first.said)
         first.kill()
         kept = {number: self._digest(name, number) for number in before}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.search_process import ended, started
+from benchmarks.search_process import ended, reported, started
 from benchmarks.searches import CONFIGS, SMALL, about_the_kill, smaller
 from trainers.search.config import read_search
 
@@ -23,6 +23,7 @@ SAID = [
 
 def test_output_tells_which_trials_began_and_ended_and_when() -> None:
     assert started(SAID) == {1, 2, 12}
+    assert reported(SAID) == {1}
     assert ended(SAID) == {1, 2}
     assert ended(SAID, until=6.5) == {2}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ def importances(
     known = [(dict(labels), v) for labels, v in trials if v is not None and math.isfinite(v)]
     if len(known) < FEWEST or len({value for _, value in known}) < 2:
         return {}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="minimize" if direction == "min" else "maximize")
     for labels, value in known:
         ranges = [r for r in space.ranges if r.key in labels]
@@ -36,7 +38,10 @@ def importances(
                 value=value,
             )
         )
-    found = optuna.importance.get_param_importances(study)
+    with warnings.catch_warnings():
+        # Of settings that few trials had; the page says what a handful of trials is worth.
+        warnings.simplefilter("ignore", UserWarning)
+        found = optuna.importance.get_param_importances(study)
     return {key: float(value) for key, value in found.items()}
 
 
