@@ -53,9 +53,8 @@ LANGUAGE_MODEL: dict[str, Any] = {
 }  # fmt: skip
 SMALL: dict[str, dict[str, Any]] = {
     "irl": {"base": AGENT},
-    # With two rounds the first is where trials can be stopped early. So small a model answers next
-    # to nothing right, before or after: by the win rate no trial would be poorer than another.
-    "alignment": {"base": LANGUAGE_MODEL, "grace": 1, "metrics": {"review/accuracy": "max"}},
+    # With two rounds the first is where trials can be stopped early.
+    "alignment": {"base": LANGUAGE_MODEL, "grace": 1},
     # Without worker processes, which the search over language models has.
     "both": {"base": {"budget": 36, "irl": AGENT, "align": {**LANGUAGE_MODEL, "workers": 0}}},
 }
