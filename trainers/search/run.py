@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from trainers.cluster import check_lasting, check_shared, check_storage, join_cluster
+from trainers.cluster import check_lasting, check_shared, check_storage, held, join_cluster
 from trainers.configuration import ConfigurationError, to_dict
 from trainers.search.config import Search, read_search
 from trainers.search.resources import concurrency, largest, need
@@ -44,6 +44,17 @@ def search(file: Path, changes: Mapping[str, Any], resume: bool, command: str) -
     if not alone:
         _start_ray(0)  # what cannot be joined or placed is told before anything is made
         at_once = _places(plan)
+    if folder.remote:
+        _go(plan, folder, at_once, resume, file, command)
+    else:
+        Path(str(folder)).mkdir(parents=True, exist_ok=True)
+        with held(Path(str(folder))):
+            _go(plan, folder, at_once, resume, file, command)
+    return folder
+
+
+def _go(plan: Search, folder: Folder, at_once: int, resume: bool, file: Path, command: str) -> None:
+    """Take the folder, make what the trials read, and run them."""
     if not resume:
         folder.write(FILE, yaml.safe_dump(to_dict(plan.settings), sort_keys=False))
     try:
@@ -52,8 +63,8 @@ def search(file: Path, changes: Mapping[str, Any], resume: bool, command: str) -
         if not resume:
             folder.remove_file(FILE)  # nothing has begun: the name is free again
         raise
-    if alone:
-        _start_ray(cpus + SPARE)
+    if not os.environ.get("RAY_ADDRESS"):
+        _start_ray((plan.settings.cpus or os.cpu_count() or 1) + SPARE)
     import ray
 
     from trainers.search.tuning import tune_all
@@ -63,7 +74,6 @@ def search(file: Path, changes: Mapping[str, Any], resume: bool, command: str) -
         tune_all(plan, folder, at_once, resume, file, command)
     finally:
         ray.shutdown()
-    return folder
 
 
 def _places(plan: Search) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,25 @@ def test_a_second_search_of_one_name_is_told_how_to_go_on(
     assert "runs/irl holds a search already: go on with --resume, or give this one another" in line
     line = refused(capsys, changed(tmp_path, "irl", trials=9), "--resume")
     assert "was started with trials 16" in line
+
+
+def test_a_search_that_is_running_is_not_resumed_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = changed(tmp_path, "irl")
+    first = read_search(Path(file))
+    Folder(first.settings.storage, "irl").write(run.FILE, yaml.safe_dump(to_dict(first.settings)))
+    holder = (
+        "import sys; from pathlib import Path; from trainers.cluster import held\n"
+        "with held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holder, str(tmp_path / "runs" / "irl")], text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as other:  # fmt: skip
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        line = refused(capsys, file, "--resume")
+    assert f"another run trains in {tmp_path / 'runs' / 'irl'} (process {other.pid}" in line
 
 
 def test_a_search_that_could_not_begin_leaves_its_name_free(
