@@ -21,7 +21,7 @@ FILE = "search.yaml"
 SPARE = 1
 """CPUs that the Ray started here has on paper beyond the machine's: for trials that only wait for
 their workers, a hundredth each."""
-MAY_CHANGE = ("cpus", "track")
+MAY_CHANGE = ("cpus",)
 """Settings that a resumed search may change; Tune keeps the others."""
 
 
