@@ -61,11 +61,21 @@ def _lines(search: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> li
 def _ranked(
     search: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    """Finished trials first, each kind from the best to the worst in the first metric."""
-    metric, direction = next(iter(search["metrics"].items()))
-    sign = -1 if direction == "max" else 1
-    known = [t for t in trials if math.isfinite(t["figures"].get(metric, math.nan))]
-    return sorted(known, key=lambda t: (t["status"] != "finished", sign * t["figures"][metric]))
+    """Finished trials first, each kind from the best to the worst in the first metric, then in the
+    others."""
+    metrics: Mapping[str, str] = search["metrics"]
+
+    def place(trial: Mapping[str, Any]) -> tuple[float, ...]:
+        values = [
+            (-1 if way == "max" else 1) * trial["figures"].get(metric, math.nan)
+            for metric, way in metrics.items()
+        ]
+        early = trial["status"] != "finished"
+        return (early, *(v if math.isfinite(v) else math.inf for v in values))
+
+    first = next(iter(metrics))
+    known = [t for t in trials if math.isfinite(t["figures"].get(first, math.nan))]
+    return sorted(known, key=place)
 
 
 def _header(search: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> str:

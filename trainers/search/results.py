@@ -99,15 +99,19 @@ def _last_line(error: BaseException | None) -> str:
 
 
 def ranked(trials: Sequence[Trial], metrics: Mapping[str, str]) -> list[Trial]:
-    """Trials with a figure, best first by the first metric.
+    """Trials with a figure of the first metric, best first; the other metrics break ties.
 
     Trials that ran to their end come before those stopped early: figures of other lengths of
     training do not compare.
     """
-    metric, direction = next(iter(metrics.items()))
-    sign = -1 if direction == "max" else 1
-    known = [t for t in trials if math.isfinite(t.figures.get(metric, math.nan))]
-    return sorted(known, key=lambda t: (t.status != "finished", sign * t.figures[metric]))
+    first = next(iter(metrics))
+    signs = {metric: -1 if direction == "max" else 1 for metric, direction in metrics.items()}
+
+    def place(trial: Trial) -> tuple[float, ...]:
+        values = [sign * trial.figures.get(metric, math.nan) for metric, sign in signs.items()]
+        return (trial.status != "finished", *(v if math.isfinite(v) else math.inf for v in values))
+
+    return sorted([t for t in trials if math.isfinite(t.figures.get(first, math.nan))], key=place)
 
 
 def front(trials: Sequence[Trial], metrics: Mapping[str, str]) -> list[Trial]:

@@ -63,6 +63,16 @@ def test_finished_trials_come_before_those_stopped_early() -> None:
     assert [t.number for t in ranked(trials, {"val_unseen/success": "min"})] == [1, 3, 2]
 
 
+def test_further_metrics_break_ties_of_the_first() -> None:
+    trials = [
+        trial_of(1, "finished", a=0.5, b=3.0),
+        trial_of(2, "finished", a=0.5, b=2.0),
+        trial_of(3, "finished", a=0.5),
+        trial_of(4, "finished", a=0.6, b=9.0),
+    ]
+    assert [t.number for t in ranked(trials, {"a": "max", "b": "min"})] == [4, 2, 1, 3]
+
+
 def test_the_front_goes_by_both_directions() -> None:
     trials = [
         trial_of(1, "finished", a=0.9, b=5.0),
