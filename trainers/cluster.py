@@ -17,6 +17,9 @@ from trainers.configuration import ConfigurationError
 CONNECT_S = 3.0
 """How long an address has to answer."""
 
+START_TRIES = 3
+"""Times that Ray is started on this machine."""
+
 STORAGE_S = 8.0
 """How long storage has to take a file and give it back; a bucket out of reach is retried longer."""
 
@@ -27,6 +30,33 @@ TOKEN_REMEDY = (
     "give it the cluster's token: RAY_AUTH_MODE=token with the file ~/.ray/auth_token, or "
     "RAY_AUTH_TOKEN_PATH naming another file"
 )
+
+
+def start_here(cpus: int, *, dashboard: bool = False, log_to_driver: bool = True) -> None:
+    """Start Ray on this machine, everything on loopback; a stale head is never waited for.
+
+    Ray gives its node half a minute to come up, which a busy machine may need more of, and offers
+    no setting for it: it is started again, twice at most.
+
+    Raises ConfigurationError where it does not come up then either.
+    """
+    import ray
+
+    for _ in range(START_TRIES):
+        try:
+            ray.init(
+                address="local", num_cpus=cpus, include_dashboard=dashboard,
+                dashboard_host="127.0.0.1", log_to_driver=log_to_driver, logging_level="ERROR",
+            )  # fmt: skip
+            return
+        except Exception as error:  # Ray's own is a bare Exception
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+    raise ConfigurationError(
+        f"Ray did not come up on this machine in {START_TRIES} tries of half a minute: try again "
+        "when it is less busy, or look at `rayforge doctor`"
+    )
 
 
 def join_cluster(*, log_to_driver: bool) -> None:

@@ -20,7 +20,7 @@ from trainers.alignment.pool import Pool
 from trainers.alignment.reading import Source, read_source
 from trainers.alignment.rounds import Rounds
 from trainers.alignment.task import Task, make_task
-from trainers.cluster import held
+from trainers.cluster import held, start_here
 from trainers.configuration import ConfigurationError, to_dict, to_yaml
 from trainers.early import check_run, check_turns, join_for_workers
 from trainers.files import write_json, write_text
@@ -149,10 +149,8 @@ def start_ray(config: AlignConfig) -> None:
         return
     if ray.is_initialized():
         return
-    ray.init(
-        address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-        num_cpus=config.workers + config.actors + 1,  # workers and actors take turns
-    )  # fmt: skip
+    # Workers and actors take turns.
+    start_here(config.workers + config.actors + 1, log_to_driver=False)
 
 
 def make_pool(config: AlignConfig) -> Pool:

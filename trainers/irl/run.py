@@ -20,7 +20,7 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODUL
 from torch.utils.tensorboard import SummaryWriter
 
 from rayforge.reports.report import write_report
-from trainers.cluster import held
+from trainers.cluster import held, start_here
 from trainers.configuration import ConfigurationError, to_dict, to_yaml
 from trainers.early import check_run, join_for_runners
 from trainers.files import write_json, write_text
@@ -116,9 +116,7 @@ def start_ray(runners: int, resource: str = "") -> None:
     if os.environ.get("RAY_ADDRESS"):
         join_for_runners(runners, resource)
     elif not ray.is_initialized():
-        ray.init(
-            address="local", num_cpus=runners + 1, include_dashboard=False, logging_level="ERROR"
-        )
+        start_here(runners + 1)
 
 
 @dataclass

@@ -9,7 +9,14 @@ from typing import Any
 
 import yaml
 
-from trainers.cluster import check_lasting, check_shared, check_storage, held, join_cluster
+from trainers.cluster import (
+    check_lasting,
+    check_shared,
+    check_storage,
+    held,
+    join_cluster,
+    start_here,
+)
 from trainers.configuration import ConfigurationError, to_dict
 from trainers.search.config import Search, read_search
 from trainers.search.resources import concurrency, largest, need
@@ -160,10 +167,7 @@ def _start_ray(cpus: int) -> None:
     if os.environ.get("RAY_ADDRESS"):
         join_cluster(log_to_driver=False)
         return
-    ray.init(
-        address="local", num_cpus=cpus, include_dashboard=True,
-        dashboard_host="127.0.0.1", log_to_driver=False, logging_level="ERROR",
-    )  # fmt: skip
+    start_here(cpus, dashboard=True, log_to_driver=False)
 
 
 def _say(plan: Search, folder: Folder, at_once: int) -> None:
