@@ -25,7 +25,7 @@ import tyro
 
 from benchmarks.sub_runs import finished, run_all
 from envs.houses.route_task import RouteTaskConfig
-from rayforge.evaluation.intervals import paired_difference, seed_interval
+from rayforge.evaluation.intervals import bootstrap_interval, paired_difference, seed_interval
 from rayforge.evaluation.win_rate import length_controlled, win_rate_from_success
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.reading import read_source
@@ -45,6 +45,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "sera, given winners": {**ALL, "score": "probability", "winner": "given"},
     CONTROLLED: {"method": "sera", "generated_share": (0.0,), "length_control": True},
     "sera, selection only": {"method": "sera", "generated_share": (0.0,)},
+    "sera, smallest margins only": {"method": "sera", "generated_share": (0.0,), "rule": "bottom"},
     "random": {"method": "random"},
     "curriculum": {"method": "curriculum"},
     "rounds alone": {"method": "iterative", "generated_share": (0.0,)},
@@ -175,6 +176,9 @@ class Found(NamedTuple):
     """Of the greedy answers, [n]."""
     accuracy: float
     auc: list[float]
+    kept_flipped: list[float]
+    kept_longer: list[float]
+    """Shares of the kept given pairs, by round."""
     on_policy: list[float]
     start: float
     """Success of the start's greedy answers."""
@@ -191,6 +195,8 @@ def read(run: Path) -> Found:
         answers["greedy_tokens"].to_numpy(),
         review["review/accuracy"],
         [f["select/flip_auc"] for f in chosen if "select/flip_auc" in f],
+        [f["select/kept_flipped"] for f in chosen],
+        [f["select/kept_longer_chosen"] for f in chosen],
         [f["generate/accuracy"] for f in chosen if "generate/accuracy" in f],
         float(before["greedy_score"].to_numpy().mean()),
     )
@@ -200,8 +206,9 @@ def rows(out: Path, runs: Sequence[Run]) -> str:
     """A Markdown row a run."""
     lines = [
         "| run | cue | flips | seed | start | greedy | sampled | against DPO | length-controlled | "
-        "held-out accuracy | tokens | AUC for flips by round | on-policy accuracy by round |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "held-out accuracy | tokens | AUC for flips by round | flips kept | longer kept | "
+        "on-policy accuracy by round |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for run in runs:
         found, dpo = read(out / run.folder), read(out / run._replace(name="dpo").folder)
@@ -211,7 +218,8 @@ def rows(out: Path, runs: Sequence[Run]) -> str:
             f"| {run.name} | {run.cue:g} | {run.flips:g} | {run.seed} | {found.start:.3f} | "
             f"{found.score['greedy'].mean():.3f} | {found.score['sampled'].mean():.3f} | "
             f"{won.mean():.3f} | {even.mean:.3f} | {found.accuracy:.3f} | "
-            f"{found.tokens.mean():.1f} | {_list(found.auc)} | {_list(found.on_policy)} |"
+            f"{found.tokens.mean():.1f} | {_list(found.auc)} | {_list(found.kept_flipped)} | "
+            f"{_list(found.kept_longer)} | {_list(found.on_policy)} |"
         )
     return "\n".join(lines)
 
@@ -223,8 +231,9 @@ def _list(values: Sequence[float]) -> str:
 def summary(out: Path, runs: Sequence[Run]) -> str:
     """Means over seeds with t intervals; the difference from DPO paired by prompt within seeds.
 
-    The interval of the difference is bootstrapped over the prompts of all seeds, so it says how
-    sure the figure is for these starts; with three seeds the t interval says how starts differ.
+    Of a single seed the interval is over prompts. The interval of the difference is bootstrapped
+    over the prompts of all seeds, so it says how sure the figure is for these data; with three
+    seeds the t interval says how data and training differ.
     """
     lines = [
         "",
@@ -238,7 +247,10 @@ def summary(out: Path, runs: Sequence[Run]) -> str:
         dpo = [read(out / run._replace(name="dpo").folder) for run in same]
         cells = []
         for kind in ("greedy", "sampled"):
-            over = seed_interval([float(f.score[kind].mean()) for f in found])
+            means = [float(f.score[kind].mean()) for f in found]
+            over = (
+                seed_interval(means) if len(means) > 1 else bootstrap_interval(found[0].score[kind])
+            )
             cells.append(f"{over.mean:.3f} [{over.low:.3f}, {over.high:.3f}]")
         for kind in ("greedy", "sampled"):
             ours, theirs = (np.concatenate([f.score[kind] for f in part]) for part in (found, dpo))
