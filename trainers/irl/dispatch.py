@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Sequence
@@ -19,6 +20,9 @@ ATTEMPTS = 5
 RESTART_S = 120.0
 """How long a round waits, once every runner is lost, for Ray to start one again."""
 
+MACHINE_S = 900.0
+"""The same in a cluster, which may have to start a machine first."""
+
 PROBE_S = 0.2
 """How long a round waits for a restarted runner to answer while others are at work."""
 
@@ -33,7 +37,7 @@ def hand_out(
     rolled out in this process.
 
     Raises:
-        RuntimeError: a chunk was lost `ATTEMPTS` times, no runner came back within `RESTART_S`,
+        RuntimeError: a chunk was lost `ATTEMPTS` times, no runner came back in time,
             or a runner raised something else than a failing episode; names building and episode.
     """
     if not group.num_remote_env_runners():
@@ -77,12 +81,15 @@ def bring_back(group: EnvRunnerGroup, timeout_s: float = PROBE_S) -> list[int]:
 def _healthy(group: EnvRunnerGroup, waiting: Sequence[Chunk]) -> list[int]:
     """Runners to use now; where there are none, waits for one to be restarted."""
     bring_back(group)
-    deadline = time.monotonic() + RESTART_S
+    patience = MACHINE_S if os.environ.get("RAY_ADDRESS") else RESTART_S
+    deadline = time.monotonic() + patience
+    if not group.healthy_env_runner_ids():
+        print(f"every runner is lost; waiting {patience:.0f} s at most for another", flush=True)
     while not group.healthy_env_runner_ids():
         if time.monotonic() > deadline:
             raise RuntimeError(
                 f"all {group.num_remote_env_runners()} runners were lost and none came back within "
-                f"{RESTART_S:.0f} s, the first chunk waiting with {waiting[0].names[0]}; look for "
+                f"{patience:.0f} s, the first chunk waiting with {waiting[0].names[0]}; look for "
                 "the runners' own errors above (out of memory?), or train with --runners 0"
             )
         time.sleep(PROBE_S)  # a runner that is not up yet refuses at once
