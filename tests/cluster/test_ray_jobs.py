@@ -2,138 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import secrets
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
+import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
+from benchmarks.local_cluster import RAY, LocalCluster
 from envs.houses.dataset import write_houses
 from rayforge.goals.config import GeneratorConfig
 from rayforge.irl.config import NetworkConfig
 from trainers.configuration import to_yaml
+from trainers.irl.checkpoint import latest
 from trainers.irl.config import IRLConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
-RAY = str(Path(sys.executable).with_name("ray"))
 TRAIN = (sys.executable, "-m", "trainers.cli", "irl", "train")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now; all at once, so that they differ."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
-@dataclass(frozen=True)
-class Head:
-    folder: Path
-    port: int
-    dashboard: int
-    metrics: int
-    environment: dict[str, str]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.dashboard}"
-
-    def submit(self, name: str, *command: str) -> subprocess.Popen[str]:
-        """`ray job submit` of the checkout, waiting for the job's end."""
-        return subprocess.Popen(
-            [
-                RAY, "job", "submit", "--address", self.url, "--submission-id", name,
-                "--runtime-env", str(ROOT / "runtime_env.yaml"), "--working-dir", str(ROOT),
-                "--", *command,
-            ],
-            cwd=ROOT, env=self.environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-
-    def ask(self, method: str, path: str, token: str) -> Any:
-        request = urllib.request.Request(f"{self.url}{path}", method=method)
-        request.add_header("Authorization", f"Bearer {token}")
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read())
-
-    def processes(self) -> list[psutil.Process]:
-        """What `ray start` left running, and its children (they rename themselves)."""
-        roots = []
-        for process in psutil.process_iter():
-            try:
-                if any(str(self.folder) in word for word in process.cmdline()):
-                    roots.append(process)
-            except psutil.Error:
-                continue
-        family = {process.pid: process for process in roots}
-        for process in roots:
-            try:
-                family |= {child.pid: child for child in process.children(recursive=True)}
-            except psutil.Error:
-                continue
-        return list(family.values())
+LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 @pytest.fixture(scope="module")
-def token() -> str:
-    return secrets.token_hex(32)
-
-
-@pytest.fixture(scope="module")
-def head(token: str) -> Iterator[Head]:
-    """A head of three CPUs. Sockets' paths are short by law, so the folder is not pytest's."""
-    folder = Path(tempfile.mkdtemp(prefix="rfj-"))
-    (folder / "token").write_text(token)
-    (folder / "token").chmod(0o600)
-    port, dashboard, metrics, agent, grpc, client, env_agent = free_ports(7)
-    environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith("RAY_")},
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
-        "OMP_NUM_THREADS": "1",
-        "RAY_raylet_start_wait_time_s": "180",  # where everything else runs at once
-    }
-    head = Head(folder, port, dashboard, metrics, environment)
-    started = subprocess.run(
-        [
-            RAY, "start", "--head", "--port", str(port), "--num-cpus", "3",
-            "--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard),
-            "--metrics-export-port", str(metrics), "--dashboard-agent-listen-port", str(agent),
-            "--dashboard-agent-grpc-port", str(grpc), "--ray-client-server-port", str(client),
-            "--runtime-env-agent-port", str(env_agent), "--temp-dir", str(folder / "ray"),
-            "--disable-usage-stats",
-        ],
-        env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+def head() -> Iterator[LocalCluster]:
+    """A head of three CPUs, as docs/jobs.md starts it on one machine."""
+    cluster = LocalCluster(alone=True)
     try:
-        assert started.returncode == 0, started.stdout + started.stderr
-        yield head
+        cluster.start_head(3)
+        yield cluster
     finally:
-        left = head.processes()
-        for process in left:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(left, timeout=20)
-        shutil.rmtree(folder, ignore_errors=True)
+        cluster.close()
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +48,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = IRLConfig(
         data=str(folder / "houses"), network=NetworkConfig(word=16, hidden=16),
         generator=GeneratorConfig(word=16, hidden=16, latent=4, updates=4, batch=8),
-        clone_updates=4, updates=60, updates_per_iteration=2, episodes_per_iteration=8,
+        clone_updates=4, updates=120, updates_per_iteration=2, episodes_per_iteration=8,
+        checkpoint_minutes=0.005,
         batch=8, positives=8, negatives=8, warm_up=2, max_steps=10, threads=1, runners=1,
         evaluate=("val_seen",),
     )  # fmt: skip
@@ -153,7 +58,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_last_error_and_the_exit_code_reach_the_submitter(head: Head, settings: Path) -> None:
+def test_the_last_error_and_the_exit_code_reach_the_submitter(
+    head: LocalCluster, settings: Path
+) -> None:
     run = settings / "wide"
     job = head.submit("wide", *TRAIN, "--config", str(settings / "wide.yaml"), "--run", str(run))
     output = job.communicate()[0]
@@ -161,42 +68,101 @@ def test_the_last_error_and_the_exit_code_reach_the_submitter(head: Head, settin
     assert "rayforge: runners is 99, but the cluster at " in output and "Traceback" not in output
 
 
-def test_a_relative_run_folder_is_refused(head: Head, settings: Path) -> None:
-    job = head.submit("relative", *TRAIN, "--config", str(settings / "run.yaml"), "--run", "runs/a")
+def test_a_relative_run_folder_is_refused(head: LocalCluster, settings: Path) -> None:
+    config = str(settings / "run.yaml")
+    job = head.submit("relative", *TRAIN, "--config", config, "--run", "runs/a")
     output = job.communicate()[0]
     assert job.returncode == 1
     assert "rayforge: run folder runs/a is relative, and this is a submitted job" in output
 
 
-@pytest.mark.parametrize("given", ["none", "wrong"])
-def test_without_the_token_a_job_is_refused(head: Head, given: str, tmp_path: Path) -> None:
-    environment = {**head.environment, "HOME": str(tmp_path)}
+def strange(head: LocalCluster, given: str, home: Path) -> dict[str, str]:
+    """The environment of somebody who does not have the cluster's token."""
+    environment = {**head.environment, "HOME": str(home)}
     del environment["RAY_AUTH_TOKEN_PATH"]
     if given == "wrong":
         environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    stranger = replace(head, environment=environment)
-    job = stranger.submit(f"stranger-{given}", "echo", "inside")
-    output = job.communicate()[0]
-    assert job.returncode != 0 and "AuthenticationError" in output
+    return environment
 
 
-def test_the_dashboard_itself_refuses_a_stranger(head: Head, token: str) -> None:
-    assert isinstance(head.ask("GET", "/api/jobs/", token), list)
+@pytest.mark.parametrize("given", ["none", "wrong"])
+def test_without_the_token_a_job_is_refused(head: LocalCluster, given: str, tmp_path: Path) -> None:
+    refused = subprocess.run(
+        [RAY, "job", "submit", "--address", head.url, "--", "echo", "inside"],
+        env=strange(head, given, tmp_path), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert refused.returncode != 0
+    assert "AuthenticationError" in refused.stdout + refused.stderr
+
+
+@pytest.mark.parametrize("given", ["none", "wrong"])
+def test_without_the_token_a_run_cannot_join(
+    head: LocalCluster, given: str, settings: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    refused = subprocess.run(
+        [*TRAIN, "--config", str(settings / "run.yaml"), "--run", str(run)],
+        env={**strange(head, given, tmp_path), "RAY_ADDRESS": head.head},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert refused.returncode == 1
+    line = refused.stderr.strip().splitlines()[-1]  # Ray's own may come before it
+    assert line.startswith(f"rayforge: the cluster at {head.head} "), refused.stderr
+    assert "give it the cluster's token" in line
+    assert not run.exists()
+
+
+def test_a_storage_path_that_workers_cannot_write(head: LocalCluster, tmp_path: Path) -> None:
+    # Every process has a working folder of its own: what the driver writes there no worker finds.
+    command = [sys.executable, "-m", "trainers.cli", "align", "train", "--workers", "1"]
+    refused = subprocess.run(
+        [*command, "--run", "/proc/self/cwd/run"], cwd=tmp_path,
+        env={**head.environment, "RAY_ADDRESS": head.head, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert refused.returncode == 1
+    (line,) = refused.stderr.strip().splitlines()
+    assert line.startswith("rayforge: storage /proc/self/cwd/run cannot be written from node 127.")
+    assert line.endswith("give the nodes the right to write, or name another place")
+
+
+def test_the_dashboard_itself_refuses_a_stranger(head: LocalCluster) -> None:
+    assert isinstance(head.ask("GET", "/api/jobs/", head.token), list)
     with pytest.raises(urllib.error.HTTPError) as refused:
         head.ask("GET", "/api/jobs/", secrets.token_hex(32))
     assert refused.value.code in (401, 403)
 
 
-def test_the_dashboard_listens_on_loopback_alone(head: Head) -> None:
-    listening: dict[int, set[str]] = {}
-    for process in head.processes():
-        try:
-            sockets = process.net_connections(kind="tcp")
-        except psutil.Error:
-            continue
-        for place in sockets:
-            if place.status == psutil.CONN_LISTEN:
-                listening.setdefault(place.laddr.port, set()).add(place.laddr.ip)
-    assert listening[head.dashboard] == {"127.0.0.1"}
-    # Ray gives metrics no address of their own (docs/jobs.md): the port is fixed, to be closed.
-    assert head.metrics in listening
+def test_nothing_listens_on_other_addresses_than_loopback(head: LocalCluster) -> None:
+    node = head.nodes["head"]
+    listening = node.listening()
+    assert {head.dashboard, head.port, node.metrics} <= listening.keys()
+    for port, addresses in listening.items():
+        assert addresses <= LOOPBACK, f"port {port} listens on {addresses}"
+
+
+def test_a_stopped_job_goes_on_from_its_checkpoint(head: LocalCluster, settings: Path) -> None:
+    run = settings / "stopped"
+    first = head.submit("first", *TRAIN, "--config", str(settings / "run.yaml"), "--run", str(run))
+    deadline = time.monotonic() + 200
+    while not latest(run / "checkpoints"):
+        assert first.poll() is None, first.communicate()[0]
+        assert time.monotonic() < deadline, "no checkpoint in 200 s"
+        time.sleep(0.1)
+    stop = [RAY, "job", "stop", "--address", head.url, "first"]
+    subprocess.run(stop, env=head.environment, check=True, capture_output=True, timeout=300)
+    output = first.communicate(timeout=300)[0]
+    assert f"rayforge: stopped by SIGTERM; go on with: rayforge irl train --resume {run}" in output
+    newest = latest(run / "checkpoints")
+    assert newest is not None
+    iteration = json.loads((newest / "state.json").read_text())["iteration"]
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == iteration
+
+    second = head.submit("second", *TRAIN, "--resume", str(run))
+    output = second.communicate(timeout=400)[0]
+    assert second.returncode == 0, output
+    assert f"resumed from {newest}: iteration {iteration}, " in output
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [record["iteration"] for record in records] == list(range(1, len(records) + 1))
+    assert records[-1]["updates"] == 4 + 4 + 120
+    assert len(records) > iteration
