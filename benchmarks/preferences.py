@@ -53,7 +53,7 @@ def configurations(data: Path) -> dict[str, AlignConfig]:
     shared = AlignConfig(
         tiny=TinyModelConfig(width=96, layers=2, inner=384, context=384, vocabulary=2048),
         start=StartConfig(steps=80, batch=16), max_tokens=384, rounds=3, steps=32, batch=16,
-        learning_rate=1e-3, prompts=24, max_new_tokens=64,
+        learning_rate=2e-4, prompts=24, max_new_tokens=64,
         evaluation_prompts=8, generation_batch=12, scoring_batch=32, threads=1,
         checkpoint_steps=16, log_steps=4,
     )  # fmt: skip
