@@ -52,8 +52,12 @@ class DemoAlignment:
 
 
 def configurations(seed: int) -> dict[str, AlignConfig]:
-    """Both runs by name, with the same loss and as many steps. The policy's own probability scores
-    SeRA's generated pairs: it tells them apart better than the implicit reward does."""
+    """Both runs by name, with the same loss and as many steps.
+
+    SeRA adds its own pairs, scored by the policy's own probability, and keeps every given pair: the
+    smallest margins are flipped labels, but also what the model has still to learn
+    (`benchmarks.alignment`).
+    """
     dpo = AlignConfig(
         method="dpo",
         routes=RouteTaskConfig(flip_share=0.2, seed=seed),
@@ -65,7 +69,8 @@ def configurations(seed: int) -> dict[str, AlignConfig]:
         log_steps=16,
         seed=seed,
     )
-    return {"dpo": dpo, "sera": replace(dpo, method="sera", score="probability")}
+    sera = replace(dpo, method="sera", score="probability", keep=1.0, keep_generated=1.0)
+    return {"dpo": dpo, "sera": sera}
 
 
 def table(dpo: Path, sera: Path) -> str:
