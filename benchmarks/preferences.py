@@ -49,7 +49,7 @@ class Benchmark:
 
 
 def configurations(data: Path) -> dict[str, AlignConfig]:
-    """Sized to about a quarter of an hour of two idle cores for all four."""
+    """Sized to about twenty minutes of two idle cores for all four (estimated)."""
     shared = AlignConfig(
         tiny=TinyModelConfig(width=96, layers=2, inner=384, context=384, vocabulary=2048),
         start=StartConfig(steps=80, batch=16), max_tokens=384, rounds=3, steps=32, batch=16,
@@ -63,9 +63,11 @@ def configurations(data: Path) -> dict[str, AlignConfig]:
         files = sorted(f for f in folder.iterdir() if f.name.endswith((".jsonl", ".jsonl.gz")))
         found[f"hh-{name}"] = replace(shared, data=str(files[0]))
     folder = data / "ultrafeedback"
+    # In 384 tokens only a quarter of these pairs would fit.
+    long = replace(shared, tiny=replace(shared.tiny, context=768), max_tokens=768)
     for name, file in (("-flipped", "label_flip_20"), ("", "train_clean")):
         found[f"ultrafeedback{name}"] = replace(
-            shared, data=str(folder / f"{file}.jsonl.gz"),
+            long, data=str(folder / f"{file}.jsonl.gz"),
             evaluation=str(folder / "eval_clean.jsonl.gz"),
         )  # fmt: skip
     return found
