@@ -57,9 +57,9 @@ class Cost:
 class Timed(LangGoalIRL):
     """The algorithm with a stop-watch (seconds of processor and clock) at each of its parts."""
 
-    def start(self, task: Any) -> LangGoalIRL:
+    def start(self, task: Any, fresh: bool = True) -> LangGoalIRL:
         self.seconds: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        return super().start(task)
+        return super().start(task, fresh)
 
     def training_step(self) -> None:
         phase = self.phase

@@ -55,6 +55,7 @@ def read_navigation_data(
     *,
     splits: Sequence[str],
     held_out: Sequence[str] = (),
+    only: Sequence[str] = (),
     features: str = "semantic",
     neighbour_rooms: bool = False,
     objects: tuple[str, ...] | None = None,
@@ -68,6 +69,7 @@ def read_navigation_data(
         splits: names of ``R2R_{split}.json``, and ``held_out`` where `held_out` is not empty.
         held_out: buildings that are taken out of ``train`` and ``val_seen``; their episodes from
             both files form the split ``held_out``.
+        only: where not empty, the only buildings that ``train`` and ``val_seen`` keep.
         features: "semantic", "rendered" (views of the 3-D scenes), or the path of a ``.tsv``,
             ``.tsv.gz``, ``.h5`` or ``.hdf5`` file.
         neighbour_rooms: see `SemanticStore`; semantic features only.
@@ -85,7 +87,7 @@ def read_navigation_data(
         raise DataError(f"{folder}: no such folder")
     if features != "semantic" and neighbour_rooms:
         raise DataError("neighbour_rooms belongs to semantic features; image features have none")
-    by_file = _read_splits(folder, splits, held_out)
+    by_file = _read_splits(folder, splits, held_out, only)
     scans = sorted({episode.scan for part in by_file for episode in part.episodes})
     graphs: dict[str, NavigationGraph] = {}
     with Progress("reading navigation graphs", len(scans)) as progress:
@@ -99,7 +101,7 @@ def read_navigation_data(
     if features == "semantic":
         source = _box_source(folder)
         if objects is None:
-            training_scans = _training_scans(folder, held_out) or scans
+            training_scans = _training_scans(folder, held_out, only) or scans
             boxes = read_boxes(source, {*scans, *training_scans})
             objects = object_words(boxes, training_scans, min_object_count)
         else:
@@ -118,7 +120,7 @@ def read_navigation_data(
             list(graphs.values()),
             Rendering(folder / SCENES) if rendering is None else rendering,
             objects,
-            _training_scans(folder, held_out),
+            _training_scans(folder, held_out, only),
         )
         objects = store.categories
     else:
@@ -144,7 +146,9 @@ class _Part(NamedTuple):
     episodes: tuple[Episode, ...]
 
 
-def _read_splits(folder: Path, splits: Sequence[str], held_out: Sequence[str]) -> list[_Part]:
+def _read_splits(
+    folder: Path, splits: Sequence[str], held_out: Sequence[str], only: Sequence[str]
+) -> list[_Part]:
     if not splits:
         raise DataError(f"{folder}: no split asked for; it has {_known_splits(folder)}")
     if len(set(splits)) != len(splits):
@@ -160,12 +164,14 @@ def _read_splits(folder: Path, splits: Sequence[str], held_out: Sequence[str]) -
                 f" it has {_known_splits(folder)}{extra}"
             )
     sources = {split: folder / f"R2R_{split}.json" for split in HELD_OUT_SOURCES}
-    if held_out:
+    if held_out or only:
         files = files | {split: file for split, file in sources.items() if file.exists()}
     episodes = {split: read_r2r(file) for split, file in files.items()}
     outside = set(held_out)
-    if held_out:
-        _check_held_out(folder, held_out, episodes)
+    _check_known(folder, "held-out", held_out, episodes)
+    _check_known(folder, "training", only, episodes)
+    if both := sorted(outside & set(only)):
+        raise DataError(f"{folder}: building {both[0]!r} is held out and to be trained in")
     parts = []
     for split in splits:
         if split == HELD_OUT:
@@ -175,8 +181,11 @@ def _read_splits(folder: Path, splits: Sequence[str], held_out: Sequence[str]) -
                 if source in files
             ]
         else:
-            removed = outside if split in HELD_OUT_SOURCES else set()
-            parts.append(_Part(split, files[split], _of(episodes[split], removed, False)))
+            kept = episodes[split]
+            if split in HELD_OUT_SOURCES:
+                kept = _of(kept, outside, False)
+                kept = _of(kept, set(only), True) if only else kept
+            parts.append(_Part(split, files[split], kept))
     for split in splits:
         ids = [e.episode_id for part in parts if part.split == split for e in part.episodes]
         if not ids:
@@ -196,25 +205,25 @@ def _known_splits(folder: Path) -> str:
     return ", ".join(names) if names else "none (no R2R_*.json)"
 
 
-def _check_held_out(
-    folder: Path, held_out: Sequence[str], episodes: Mapping[str, Sequence[Episode]]
+def _check_known(
+    folder: Path, kind: str, scans: Sequence[str], episodes: Mapping[str, Sequence[Episode]]
 ) -> None:
     known = sorted({e.scan for s in HELD_OUT_SOURCES for e in episodes.get(s, ())})
-    for scan in held_out:
+    for scan in scans:
         if scan not in known:
             near = difflib.get_close_matches(scan, known, n=1, cutoff=0.0)
             hint = f"; the nearest name is {near[0]}" if near else ""
             raise DataError(
-                f"{folder}: held-out building {scan!r} is in neither R2R_train.json nor"
+                f"{folder}: {kind} building {scan!r} is in neither R2R_train.json nor"
                 f" R2R_val_seen.json{hint}"
             )
 
 
-def _training_scans(folder: Path, held_out: Sequence[str]) -> list[str]:
+def _training_scans(folder: Path, held_out: Sequence[str], only: Sequence[str]) -> list[str]:
     file = folder / "R2R_train.json"
     if not file.exists():
         return []
-    return sorted({episode.scan for episode in read_r2r(file)} - set(held_out))
+    return sorted(only or {episode.scan for episode in read_r2r(file)} - set(held_out))
 
 
 def _box_source(folder: Path) -> Path:

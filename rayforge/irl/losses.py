@@ -41,6 +41,46 @@ def discriminator_loss(
     return mean(on_positive, positive) + mean(on_negative, negative)
 
 
+def plain_reward(reward: Tensor, log_pi: Tensor, temperature: Tensor | float) -> Tensor:
+    """reward + temperature log pi(a|s): what soft critics are given to pursue `reward` alone.
+
+    Soft critics add the entropy. That is right for the f of D = exp f / (exp f + pi), which does
+    not hold it. A plain classifier's log-odds d end at log rho_E - log rho_pi, with the entropy in
+    them already: given to soft critics as they are, it counts twice, and one state with expert p
+    ends at pi ~ p^(1 / (1 + temperature)) instead of p. A reward for completing a task asks for no
+    entropy at all. With temperature log pi of the policy as it is added, Q = q + temperature log
+    pi, where q is the plain action value of `reward`; V = sum_a pi q; and the policy loss leads to
+    pi exp(q / temperature): a step of mirror descent, whose size is all that the temperature still
+    means (Vieillard, Pietquin & Geist 2020, Munchausen reinforcement learning, alpha = 1). Where
+    all rewards are 0, Q = log pi stays as it is at temperature 1.
+    """
+    return reward + temperature * log_pi
+
+
+def completion_reward(logit: Tensor, ends: Tensor) -> Tensor:
+    """P("this path fulfils this sentence") at the STOP, 0 before: in [0, 1], [B, T].
+
+    `logit` [B, T] is the classifier's at every step, `ends` [B, T] is true at the STOP (after
+    AGILE, Bahdanau et al. 2019, whose reward is whether that probability is above one half).
+    """
+    return logit.sigmoid() * ends
+
+
+def without_likeliest(logit: Tensor, weight: Tensor, share: float) -> Tensor:
+    """`weight` [B, T] with the given share of its counted steps, those of highest logit, set to 0.
+
+    Among an agent's roll-outs some fulfil their sentence: the classifier is not taught that they
+    do not (AGILE drops a quarter). The number dropped is rounded down.
+    """
+    dropped = int(share * float((weight > 0).sum()))
+    if not dropped:
+        return weight
+    counted = logit.detach().masked_fill(weight <= 0, -torch.inf).flatten()
+    kept = weight.flatten().clone()
+    kept[counted.topk(dropped).indices] = 0.0
+    return kept.view_as(weight)
+
+
 def soft_value(q: Tensor, log_pi: Tensor, legal: Tensor, temperature: Tensor | float) -> Tensor:
     """V(s) = sum_a pi(a|s) [Q(s,a) - temperature log pi(a|s)], [..., A] -> [...]."""
     return (probabilities(log_pi, legal) * (q - temperature * log_pi)).sum(-1)

@@ -221,6 +221,10 @@ class Reward(nn.Module):
             nn.init.zeros_(self.potential.weight)
             nn.init.zeros_(self.potential.bias)
 
+    def start_from(self, policy: Policy) -> None:
+        """f = log pi, whatever the potential."""
+        self.values.start_from(policy)
+
     def forward(
         self, seen: Observation, sentences: Sentences, lengths: Tensor, action: Tensor
     ) -> Tensor:
@@ -235,3 +239,31 @@ class Reward(nn.Module):
         steps = torch.arange(action.shape[1], device=action.device)
         following = following * (steps + 1 < lengths[:, None])
         return taken + self.gamma * following - potential
+
+
+class Classifier(nn.Module):
+    """d(history, action, sentence): log-odds of a yes, for baselines whose reward is a plain
+    classifier's. Nothing in it is log pi, and at the start it says one half everywhere."""
+
+    def __init__(self, dimension: int, config: NetworkConfig) -> None:
+        super().__init__()
+        self.trunk = Trunk(dimension, config)
+        self.scorer = Scorer(dimension, config)
+        self.value = nn.Linear(config.hidden, 1)
+        for layer in (self.scorer.query, self.value):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(
+        self, seen: Observation, sentences: Sentences, lengths: Tensor, action: Tensor
+    ) -> Tensor:
+        """d [B, T] of the actions taken, int64 [B, T]."""
+        codes = self.trunk(seen, sentences, lengths)
+        scores = self.scorer(codes, seen).gather(-1, action[..., None])
+        return (scores + self.value(codes)).squeeze(-1)
+
+    @torch.no_grad()
+    def start_from(self, policy: Policy) -> None:
+        """Take over how a policy sees and reads; d stays 0."""
+        self.trunk.load_state_dict(policy.trunk.state_dict())
+        self.scorer.embed.load_state_dict(policy.scorer.embed.state_dict())

@@ -110,7 +110,7 @@ def test_dotted_keys_are_nested_ones() -> None:
         ({"data": 5}, "data must be of type str, got 5"),
         ({"held_out": "house"}, "held_out must be a list, got 'house'"),
         ({"held_out": ["a", 1]}, "held_out must be of type str, got 1"),
-        ({"method": "dagger"}, "method must be one of langgoal, gcbc, got 'dagger'"),
+        ({"method": "dagger"}, "forcing, got 'dagger'"),
         ({"network": 3}, "network holds settings of its own, got 3"),
         ({"network": None}, "network holds settings of its own, got None"),
     ],
@@ -212,3 +212,36 @@ def test_rungs_are_configurations_and_not_forks() -> None:
     assert replace(full, warm_start=False).cloning_first == 0
     assert replace(cloning, warm_start=False).cloning_first == full.clone_updates
     assert asdict(replace(base, augment=True, relabel=True)) == asdict(full)
+
+
+def test_baselines_have_what_they_learn_from_and_no_more() -> None:
+    full = IRLConfig()
+    networks = {
+        method: (run.adversarial, run.generates, run.rolls_out)
+        for method in ("gcbc", "gail", "completion", "hindsight", "forcing")
+        for run in (replace(full, method=method),)  # type: ignore[arg-type]
+    }
+    assert networks == {
+        "gcbc": (False, False, False),
+        "gail": (True, False, True),
+        "completion": (True, False, True),
+        "hindsight": (False, True, True),
+        "forcing": (False, False, True),
+    }
+    transferred = replace(full, reward_from="runs/other")
+    assert transferred.adversarial and not transferred.generates
+    assert transferred.cloning_first == 0, "a policy from scratch"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "forcing", "env": "continuous"}, "forcing.*env must be"),
+        ({"method": "gail", "reward_from": "x"}, "reward_from needs method"),
+        ({"reward_from": "x", "start_from": "y"}, "leave start_from out"),
+        ({"spared": 1.5}, "spared must be in"),
+    ],
+)
+def test_methods_that_cannot_be(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        IRLConfig(**settings)

@@ -23,7 +23,9 @@ from trainers.irl.dispatch import bring_back, hand_out
 from trainers.irl.homes_task import HomesTask
 from trainers.irl.learner import AgentLearner, Role, cosine
 from trainers.irl.module import AgentModule, path_batch
+from trainers.irl.pairs import forced_pairs, pairs_of_update
 from trainers.irl.runner import Chunk, ChunkResult, PathRunner
+from trainers.irl.source import source_weights
 from trainers.irl.task import Demonstrations, Shared, Task
 
 CHUNK = 64
@@ -80,8 +82,9 @@ class LangGoalIRL(Algorithm):
     def get_default_config(cls) -> LangGoalIRLConfig:
         return LangGoalIRLConfig()
 
-    def start(self, task: Task | HomesTask) -> LangGoalIRL:
-        """Take the demonstrations; they stay in this process."""
+    def start(self, task: Task | HomesTask, fresh: bool = True) -> LangGoalIRL:
+        """Take the demonstrations; they stay in this process. A `fresh` run also takes over what
+        `start_from` or `reward_from` names; another one has it in its checkpoint."""
         irl = self.irl
         self.task = task
         self.train_split: Demonstrations = task.splits["train"]
@@ -94,7 +97,25 @@ class LangGoalIRL(Algorithm):
         self.sights = task.new_sights(capacity)
         if self.sights is not None:
             self._learners(partial(_show, sights=self.sights))
+        self.seconds_before = 0.0  # spent on what is taken over
+        if fresh:
+            self._take_over()
         return self
+
+    def _take_over(self) -> None:
+        """Networks of another run, and how far they have come there."""
+        irl = self.irl
+        if irl.reward_from:
+            weights, _ = source_weights(irl)
+            self._learners(partial(_take_reward, weights=weights))
+        elif irl.start_from:
+            weights, state = source_weights(irl)
+            parts = {"generator": irl.generates, "policy": bool(irl.cloning_first)}
+            wanted = tuple(name for name, needed in parts.items() if needed)
+            self._learners(partial(_take_over, weights=weights, parts=wanted))
+            for name, count in (("generator", "generator"), ("policy", "clone")):
+                self.counts[count] = state["counts"][count] if parts[name] else 0
+            self.seconds_before = state["elapsed"]
 
     @property
     def irl(self) -> IRLConfig:
@@ -105,14 +126,14 @@ class LangGoalIRL(Algorithm):
         irl = self.irl
         if irl.generates and self.counts["generator"] < irl.generator.updates:
             return "generator"
-        if self.counts["clone"] < irl.cloning_first or not irl.adversarial:
+        if self.counts["clone"] < irl.cloning_first or not irl.rolls_out:
             return "clone"
         return "irl"
 
     @property
     def finished(self) -> bool:
         irl = self.irl
-        if irl.adversarial:
+        if irl.rolls_out:
             return self.phase == "irl" and self.counts["irl"] >= irl.updates
         return self.counts["clone"] >= irl.clone_updates + irl.updates
 
@@ -121,14 +142,14 @@ class LangGoalIRL(Algorithm):
         if self.phase == "generator":  # 0. p(G | tau) from the demonstrations alone
             return self._fit(Role.DESCRIBE, "generator", irl.generator.updates, irl.generator.batch)
         if self.phase == "clone":  # pi from the demonstrations: a warm start, or the baseline
-            total = irl.cloning_first if irl.adversarial else irl.clone_updates + irl.updates
+            total = irl.cloning_first if irl.rolls_out else irl.clone_updates + irl.updates
             return self._fit(Role.CLONE, "clone", total, irl.batch)
-        if irl.warm_start and self.counts["irl"] == 0:
+        if irl.adversarial and irl.cloning_first and self.counts["irl"] == 0:
             self._learners(AgentLearner.start_from_policy)
 
         # a. Follow positive goals, some of them rephrased (c); b. describe what was done.
         expert = self._expert_rows(irl.episodes_per_iteration)
-        results = self.roll_out(self.train_split, expert, sample=True, label=irl.relabel)
+        results = self.roll_out(self.train_split, expert, sample=True, label=irl.labels)
         for result in results:
             if result.rollout is not None:
                 paths = result.rollout.paths
@@ -137,12 +158,15 @@ class LangGoalIRL(Algorithm):
                 self.told.add(paths, result.numbers)
                 if result.labels is not None:
                     self.relabelled.add(paths.with_tokens(result.labels), result.numbers)
-        goals = self._rephrased(expert, results)
-        # d., e. Discriminator, critics, policy and temperature, on one batch at a time.
+        # d., e. Discriminator, critics, policy and temperature (of other methods than LangGoalIRL:
+        # what they have of these, see `pairs`), on one batch at a time.
         rate = cosine(irl.policy_learning_rate, self.counts["irl"], irl.updates)
         self._learners(partial(_set_rate, name="policy", rate=rate))
+        if irl.method == "forcing":
+            return self._force(expert, results)
+        goals = self._rephrased(expert, results)
         for _ in range(irl.updates_per_iteration):
-            self._update(*self._adversarial_batch(goals))
+            self._update(*self._pairs(goals))
             self.counts["irl"] += 1
         return None
 
@@ -167,44 +191,31 @@ class LangGoalIRL(Algorithm):
                 parts.append(self.train_split.paths[rows].with_tokens(told))
         return join_paths(parts)
 
-    def _adversarial_batch(self, goals: Padded) -> tuple[Padded, np.ndarray]:
-        """P = expert pairs as told (some rephrased) and relabelled roll-outs; N = roll-outs as
-        told, and optionally expert paths with another path's sentence.
-
-        Positives count alike a step. All but the mismatched pairs reinforce, each under its own
-        goal. The anchor imitates original pairs: a paraphrase may have lost the route. During the
-        warm-up the anchor alone moves the policy.
-        """
-        irl, rng = self.irl, self._rng("batch", self.counts["irl"])
-        reinforce = Role.REINFORCE
-        if self.counts["irl"] >= irl.warm_up:
-            reinforce |= Role.IMPROVE
-        told = self.told.sample(irl.negatives, rng, irl.recent)
-        parts = [
-            (goals[rng.integers(len(goals), size=irl.positives)], Role.POSITIVE | reinforce),
-            (told, Role.NEGATIVE | reinforce),
-        ]
-        if len(self.relabelled):
-            described = self.relabelled.sample(irl.positives, rng, irl.recent)
-            parts.append((described, Role.POSITIVE | reinforce))
-        if irl.mismatched_negatives:
-            rows = rng.integers(len(self.train_split), size=irl.negatives // 2)
-            parts.append((self._mismatched(rows, rng), Role.NEGATIVE))
-        if irl.imitation_weight:
-            rows = rng.integers(len(self.train_split), size=irl.positives)
-            parts.append((self.train_split.paths[rows], Role.CLONE))
+    def _pairs(self, goals: Padded) -> tuple[Padded, np.ndarray]:
+        """The paths of one update and the role of each. During the warm-up the cloning term alone
+        moves the policy."""
+        irl, done = self.irl, self.counts["irl"]
+        parts = pairs_of_update(
+            irl, self.train_split, self.told, self.relabelled, goals,
+            done >= irl.warm_up, self._rng("batch", done),
+        )  # fmt: skip
         role = np.concatenate([np.full(len(paths), int(role)) for paths, role in parts])
         return join_paths([paths for paths, _ in parts]), role
 
-    def _mismatched(self, rows: np.ndarray, rng: np.random.Generator) -> Padded:
-        """Expert paths with the sentence of another path of the same building."""
-        paths, scan = self.train_split.paths, self.train_split.building
-        order = np.argsort(scan, kind="stable")
-        first = np.searchsorted(scan[order], scan[rows], side="left")
-        last = np.searchsorted(scan[order], scan[rows], side="right")
-        other = order[first + (rng.random(len(rows)) * (last - first)).astype(np.int64)]
-        same = self.train_split.route[rows] == self.train_split.route[other]
-        return paths[rows[~same]].with_tokens(paths.tokens[other[~same]])
+    def _force(self, expert: np.ndarray, results: list[ChunkResult]) -> None:
+        """Updates by shortest-path labels in the states of this round's roll-outs."""
+        irl = self.irl
+        done = [(r.rollout.paths, expert[r.first - results[0].first + r.rows])
+                for r in results if r.rollout is not None]  # fmt: skip
+        paths = join_paths([part for part, _ in done])
+        rows = np.concatenate([rows for _, rows in done])
+        assert isinstance(self.task, Task), "a configuration allows forcing in graphs alone"
+        advice = self.task.advice(self.train_split, rows, paths, irl.max_steps)
+        for _ in range(irl.updates_per_iteration):
+            rng = self._rng("batch", self.counts["irl"])
+            both, target = forced_pairs(irl, self.train_split, paths, advice, rng)
+            self._update(both, np.full(len(both), int(Role.CLONE)), target=target)
+            self.counts["irl"] += 1
 
     def _fit(self, role: Role, count: str, total: int, size: int) -> None:
         """Updates of supervised learning from demonstrations."""
@@ -220,9 +231,15 @@ class LangGoalIRL(Algorithm):
             self._update(self.train_split.paths[rows], np.full(len(rows), int(role)), weight)
             self.counts[count] += 1
 
-    def _update(self, paths: Padded, role: np.ndarray, kl_weight: float = 0.0) -> None:
+    def _update(
+        self, paths: Padded, role: np.ndarray, kl_weight: float = 0.0,
+        target: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
+        """One update; `target` [B, T]: what to imitate, where that is not what was done."""
         columns = path_batch(paths)
         columns["role"] = role
+        if target is not None:
+            columns["target"] = target[:, : columns["action"].shape[1]].astype(np.int64)
         columns["kl_weight"] = np.full(len(role), kl_weight, np.float32)
         batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, len(role))
         results = self.learner_group.update(batch=batch)
@@ -256,7 +273,7 @@ class LangGoalIRL(Algorithm):
         irl, started = self.irl, time.perf_counter()
         first = self.counts["episodes"]
         rephrase = np.zeros(len(rows), bool)
-        if sample and irl.augment and irl.generates:
+        if sample and irl.rephrases:
             rephrase = self._rng("rephrase", first).random(len(rows)) < irl.augment_probability
         chunks = []
         for start in range(0, len(rows), CHUNK):
@@ -333,6 +350,16 @@ def sizes_of(config: IRLConfig, task: Task | HomesTask) -> dict[str, Any]:
 
 def _set_rate(learner: AgentLearner, name: str, rate: float) -> None:
     learner.set_learning_rate(name, rate)
+
+
+def _take_over(
+    learner: AgentLearner, weights: dict[str, np.ndarray], parts: tuple[str, ...]
+) -> None:
+    learner.take_over(weights, parts)
+
+
+def _take_reward(learner: AgentLearner, weights: dict[str, np.ndarray]) -> None:
+    learner.take_reward(weights)
 
 
 def _show(learner: AgentLearner, sights: Sights) -> None:

@@ -14,7 +14,7 @@ from trainers.tracking import Tracker
 
 @dataclass(frozen=True)
 class IRLConfig:
-    """LangGoalIRL, its rungs (base, + augment, + relabel, full) and goal-conditioned cloning."""
+    """LangGoalIRL, its rungs (base, + augment, + relabel, full) and the baselines."""
 
     env: Literal["graph", "continuous"] = "graph"
     """"graph": from viewpoint to viewpoint; "continuous": forward, left, right in 3-D scenes."""
@@ -23,6 +23,8 @@ class IRLConfig:
     and kept."""
     held_out: tuple[str, ...] = ()
     """Buildings taken out of training; their episodes form the split `held_out`."""
+    buildings: tuple[str, ...] = ()
+    """The only buildings of `train` and `val_seen`; empty: all that are not held out."""
     features: str = "semantic"
     """"semantic" (room labels, objects by direction), "rendered" (views of the 3-D scenes), or a
     .tsv or .hdf5 feature file."""
@@ -44,10 +46,23 @@ class IRLConfig:
     skip_missing: bool = False
     """Leave episodes out whose scene file is missing."""
 
-    method: Literal["langgoal", "gcbc"] = "langgoal"
-    """"langgoal": adversarial; "gcbc": goal-conditioned behaviour cloning for as many updates."""
+    method: Literal["langgoal", "gcbc", "gail", "completion", "hindsight", "forcing"] = "langgoal"
+    """"langgoal": adversarial, with f - log pi as the discriminator's logit. "gcbc":
+    goal-conditioned behaviour cloning for as many updates. "gail": a plain classifier of the
+    expert's steps gives the reward, no goal generator. "completion": a classifier of "this path
+    fulfils this sentence" gives it at STOP. "hindsight": cloning of demonstrations and of roll-outs
+    with generated sentences. "forcing": cloning of demonstrations and of shortest-path labels in
+    the agent's own states (more supervision than the others; graphs alone)."""
     text: bool = True
     """Whether sentences are read at all; without, every sentence is empty (a control)."""
+    shuffled_text: bool = False
+    """Pair every training path with the sentence of another path of its building (a control)."""
+    start_from: str = ""
+    """A run on the same data whose goal generator and cloned policy are taken over, with the
+    updates and the time they took, instead of being trained anew."""
+    reward_from: str = ""
+    """A run whose reward, frozen, is the only teacher: of the training episodes nothing but starts
+    and sentences is read, and the policy starts from random weights (method "langgoal", graphs)."""
     warm_start: bool = True
     """Start policy, reward and critics from a cloned policy; without, from random weights."""
     augment: bool = True
@@ -75,10 +90,13 @@ class IRLConfig:
     clone_updates: int = 1200
     """Updates of the cloned policy that a warm start begins from."""
     updates: int = 300
-    """Updates after that: adversarial ones, or of continued cloning for "gcbc"."""
+    """Updates after that, each method's own; of continued cloning for "gcbc"."""
     warm_up: int = 40
     """Adversarial updates in which reward and critics learn and only the cloning term moves the
     policy."""
+    spared: float = 0.25
+    """Share of the roll-outs that the completion classifier likes best, which are not taught to it
+    as failures: some of them arrived."""
     batch: int = 128
     """Pairs of path and sentence in an update of cloning."""
     positives: int = 32
@@ -165,7 +183,7 @@ class IRLConfig:
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("gamma", "augment_probability", "polyak"):
+        for name in ("gamma", "augment_probability", "polyak", "spared"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         for name in ("max_steps", "max_walk", "max_words"):
@@ -192,21 +210,51 @@ class IRLConfig:
                 f"{self.temperature} and {self.entropy_target}"
             )
 
+        if self.method == "forcing" and self.env != "graph":
+            raise ValueError('method "forcing" needs shortest-path labels: env must be "graph"')
+        if self.reward_from and (self.method != "langgoal" or self.env != "graph"):
+            raise ValueError(
+                f'reward_from needs method "langgoal" and env "graph", got {self.method!r} and '
+                f"{self.env!r}"
+            )
+        if self.reward_from and self.start_from:
+            raise ValueError("reward_from trains a policy from scratch: leave start_from out")
+
     @property
     def step_limit(self) -> int:
         """Actions of an episode at most."""
         return self.max_steps if self.env == "graph" else self.max_walk
 
     @property
+    def rolls_out(self) -> bool:
+        """Whether the agent acts while it trains."""
+        return self.method != "gcbc"
+
+    @property
     def adversarial(self) -> bool:
-        return self.method == "langgoal"
+        """Whether there are a reward and critics."""
+        return self.method in ("langgoal", "gail", "completion")
+
+    @property
+    def rephrases(self) -> bool:
+        """Whether expert paths are given rephrased sentences."""
+        return self.method == "langgoal" and self.augment and not self.reward_from
+
+    @property
+    def labels(self) -> bool:
+        """Whether roll-outs are given generated sentences."""
+        return self.method == "hindsight" or (
+            self.method == "langgoal" and self.relabel and not self.reward_from
+        )
 
     @property
     def generates(self) -> bool:
         """Whether a goal generator is needed."""
-        return self.adversarial and (self.augment or self.relabel)
+        return self.rephrases or self.labels
 
     @property
     def cloning_first(self) -> int:
-        """Updates of cloning before anything adversarial."""
-        return self.clone_updates if self.warm_start or not self.adversarial else 0
+        """Updates of cloning before the method's own."""
+        if self.reward_from or (self.adversarial and not self.warm_start):
+            return 0
+        return self.clone_updates

@@ -214,17 +214,19 @@ def _read_splits(
     folder: Path, config: IRLConfig, splits: Sequence[str]
 ) -> dict[str, tuple[ContinuousEpisode, ...]]:
     """Episodes by split; `held_out` are those of training's buildings that are kept out of it."""
-    outside = set(config.held_out)
+    outside, only = set(config.held_out), set(config.buildings)
     names = {name for name in splits if name != HELD_OUT}
-    if outside:
+    if outside or only:
         names |= set(HELD_OUT_SOURCES) & set(splits_in(folder))
     read = {name: read_r2r_ce_split(folder, name) for name in sorted(names)}
     known = {e.scan for name in HELD_OUT_SOURCES for e in read.get(name, ())}
-    unknown = sorted(outside - known)
-    if unknown:
-        raise DataError(
-            f"{folder}: held-out building {unknown[0]!r} has no episode in train or val_seen"
-        )
+    for kind, named in (("held-out", outside), ("training", only - outside)):
+        if unknown := sorted(named - known):
+            raise DataError(
+                f"{folder}: {kind} building {unknown[0]!r} has no episode in train or val_seen"
+            )
+    if both := sorted(outside & only):
+        raise DataError(f"{folder}: building {both[0]!r} is held out and to be trained in")
     if HELD_OUT in splits and not outside:
         raise DataError(f"split {HELD_OUT!r} is asked for, but no building is held out; name some")
     parts: dict[str, tuple[ContinuousEpisode, ...]] = {}
@@ -233,8 +235,11 @@ def _read_splits(
             found = [e for source in HELD_OUT_SOURCES for e in read.get(source, ())]
             parts[name] = tuple(e for e in found if e.scan in outside)
         else:
-            removed = outside if name in HELD_OUT_SOURCES else set()
-            parts[name] = tuple(e for e in read[name] if e.scan not in removed)
+            kept = read[name]
+            if name in HELD_OUT_SOURCES:
+                kept = tuple(e for e in kept if e.scan not in outside)
+                kept = tuple(e for e in kept if e.scan in only) if only else kept
+            parts[name] = kept
         if not parts[name]:
             raise DataError(f"{folder}: split {name!r} has no episodes left")
     return parts

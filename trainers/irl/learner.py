@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any
 
+import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
@@ -56,8 +57,9 @@ class AgentLearner(TorchLearner):
         if module.generator is not None:
             parameters = list(module.generator.parameters())
             groups["generator"] = (parameters, irl.generator.learning_rate)
-        if irl.adversarial:
+        if irl.adversarial and not irl.reward_from:
             groups["reward"] = (list(module.reward.parameters()), irl.reward_learning_rate)
+        if irl.adversarial:
             groups["critics"] = (list(module.critics.parameters()), irl.critic_learning_rate)
             groups["temperature"] = ([module.log_temperature], irl.critic_learning_rate)
         self._groups = groups
@@ -74,6 +76,27 @@ class AgentLearner(TorchLearner):
 
     def start_from_policy(self) -> None:
         self._agent.start_from_policy()
+
+    def take_over(self, weights: dict[str, np.ndarray], parts: tuple[str, ...]) -> None:
+        """Load the networks named by `parts` from the weights of another run's module."""
+        for part in parts:
+            first = f"{part}."
+            own = {k[len(first) :]: torch.from_numpy(v) for k, v in weights.items()
+                   if k.startswith(first)}  # fmt: skip
+            getattr(self._agent, part).load_state_dict(own)
+
+    def take_reward(self, weights: dict[str, np.ndarray]) -> None:
+        """Take over another run's reward and the reading that goes with it; both stay as they are.
+
+        Critics, which read the same codes of the sentences, start from random weights.
+        """
+        renamed = {
+            k.replace("policy.sentence.", "reward_sentence.", 1): v for k, v in weights.items()
+        }
+        self.take_over(renamed, ("reward", "reward_sentence"))
+        for network in (self._agent.reward, self._agent.reward_sentence):
+            assert network is not None
+            network.requires_grad_(False)
 
     def show(self, sights: Sights) -> None:
         """Take the images of roll-outs to come; shared, since the learner is in this process."""
@@ -167,8 +190,8 @@ class AgentLearner(TorchLearner):
             sentences = module.policy.sentence(learning.tokens)
             log_pi = module.policy(learning.seen, sentences, learning.length)
             imitated = learning.weight(Role.CLONE)
-            imitated = imitated * losses.inflections(learning.action, irl.inflection_weight)
-            clone = losses.cloning_loss(learning.taken(log_pi), imitated)
+            imitated = imitated * losses.inflections(learning.target, irl.inflection_weight)
+            clone = losses.cloning_loss(learning.targeted(log_pi), imitated)
         figures["clone/loss"] = clone
         if cloning:
             return clone
@@ -180,17 +203,28 @@ class AgentLearner(TorchLearner):
             module.policy.eval()
             sentences = module.policy.sentence(judged.tokens)
             acting = module.policy(judged.seen, sentences, judged.length)
+            if module.reward_sentence is not None:
+                sentences = module.reward_sentence(judged.tokens)
             module.policy.train()
+        temperature = module.log_temperature.exp().detach()
         positive, negative = judged.weight(Role.POSITIVE), judged.weight(Role.NEGATIVE)
         f = module.reward(judged.seen, sentences, judged.length, judged.action)
-        logit = losses.discriminator_logit(f, judged.taken(acting))
+        if irl.method == "langgoal":
+            logit = losses.discriminator_logit(f, judged.taken(acting))
+        elif irl.method == "gail":
+            logit, f = f, losses.plain_reward(f, judged.taken(acting), temperature)
+        else:  # "completion" is asked about at the STOP
+            logit, f = f, losses.completion_reward(f, judged.last)
+            f = losses.plain_reward(f, judged.taken(acting), temperature)
+            positive, negative = positive * judged.last, negative * judged.last
+            told = negative * judged.weight(Role.REINFORCE)
+            negative = negative - told + losses.without_likeliest(logit, told, irl.spared)
         discriminator = losses.discriminator_loss(logit, positive, negative, irl.label_smoothing)
 
         # Critics: y = f + gamma V'(s'), V' from the targets; STOP ends an episode.
         rows = judged.rows(Role.REINFORCE)
         valued, read = judged.take(rows), Sentences(*(part[rows] for part in sentences))
         reinforce, legal, pi_acts = valued.weight(Role.REINFORCE), valued.seen.legal, acting[rows]
-        temperature = module.log_temperature.exp().detach()
         q, _ = module.critics(valued.seen, read, valued.length)
         with torch.no_grad():
             module.targets.eval()
@@ -303,6 +337,15 @@ class _Pairs:
     def taken(self, values: Tensor) -> Tensor:
         """[B, T, A] -> of the actions taken, [B, T]."""
         return values.gather(-1, self.action[..., None]).squeeze(-1)
+
+    @property
+    def target(self) -> Tensor:
+        """What is imitated, [B, T]: what was done, unless a teacher says what should have been."""
+        return self.columns.get("target", self.action)
+
+    def targeted(self, values: Tensor) -> Tensor:
+        """[B, T, A] -> of the actions to imitate, [B, T]."""
+        return values.gather(-1, self.target[..., None]).squeeze(-1)
 
 
 def cosine(rate: float, done: int, total: int) -> float:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from rayforge.goals.generator import GoalGenerator
 from rayforge.irl.eye import Eye
-from rayforge.irl.networks import ActionValues, Policy, Reward
+from rayforge.irl.networks import ActionValues, Classifier, Policy, Reward
+from rayforge.language.encoder import SentenceEncoder
 from rayforge.paths.arrays import Padded
 from rayforge.paths.observation import GraphObserver, Observation
 from rayforge.paths.walk_observation import WalkObserver
@@ -44,7 +45,17 @@ class AgentModule(TorchRLModule, InferenceOnlyAPI):
             # No dropout where the policy is judged: dropped-out values are nearer to uniform than
             # what they were started from, and would teach the policy to hesitate.
             steady = replace(config.network, dropout=0.0)
-            self.reward = Reward(sizes[1], steady, config.potential_shaping, config.gamma)
+            self.reward: Reward | Classifier = (
+                Reward(sizes[1], steady, config.potential_shaping, config.gamma)
+                if config.method == "langgoal"
+                else Classifier(sizes[1], steady)
+            )
+            # A frozen reward reads as it learnt to, whatever the new policy makes of words.
+            self.reward_sentence: SentenceEncoder | None = None
+            if config.reward_from:
+                self.reward_sentence = SentenceEncoder(
+                    sizes[0], config.network.word, config.network.hidden, 0.0
+                )
             self.critics = ActionValues(sizes[1], steady, heads=2)
             self.targets = copy.deepcopy(self.critics).requires_grad_(False)
             self.log_temperature = nn.Parameter(torch.tensor(float(np.log(config.temperature))))
@@ -62,12 +73,13 @@ class AgentModule(TorchRLModule, InferenceOnlyAPI):
         self.observer = world.observer(self.irl).to(next(self.parameters()).device)
 
     def get_non_inference_attributes(self) -> list[str]:
-        return ["reward", "critics", "targets", "log_temperature"]
+        return ["reward", "reward_sentence", "critics", "targets", "log_temperature"]
 
     @torch.no_grad()
     def start_from_policy(self) -> None:
-        """Reward and critics take over the cloned policy: f = Q = log pi, the equilibrium."""
-        self.reward.values.start_from(self.policy)
+        """Reward and critics take over the cloned policy: f = Q = log pi, the equilibrium (of
+        baselines: a reward of 0 and Q = log pi, which is theirs)."""
+        self.reward.start_from(self.policy)
         self.critics.start_from(self.policy)
         # Twins that begin equal stay equal; a little noise tells them apart.
         for parameter in self.critics.scorers[1].parameters():

@@ -17,13 +17,14 @@ import numpy as np
 import ray
 import torch
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from safetensors.torch import save
 from torch.utils.tensorboard import SummaryWriter
 
 from rayforge.reports.report import write_report
 from trainers.cluster import held, start_here
 from trainers.configuration import ConfigurationError, to_dict, to_yaml
 from trainers.early import check_run, join_for_runners
-from trainers.files import write_json, write_text
+from trainers.files import write_json, write_text, write_whole
 from trainers.gauges import Gauges
 from trainers.irl.algorithm import CHUNK, LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.checkpoint import Checkpoint, save_checkpoint
@@ -31,6 +32,7 @@ from trainers.irl.config import IRLConfig
 from trainers.irl.homes_task import HomesTask
 from trainers.irl.module import AgentModule
 from trainers.irl.run_folder import (
+    CLONED,
     data_folder,
     forget_after,
     hardware,
@@ -77,7 +79,8 @@ def _train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
         )
     if config.threads:
         torch.set_num_threads(config.threads)
-    algorithm = LangGoalIRLConfig().for_task(config, task).build_algo().start(task)
+    algorithm = LangGoalIRLConfig().for_task(config, task).build_algo()
+    algorithm.start(task, fresh=saved is None)
     try:
         with tracked(config.track, run, config):
             _Run(config, run, task, algorithm, saved).go(splits, command)
@@ -150,7 +153,7 @@ class _Run:
     ) -> None:
         self.config, self.run, self.task, self.algorithm = config, run, task, algorithm
         self.clock = _Clock({}, {})
-        self.elapsed_before, self.iteration = 0.0, 0
+        self.elapsed_before, self.iteration = algorithm.seconds_before, 0
         self.stopped: str | None = None
         if saved is not None:
             self._restore(saved)
@@ -169,6 +172,7 @@ class _Run:
         try:
             with (self.run / "metrics.jsonl").open("a") as log:
                 while not algorithm.finished and self.stopped is None:
+                    self._keep_clone()
                     self._iterate(log)
                     if time.perf_counter() - saved > 60 * config.checkpoint_minutes:
                         self.save()
@@ -188,6 +192,16 @@ class _Run:
         if config.generates:
             write_sentences(self.run, config, module, self.task)
         print(f"report: {write_report(self.run)}", flush=True)
+
+    def _keep_clone(self) -> None:
+        """Write the cloned policy down before anything else moves it (`rayforge irl evidence`)."""
+        algorithm, config = self.algorithm, self.config
+        if config.cloning_first and algorithm.phase == "irl" and not algorithm.counts["irl"]:
+            weights = {
+                name: value.contiguous()
+                for name, value in local_module(algorithm).policy.state_dict().items()
+            }
+            write_whole(self.run / CLONED, lambda stream: stream.write(save(weights)))
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopped = signal.Signals(number).name
@@ -254,9 +268,9 @@ class _Run:
         config, counts = self.config, self.algorithm.counts
         goals = {
             "generator": config.generator.updates if config.generates else 0,
-            "clone": config.cloning_first if config.adversarial
+            "clone": config.cloning_first if config.rolls_out
             else config.clone_updates + config.updates,
-            "irl": config.updates if config.adversarial else 0,
+            "irl": config.updates if config.rolls_out else 0,
         }  # fmt: skip
         return {phase: max(0, goal - counts[phase]) for phase, goal in goals.items()}
 

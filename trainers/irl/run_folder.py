@@ -22,6 +22,8 @@ from trainers.files import write_text
 from trainers.irl.checkpoint import Checkpoint, latest, load_checkpoint
 from trainers.irl.config import IRLConfig
 
+CLONED = "cloned.safetensors"
+"""In a run's folder: the policy as it was when cloning ended and another method went on."""
 MAY_CHANGE = ("runners", "runner_resource", "threads", "device", "checkpoint_minutes",
               "open_scenes", "simulator_processes")  # fmt: skip
 """Settings that a resumed run may change: they do not change what is learnt. (`evaluate` decides

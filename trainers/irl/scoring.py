@@ -24,13 +24,23 @@ from trainers.files import write_json, write_text, write_whole
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.checkpoint import latest, load_module
 from trainers.irl.config import IRLConfig
-from trainers.irl.evaluate import evaluate
+from trainers.irl.evaluate import evaluate, shuffled
 from trainers.irl.evaluate_walks import evaluate_walks
 from trainers.irl.homes_task import HomesTask, read_homes_task
 from trainers.irl.module import AgentModule, label_paths
 from trainers.irl.rollout import Rollout
 from trainers.irl.run_folder import check_same, data_folder, hardware, load_run, resolve_split
+from trainers.irl.source import source_words
 from trainers.irl.task import Demonstrations, Task, read_task
+
+BASELINES = {
+    "gcbc": "GCBC",
+    "gail": "GAIL-type",
+    "completion": "completion reward",
+    "hindsight": "hindsight imitation",
+    "forcing": "student forcing",
+}
+"""What reports call the methods that are not LangGoalIRL."""
 
 
 def evaluate_run(run: Path, split: str, data: Path | None, command: str) -> dict[str, Any]:
@@ -59,22 +69,33 @@ def read_any_task(
     folder: Path, config: IRLConfig, splits: Sequence[str], vocabulary: Vocabulary | None = None,
     objects: tuple[str, ...] | None = None,
 ) -> Task | HomesTask:  # fmt: skip
-    """Read the task of the configuration's `env`; words and objects as an earlier run knew them,
-    or from `train`."""
+    """Read the task of the configuration's `env`; words and objects as an earlier run knew them
+    (this one, or the one it begins from), or from `train`."""
+    if vocabulary is None and (words := source_words(config)) is not None:
+        vocabulary, objects = words
+    task: Task | HomesTask
     if config.env == "continuous":
-        return read_homes_task(folder, config, splits, vocabulary, objects)
-    known = objects if config.features in ("semantic", "rendered") else None
-    return read_task(folder, config, splits, vocabulary, known)
+        task = read_homes_task(folder, config, splits, vocabulary, objects)
+    else:
+        known = objects if config.features in ("semantic", "rendered") else None
+        task = read_task(folder, config, splits, vocabulary, known)
+    if config.shuffled_text and "train" in task.splits:
+        train = task.splits["train"]
+        others = shuffled(train.building, train.route, config.seed)
+        told = replace(train, paths=train.paths.with_tokens(train.paths.tokens[others]))
+        task = replace(task, splits={**task.splits, "train": told})
+    return task
 
 
 def for_split(config: IRLConfig, split: str) -> IRLConfig:
-    """The configuration to read a split by: holding out concerns train and val_seen alone.
+    """The configuration to read a split by: which buildings are held out, and which alone are
+    trained in, concerns train and val_seen.
 
-    Any other split may come from a folder that lacks the buildings held out of training.
+    Any other split may come from a folder that lacks those buildings.
     """
     if split in (HELD_OUT, *HELD_OUT_SOURCES):
         return config
-    return replace(config, held_out=())
+    return replace(config, held_out=(), buildings=())
 
 
 def evaluate_split(
@@ -136,10 +157,13 @@ def episode_lines(
 
 
 def method_name(config: IRLConfig) -> str:
-    """ "GCBC", or "LangGoalIRL" with its rung: base, +augment, +relabel or full."""
+    """The baseline's name, or "LangGoalIRL" with its rung: base, +augment, +relabel or full."""
     text = "" if config.text else ", no text"
-    if not config.adversarial:
-        return f"GCBC{text}"
+    text += ", shuffled text" if config.shuffled_text else ""
+    if config.reward_from:
+        return f"transferred reward{text}"
+    if config.method != "langgoal":
+        return f"{BASELINES[config.method]}{text}"
     rung = {(False, False): "base", (True, False): "+augment", (False, True): "+relabel"}
     return f"LangGoalIRL {rung.get((config.augment, config.relabel), 'full')}{text}"
 

@@ -189,6 +189,18 @@ class Task:
         metres: np.ndarray = self.data.buildings.distance(ends, split.goal[rows])
         return metres < SUCCESS_METRES
 
+    def advice(
+        self, split: Demonstrations, rows: np.ndarray, paths: Paths, limit: int
+    ) -> np.ndarray:
+        """What the shortest path to the goals of `rows` would do in each state of `paths` that
+        answer them, int8 [n, T]: STOP at the goal, as the last of `limit` actions, and in the
+        padding."""
+        steps = np.arange(paths.action.shape[1])
+        goes_on = (steps < paths.length[:, None]) & (steps < limit - 1)
+        goal = split.goal[rows][:, None]
+        slot = self.data.buildings.next_slot(np.where(goes_on, paths.viewpoint, goal), goal)
+        return (slot + 1).astype(np.int8)
+
     def new_sights(self, capacity: int) -> None:
         """Graphs have features in tables and no images."""
 
@@ -221,6 +233,7 @@ def read_task(
         folder,
         splits=splits,
         held_out=config.held_out,
+        only=config.buildings,
         features=config.features,
         neighbour_rooms=config.neighbour_rooms,
         objects=objects,

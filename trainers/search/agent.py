@@ -48,7 +48,7 @@ def read_trial_task(config: IRLConfig) -> Task | HomesTask:
 
 def updates_in_all(config: IRLConfig) -> int:
     """Updates of cloning and of what follows it; the goal generator's are not counted."""
-    return config.clone_updates + config.updates if not config.adversarial else (
+    return config.clone_updates + config.updates if not config.rolls_out else (
         config.cloning_first + config.updates
     )  # fmt: skip
 
@@ -122,7 +122,9 @@ def restore_agent(algorithm: LangGoalIRL, folder: Path) -> None:
         return
     # The policy's is set anew in every iteration.
     critics = irl.critic_learning_rate
-    rates = {"reward": irl.reward_learning_rate, "critics": critics, "temperature": critics}
+    rates = {"critics": critics, "temperature": critics}
+    if not irl.reward_from:
+        rates["reward"] = irl.reward_learning_rate
     for name, rate in rates.items():
         algorithm.learner_group.foreach_learner(partial(_set_rate, name=name, rate=rate))
 

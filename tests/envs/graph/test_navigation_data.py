@@ -54,6 +54,24 @@ def test_held_out_buildings_leave_train_and_val_seen(tiny_folder: Path) -> None:
         read_navigation_data(tiny_folder, splits=["val_seen"], held_out=["alpha"])
 
 
+def test_training_in_some_buildings_alone_leaves_the_others_splits_as_they_are(
+    tiny_folder: Path,
+) -> None:
+    data = read_navigation_data(
+        tiny_folder, splits=["train", "held_out", "val_unseen"], held_out=["alpha"], only=["beta"]
+    )
+    assert scans(data, "train") == {"beta"}
+    assert scans(data, "held_out") == {"alpha"}
+    assert scans(data, "val_unseen") == {"gamma"}
+    alone = read_navigation_data(tiny_folder, splits=["train", "val_seen"], only=["alpha"])
+    assert scans(alone, "train") == scans(alone, "val_seen") == {"alpha"}
+    assert len(alone.splits["train"]) == 18
+    with pytest.raises(DataError, match=r"training building 'betta' .* nearest name is beta"):
+        read_navigation_data(tiny_folder, splits=["train"], only=["betta"])
+    with pytest.raises(DataError, match="'beta' is held out and to be trained in"):
+        read_navigation_data(tiny_folder, splits=["train"], held_out=["beta"], only=["beta"])
+
+
 def test_vocabulary_is_of_the_training_buildings(tiny_folder: Path) -> None:
     for file in (tiny_folder / "BBox").glob("alpha_*.json"):
         viewpoint = file.stem.removeprefix("alpha_")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -208,3 +209,66 @@ def test_inflections_are_where_the_action_changes() -> None:
     expected = torch.tensor([[3.0, 1, 3, 1, 3], [3.0, 1, 1, 3, 1]])
     torch.testing.assert_close(losses.inflections(action, 3.0), expected)
     assert (losses.inflections(action, 1.0) == 1).all()
+
+
+def adversarial(reward_of: Callable[[Tensor, Tensor], Tensor], temperature: float) -> Tensor:
+    """pi [3] where a plain classifier d and a soft policy end against expert (0.7, 0.2, 0.1) in one
+    state; `reward_of(d, log_pi)` is what the soft critic is given."""
+    expert, legal = torch.tensor([[0.7, 0.2, 0.1]]), all_legal(3)
+    d = torch.zeros(1, 3, requires_grad=True)
+    scores = torch.tensor([[[-1.0, 0.5, 1.0]]], requires_grad=True)
+    classifier_steps = torch.optim.SGD([d], lr=1.0)
+    policy_steps = torch.optim.SGD([scores], lr=0.3)
+    for _ in range(700):
+        log_pi = log_policy(scores, legal)
+        acting = log_pi.detach()[0]
+        classifier_steps.zero_grad()
+        losses.discriminator_loss(d, expert, acting.exp(), smoothing=0.0).backward()
+        classifier_steps.step()
+        policy_steps.zero_grad()
+        q = reward_of(d.detach(), acting)[None]
+        losses.policy_loss(log_pi, q, legal, temperature, ONE).backward()
+        policy_steps.step()
+    return log_policy(scores, legal).detach().exp()[0, 0]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
+def test_a_plain_classifiers_reward_ends_at_the_expert(temperature: float) -> None:
+    """GAIL: the log-odds hold the entropy, so that it counts once whatever the temperature is."""
+    policy = adversarial(lambda d, log_pi: losses.plain_reward(d, log_pi, temperature), temperature)
+    torch.testing.assert_close(policy, torch.tensor([0.7, 0.2, 0.1]), atol=5e-3, rtol=0)
+
+
+def test_the_same_reward_given_to_soft_critics_as_it_is_counts_entropy_twice() -> None:
+    """pi ~ p^(1/2): 0.523, 0.280, 0.198."""
+    policy = adversarial(lambda d, log_pi: d, 1.0)
+    torch.testing.assert_close(policy, torch.tensor([0.5229, 0.2795, 0.1976]), atol=5e-3, rtol=0)
+
+
+def test_plain_reward_makes_steps_of_mirror_descent() -> None:
+    """Rewards (1, 0) at temperature 0.5 from the uniform policy: pi(a1) = sigmoid(2), sigmoid(4);
+    and the soft value is the plain one, sum pi r."""
+    reward = torch.tensor([[[1.0, 0.0]]])
+    log_pi = log_policy(torch.zeros(1, 1, 2), all_legal(2))
+    for expected in (0.8808, 0.9820):
+        q = losses.plain_reward(reward, log_pi, 0.5)
+        value = losses.soft_value(q, log_pi, all_legal(2), 0.5)
+        assert float(value) == pytest.approx(float(log_pi[0, 0, 0].exp()), abs=1e-5)
+        log_pi = best_policy(q, 0.5)
+        assert float(log_pi[0, 0, 0].exp()) == pytest.approx(expected, abs=2e-3)
+
+
+def test_completion_is_rewarded_at_the_stop_alone() -> None:
+    logit = torch.tensor([[3.0, -2.0, math.log(3.0), 9.0], [math.log(1 / 3), 5.0, 5.0, 5.0]])
+    ends = torch.tensor([[0.0, 0, 1, 0], [1.0, 0, 0, 0]])
+    expected = torch.tensor([[0.0, 0, 0.75, 0], [0.25, 0, 0, 0]])
+    torch.testing.assert_close(losses.completion_reward(logit, ends), expected)
+
+
+def test_the_likeliest_roll_outs_are_not_taught_as_failures() -> None:
+    logit = torch.tensor([[1.0, 9.0], [4.0, 0.0], [3.0, 0.0], [2.0, 0.0]])
+    weight = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
+    kept = losses.without_likeliest(logit, weight, 0.5)
+    assert kept.tolist() == [[1, 0], [0, 0], [0, 0], [1, 0]], "what does not count is not dropped"
+    assert weight.sum() == 4, "the given weights stay"
+    assert losses.without_likeliest(logit, weight, 0.2) is weight

@@ -15,6 +15,7 @@ from rayforge.irl import losses
 from rayforge.irl.config import NetworkConfig
 from rayforge.irl.networks import (
     ActionValues,
+    Classifier,
     FeatureDropout,
     Memory,
     Policy,
@@ -265,6 +266,21 @@ def test_values_started_from_a_policy_are_a_fixed_point_of_the_soft_backup(world
     assert torch.equal(half, torch.full_like(half, 0.5))
 
 
+def test_a_classifier_started_from_a_policy_sees_alike_and_judges_nothing_yet(world: World) -> None:
+    torch.manual_seed(0)
+    policy, classifier = Policy(*SIZES, SMALL), Classifier(DIMENSION, SMALL).eval()
+    classifier.start_from(policy)
+    paths = world.walks(8, seed=7)
+    c, seen = columns(paths), world.see(paths)
+    sentences = policy.eval().sentence(c["tokens"])
+    assert not classifier(seen, sentences, c["length"], c["action"]).any()
+    codes = policy.trunk(seen, sentences, c["length"])
+    torch.testing.assert_close(classifier.trunk(seen, sentences, c["length"]), codes)
+    nn.init.normal_(classifier.scorer.query.weight)
+    judged = classifier(seen, sentences, c["length"], c["action"])
+    assert judged[real_steps(paths)].std() > 0, "and may tell actions apart"
+
+
 def test_potential_shaping_telescopes(world: World) -> None:
     """With gamma = 1 the shaping terms of a path sum to minus the potential of its first state."""
     torch.manual_seed(0)
@@ -331,6 +347,12 @@ def loss_of(name: str, world: World, paths: Paths) -> tuple[nn.Module, Callable[
         return reward, lambda: losses.discriminator_loss(
             reward(*arguments, c["action"]) + 1.0, share, real - share, 0.0
         )
+    if name == "classifier":
+        classifier = Classifier(DIMENSION, SMALL)
+        half = (torch.arange(len(paths)) % 2)[:, None] * real
+        return classifier, lambda: losses.discriminator_loss(
+            classifier(*arguments, c["action"]), half, real - half, 0.0
+        )
     generator = GoalGenerator(*SIZES, SMALL_GENERATOR)
 
     def evidence() -> Tensor:
@@ -341,7 +363,7 @@ def loss_of(name: str, world: World, paths: Paths) -> tuple[nn.Module, Callable[
 
 
 @pytest.mark.parametrize(
-    "name", ["policy, cloned", "policy, reinforced", "critics", "reward", "generator"]
+    "name", ["policy, cloned", "policy, reinforced", "critics", "reward", "classifier", "generator"]
 )
 def test_an_update_changes_every_parameter(world: World, name: str) -> None:
     torch.manual_seed(0)

@@ -1,0 +1,65 @@
+"""Another run that a run begins from: its words, and networks that fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rayforge.language.vocabulary import Vocabulary
+from trainers.configuration import ConfigurationError, from_dict
+from trainers.irl.checkpoint import latest, load_module
+from trainers.irl.config import IRLConfig
+from trainers.irl.run_folder import load_run
+
+SEEN = ("env", "features", "neighbour_rooms", "network", "max_words", "text")
+"""Settings that decide what the networks read; they must be the same."""
+TAUGHT = ("data", "houses", "held_out", "buildings", "shuffled_text")
+"""Settings that decide which demonstrations are read: the same, where a clone is taken over."""
+
+
+def source_words(config: IRLConfig) -> tuple[Vocabulary, tuple[str, ...]] | None:
+    """The vocabulary and the object names of the run that `config` begins from, if it names one.
+
+    Raises ConfigurationError where that run is not whole, or its networks would not fit.
+    """
+    name = config.start_from or config.reward_from
+    if not name:
+        return None
+    run = Path(name)
+    setting = "start_from" if config.start_from else "reward_from"
+    other, vocabulary, objects = load_run(run)
+    same: tuple[str, ...] = SEEN
+    if config.reward_from:
+        same = (*same, "method", "potential_shaping", "gamma")
+    else:
+        same = (*same, *TAUGHT, *(("generator",) if config.generates else ()))
+    for key in same:
+        if getattr(other, key) != getattr(config, key):
+            raise ConfigurationError(
+                f"{setting} {run}: its {key} is {getattr(other, key)!r}, this run's "
+                f"{getattr(config, key)!r}; they must be the same"
+            )
+    if config.start_from and config.generates and not other.generates:
+        raise ConfigurationError(
+            f"start_from {run}: it has no goal generator, which this run needs: start from a run "
+            'of method "langgoal" with augment or relabel, or of "hindsight"'
+        )
+    return vocabulary, objects
+
+
+def source_weights(config: IRLConfig) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The module's weights and the state of that run's newest checkpoint.
+
+    Raises ConfigurationError, or CheckpointError for a checkpoint that is not whole.
+    """
+    run = Path(config.start_from or config.reward_from)
+    checkpoint = latest(run / "checkpoints")
+    if checkpoint is None:
+        raise ConfigurationError(f"{run} has no checkpoint to begin from; train it first")
+    weights, state = load_module(checkpoint)
+    trained, counts = from_dict(IRLConfig, state["config"]), state["counts"]
+    if config.reward_from and counts["irl"] < trained.updates:
+        raise ConfigurationError(f"reward_from {run}: it is not trained to its end yet")
+    return weights, state
