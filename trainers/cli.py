@@ -24,6 +24,7 @@ about them.
   rayforge houses DIR           write generated houses in the formats of Room-to-Room
   rayforge irl train            train an agent (LangGoalIRL, or cloning)
   rayforge irl evaluate RUN     score a trained agent on a split
+  rayforge irl evidence RUN     what its reward knows, what training did to the clone
   rayforge irl watch RUN        make a page of its episodes: maps, step by step
   rayforge align train          align a language model (SeRA, or a baseline)
   rayforge align evaluate RUN   compare its answers with those of another run
@@ -126,6 +127,34 @@ class Evaluate:
         from trainers.irl.scoring import evaluate_run
 
         evaluate_run(self.run, self.split, self.data, command_line())
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a run's reward knows on a split, and what training did to the cloned policy.
+
+    Right against wrong sentences and paths, correlation with progress, divergence from the clone;
+    in generated houses, how many generated sentences an oracle accepts.
+
+    Example: rayforge irl evidence runs/full --split held_out
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run."""
+    split: str = "unseen"
+    """A split of the data folder; "unseen" as in training."""
+    episodes: int = 600
+    """Episodes drawn from it at most."""
+    seed: int = 0
+    """Seed of that draw, of roll-outs and of generated sentences."""
+    data: Path | None = None
+    """Another data folder than the run's."""
+
+    def __call__(self) -> None:
+        from trainers.irl.evidence import find_evidence
+        from trainers.irl.run_folder import command_line
+
+        find_evidence(self.run, self.split, self.data, self.episodes, self.seed, command_line())
 
 
 @dataclass(frozen=True)
@@ -293,6 +322,7 @@ COMMANDS: dict[tuple[str, ...], type] = {
     ("houses",): Houses,
     ("irl", "train"): Train,
     ("irl", "evaluate"): Evaluate,
+    ("irl", "evidence"): Evidence,
     ("irl", "watch"): Watch,
     ("align", "train"): AlignTrain,
     ("align", "evaluate"): AlignEvaluate,

@@ -18,7 +18,7 @@ from rayforge.reports.curves import learning_curves
 from rayforge.reports.page import page, write_page
 from rayforge.reports.plots import interval_chart
 from rayforge.reports.run_folder import RunFolder, interval, number, read_run
-from rayforge.reports.tables import AGENTS, meanings, metric_table, ordered_agents, span
+from rayforge.reports.tables import AGENTS, cell, meanings, metric_table, ordered_agents, span
 
 __all__ = ["SEMANTIC_NOTE", "write_comparison", "write_report"]
 
@@ -43,6 +43,7 @@ def write_report(run: Path) -> Path:
             _header(record),
             _evaluations(record),
             _episodes(record),
+            _evidence(record),
             _curves(record),
             _sentences(record),
             _settings(record),
@@ -186,6 +187,35 @@ def _by_building(episodes: Sequence[dict[str, Any]]) -> str:
     return (
         f"<details><summary>Success by building ({len(rows)} buildings, episodes in brackets)"
         f'</summary><div class="charts">{"".join(charts)}</div></details>'
+    )
+
+
+def _evidence(run: RunFolder) -> str:
+    tables = evidence_tables(run)
+    return f"<h2>What the reward knows</h2>{tables}" if tables else ""
+
+
+def evidence_tables(run: RunFolder) -> str:
+    """What `rayforge irl evidence` found, a table a split; "" where nobody asked."""
+    parts = []
+    for split, document in run.evidence.items():
+        found = document.get("figures")
+        rows = "".join(
+            f'<tr><th scope="row">{escape(name)}</th><td>{cell(interval(figure))}</td>'
+            f"<td>{interval(figure).n:,}</td></tr>"
+            for name, figure in (found.items() if isinstance(found, dict) else ())
+        )
+        parts.append(
+            f"<h3>{escape(_spoken(split))}</h3>"
+            '<div class="scroll" tabindex="0"><table><thead><tr><th scope="col">Figure</th>'
+            '<th scope="col">Value</th><th scope="col">Of</th></tr></thead>'
+            f"<tbody>{rows}</tbody></table></div>"
+        )
+    if not parts:
+        return ""
+    return (
+        '<p class="muted">Pairs told apart: 0.5 is chance. Scores of '
+        "a path are sums over its steps. Roll-outs are sampled.</p>" + "".join(parts)
     )
 
 

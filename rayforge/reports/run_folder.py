@@ -24,6 +24,7 @@ class RunFolder:
     metrics: tuple[dict[str, Any], ...]  # metrics.jsonl, one record an iteration
     evaluations: dict[str, dict[str, Any]]  # evaluation_<split>.json by split
     episodes: dict[str, tuple[dict[str, Any], ...]]  # episodes_<split>.jsonl by split
+    evidence: dict[str, dict[str, Any]]  # evidence_<split>.json by split
     sentences: tuple[dict[str, Any], ...]  # sentences.jsonl
     problems: tuple[str, ...]  # one line each
 
@@ -80,6 +81,11 @@ def read_run(folder: Path) -> RunFolder:
         episodes={
             file.stem.removeprefix("episodes_"): _records(file, problems)
             for file in sorted(folder.glob("episodes_*.jsonl"))
+        },
+        evidence={
+            file.stem.removeprefix("evidence_"): document
+            for file in sorted(folder.glob("evidence_*.json"))
+            if (document := _document(file, problems))
         },
         sentences=_records(folder / "sentences.jsonl", problems)
         if (folder / "sentences.jsonl").exists()
