@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -24,21 +25,37 @@ def finished(run: Path) -> bool:
 
 
 def run_all(
-    runs: Mapping[Path, Sequence[str]], parallel: int, half: Literal["irl", "align"] = "irl"
-) -> None:
+    runs: Mapping[Path, Sequence[str]],
+    parallel: int,
+    half: Literal["irl", "align"] = "irl",
+    after: Mapping[Path, Path] | None = None,
+    deadline: float = math.inf,
+) -> list[Path]:
     """Train each run folder with `rayforge {half} train` and its settings, `parallel` at a time,
-    one core each.
+    one core each; returns those that are not finished.
 
     Finished runs are left alone and broken-off ones resumed. Output goes to `RUN/train.log` and,
-    with the run's name before it, to the terminal. Raises RuntimeError naming the runs that failed.
+    with the run's name before it, to the terminal. A run that `after` names another one for waits
+    for it. At `deadline` (of `time.monotonic`) the active ones are stopped, with a checkpoint.
+    Raises RuntimeError naming the runs that failed.
     """
+    first = after or {}
     waiting = [(run, list(settings)) for run, settings in runs.items() if not finished(run)]
     active: dict[subprocess.Popen[str], tuple[Path, threading.Thread]] = {}
     failed: list[Path] = []
     try:
         while waiting or active:
-            while waiting and len(active) < parallel:
-                run, settings = waiting.pop(0)
+            if time.monotonic() > deadline:
+                _stop(active)
+                break
+            while len(active) < parallel:
+                ready = (i for i in waiting if i[0] not in first or finished(first[i[0]]))
+                if (chosen := next(ready, None)) is None:
+                    if not active:  # what is left waits for runs that failed
+                        waiting.clear()
+                    break
+                waiting.remove(chosen)
+                run, settings = chosen
                 process = _start(run, settings, half)
                 reader = threading.Thread(target=_relay, args=(process, run), daemon=True)
                 reader.start()
@@ -50,14 +67,20 @@ def run_all(
                     failed.append(run)
             time.sleep(0.5)
     except BaseException:
-        for process in active:  # a checkpoint each, so that the next call goes on
-            process.send_signal(signal.SIGTERM)
-        for process in active:
-            process.wait()
+        _stop(active)
         raise
     if failed:
         names = ", ".join(str(run / "train.log") for run in failed)
         raise RuntimeError(f"{len(failed)} runs failed; their output: {names}")
+    return [run for run in runs if not finished(run)]
+
+
+def _stop(active: Mapping[subprocess.Popen[str], tuple[Path, threading.Thread]]) -> None:
+    """End runs with a checkpoint each, so that the next call goes on."""
+    for process in active:
+        process.send_signal(signal.SIGTERM)
+    for process in active:
+        process.wait()
 
 
 def _start(run: Path, settings: list[str], half: str) -> subprocess.Popen[str]:
@@ -131,3 +154,9 @@ def print_comparison(groups: Mapping[str, Sequence[Path]], splits: Sequence[str]
                 f"[{difference.low:+.3f}, {difference.high:+.3f}] | |"
             )
     return "\n".join(lines)
+
+
+def episodes_by_name(run: Path, split: str, metric: str) -> dict[str, float]:
+    """A metric of each episode of a split, by the episode's name."""
+    lines = (run / f"episodes_{split}.jsonl").read_text().splitlines()
+    return {r["episode_id"]: float(r[metric]) for r in map(json.loads, lines)}

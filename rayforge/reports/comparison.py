@@ -247,8 +247,9 @@ def _differences(groups: Sequence[Group], split: str) -> str:
     )
 
 
-def _curves(groups: Sequence[Group]) -> str:
-    charts = "".join(
+def curves_of(groups: Sequence[Group]) -> str:
+    """Learning curves of every run, one colour a group; "" where there are none."""
+    return "".join(
         line_chart(
             title,
             [
@@ -260,6 +261,10 @@ def _curves(groups: Sequence[Group]) -> str:
         )
         for name, title, from_zero in _CURVES
     )
+
+
+def _curves(groups: Sequence[Group]) -> str:
+    charts = curves_of(groups)
     if not charts:
         return '<h2>Learning</h2><p class="gone">None of these runs has learning curves.</p>'
     return (

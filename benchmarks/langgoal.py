@@ -1,0 +1,292 @@
+"""The claims of LangGoalIRL, measured: baselines, ladder, controls, on four kinds of data.
+
+    python -m benchmarks.langgoal --out runs/langgoal --data ../shared/data/r2r
+
+Methods x settings x seeds, each a run of `rayforge irl train` on one core; a seed's methods begin
+from one and the same goal generator and cloned policy (`start`), so that they differ in what comes
+after, by as many updates and environment steps. Settings: (a) Room-to-Room, (b) the same with few
+training buildings, (c) generated houses on rendered panoramas, (d) generated houses in 3-D. The
+queue begins with what matters most: (a) and (c), first seed, our method against its baselines.
+Resumable: the same command goes on where it was broken off, and only reports where all is done.
+`rows.csv`, `table.md` and `report.html` are written in any case, of whatever is finished.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from benchmarks.langgoal_page import page_of
+from benchmarks.langgoal_plan import (
+    BY_SLUG,
+    LADDER,
+    TRANSFER,
+    Cell,
+    Setting,
+    Size,
+    cells_of,
+    settings_of,
+)
+from benchmarks.sub_runs import episodes_by_name, finished, run_all
+from rayforge.evaluation.intervals import Interval, bootstrap_interval, paired_difference
+from rayforge.reports.benchmark import Compared, SettingPage, write_benchmark
+from rayforge.reports.comparison import Group, over_episodes, over_same_seeds, over_seeds
+from rayforge.reports.run_folder import interval, read_run
+from trainers.files import write_text
+from trainers.irl.checkpoint import latest
+from trainers.irl.evidence import find_evidence
+
+ADAPTED = "adapted"
+"""Runs of `rayforge irl adapt` are found in a setting's folder under adapted-SEED."""
+COLUMNS = (
+    "setting", "method", "kind", "seed", "split", "episodes", "success", "success_low",
+    "success_high", "spl", "spl_low", "spl_high", "policy_updates", "generator_updates",
+    "env_steps", "minutes", "run",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LangGoal:
+    """Run what is missing, within the minutes given, and report what there is."""
+
+    out: Path = Path("runs/langgoal")
+    """Folder of data, runs and report; a broken-off benchmark goes on there."""
+    data: Path | None = None
+    """Folder of Room-to-Room data, for the settings a and b."""
+    settings: tuple[str, ...] = ("a", "c")
+    """Which of a, b, c and d."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds; variants and controls take the first alone."""
+    methods: tuple[str, ...] = ()
+    """Slugs of the methods wanted (see benchmarks/langgoal_plan.py); empty: all."""
+    size: Size = "full"
+    """"tiny" is a proof that everything runs; its figures mean nothing."""
+    minutes: float = math.inf
+    """After so many minutes what runs is stopped with a checkpoint, and what is left is said."""
+    parallel: int = 2
+    """Runs at a time, one core each."""
+
+    def __call__(self) -> None:
+        begun = time.monotonic()
+        settings = settings_of(self.settings, self.data, self.out, self.size)
+        cells = cells_of(settings, self.seeds, self.out, self.methods)
+        runs = {cell.run: cell.flags for cell in cells}
+        after = {cell.run: cell.after for cell in cells if cell.after is not None}
+        trouble = None
+        try:
+            run_all(runs, self.parallel, after=after, deadline=begun + 60 * self.minutes)
+        except RuntimeError as error:  # what did not fail is reported all the same
+            trouble = error
+        if time.monotonic() < begun + 60 * self.minutes:
+            gather_evidence(cells, 24 if self.size == "tiny" else 600)
+        self.report(settings, cells)
+        if trouble is not None:
+            raise SystemExit(f"langgoal: {trouble}")
+
+    def report(self, settings: Sequence[Setting], cells: Sequence[Cell]) -> None:
+        """Write and print what is finished, and what is not."""
+        rows = [row for cell in cells if finished(cell.run) for row in rows_of(cell)]
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.out / "rows.csv", stream.getvalue())
+        parts: list[str] = []
+        pages: list[SettingPage] = []
+        for setting in settings:
+            groups = groups_of(setting, cells, self.out)
+            if groups:
+                compared = differences(setting, groups)
+                moved = transfer(setting, groups)
+                parts.append(table(setting, groups, compared, moved))
+                pages.append(page_of(setting, groups, compared, moved, self.out))
+        left = [cell for cell in cells if not finished(cell.run)]
+        said = ", ".join(f"{cell.setting.key}/{cell.run.name}" for cell in left)
+        parts.append(f"Left out: {said or 'nothing'}.\n")
+        text = "\n".join(parts)
+        write_text(self.out / "table.md", text)
+        print(text)
+        print(f"report: {write_benchmark(self.out / 'report.html', pages, said)}", flush=True)
+
+
+def gather_evidence(cells: Sequence[Cell], episodes: int) -> None:
+    """`rayforge irl evidence` for the first seed's rewards, where it is not there yet."""
+    first = min(cell.seed for cell in cells)
+    for cell in cells:
+        asked = cell.method.slug in ("full", "base", "gail", "completion") and cell.seed == first
+        file = cell.run / f"evidence_{cell.setting.new}.json"
+        if asked and cell.setting.forcing and finished(cell.run) and not file.is_file():
+            command = f"rayforge irl evidence {cell.run} --split {cell.setting.new}"
+            find_evidence(cell.run, cell.setting.new, None, episodes, 0, command)
+
+
+def rows_of(cell: Cell) -> list[dict[str, Any]]:
+    """A row for each split that a finished run was scored on."""
+    run = read_run(cell.run)
+    where = latest(cell.run / "checkpoints")
+    counts = json.loads((where / "state.json").read_text())["counts"] if where else {}
+    rows = []
+    for split in sorted(run.evaluations):
+        success, spl = (
+            interval(run.agents(split).get("agent", {}).get(metric))
+            for metric in ("success", "spl")
+        )
+        values: dict[str, Any] = {
+            "success": success.mean, "success_low": success.low, "success_high": success.high,
+            "spl": spl.mean, "spl_low": spl.low, "spl_high": spl.high,
+            "minutes": run.seconds / 60,
+        }  # fmt: skip
+        rows.append(
+            {
+                "setting": cell.setting.key, "method": cell.method.name,
+                "kind": cell.method.kind, "seed": cell.seed, "split": split,
+                "episodes": success.n, **{k: f"{v:.4f}" for k, v in values.items()},
+                "policy_updates": counts["clone"] + counts["irl"],
+                "generator_updates": counts["generator"], "env_steps": counts["env_steps"],
+                "run": str(cell.run),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def groups_of(setting: Setting, cells: Sequence[Cell], out: Path) -> dict[str, Group]:
+    """Finished runs by method's slug, in the order of the table; adapted ones where there are."""
+    found: dict[str, list[Path]] = {}
+    for cell in cells:
+        if cell.setting == setting and finished(cell.run):
+            found.setdefault(cell.method.slug, []).append(cell.run)
+    order = [slug for slug in (*BY_SLUG, TRANSFER) if slug in found]
+    groups = {
+        slug: Group(
+            BY_SLUG[slug].name if slug in BY_SLUG else "reward transferred, policy from scratch",
+            tuple(read_run(run) for run in sorted(found[slug])),
+        )
+        for slug in order
+    }
+    adapted = [run for run in sorted((out / setting.key).glob(f"{ADAPTED}-*")) if finished(run)]
+    if adapted:
+        groups[ADAPTED] = Group("full, adapted (transductive)", tuple(map(read_run, adapted)))
+    return groups
+
+
+def differences(setting: Setting, groups: dict[str, Group]) -> list[Compared]:
+    """Paired differences in success: full against its best baseline and every other one, each rung
+    against the one below, full against its variants, adaptation against none."""
+    baselines = [s for s in groups if s in BY_SLUG and BY_SLUG[s].kind == "baseline"]
+    found: list[Compared] = []
+    for split in setting.splits:
+        pairs: list[tuple[str, str, str]] = []
+        if "full" in groups and baselines:
+            # The best on the very split that is reported: if anything, that favours the baseline.
+            best = max(
+                baselines, key=lambda s: over_seeds(groups[s], split, "agent", "success").mean
+            )
+            pairs.append(("full", best, " (the best baseline)"))
+            pairs += [("full", other, "") for other in baselines if other != best]
+            pairs += [
+                ("full", s, "") for s in groups
+                if s in BY_SLUG and BY_SLUG[s].kind in ("variant", "start", "reference")
+            ]  # fmt: skip
+        pairs += [(a, b, "") for a, b in LADDER]
+        pairs.append((ADAPTED, "full", ""))
+        for a, b, note in pairs:
+            if a not in groups or b not in groups:
+                continue
+            one, other = same_seeds(groups[a], groups[b])
+            if not one.runs:
+                continue
+            means = [over_seeds(g, split, "agent", "success").mean for g in (one, other)]
+            found.append(
+                Compared(
+                    f"{one.name} minus {other.name}{note}", split,
+                    over_episodes(one, other, split, "success"),
+                    over_same_seeds(one, other, split, "success"),
+                    means[0] / means[1] - 1 if means[1] else math.nan,
+                )
+            )  # fmt: skip
+    return found
+
+
+def same_seeds(a: Group, b: Group) -> tuple[Group, Group]:
+    """Both groups with the seeds that both have: an unfinished one would unbalance them."""
+    shared = {r.stated("seed") for r in a.runs} & {r.stated("seed") for r in b.runs}
+    one, other = (
+        Group(g.name, tuple(r for r in g.runs if r.stated("seed") in shared)) for g in (a, b)
+    )
+    return one, other
+
+
+def transfer(setting: Setting, groups: dict[str, Group]) -> list[tuple[str, Interval]]:
+    """Success in the held-out buildings of the policy that the frozen reward taught, of cloning
+    elsewhere on the same episodes, and their difference."""
+    if TRANSFER not in groups or "gcbc" not in groups:
+        return []
+    (run,), cloned = groups[TRANSFER].runs, groups["gcbc"].runs[0]
+    taught = {
+        split: episodes_by_name(run.folder, split, "success") for split in ("train", "val_seen")
+    }
+    elsewhere = episodes_by_name(cloned.folder, setting.new, "success")
+    found = []
+    for split, said in (("train", "sentences it was told"), ("val_seen", "other sentences")):
+        names = sorted(taught[split].keys() & elsewhere.keys())
+        if not names:
+            continue
+        ours = np.array([taught[split][name] for name in names])
+        theirs = np.array([elsewhere[name] for name in names])
+        found += [
+            (f"reward transferred, {said}", bootstrap_interval(ours)),
+            (f"GCBC trained elsewhere, {said}", bootstrap_interval(theirs)),
+            (f"difference, {said}", paired_difference(ours, theirs)),
+        ]
+    return found
+
+
+def table(
+    setting: Setting, groups: dict[str, Group], compared: list[Compared],
+    moved: list[tuple[str, Interval]],
+) -> str:  # fmt: skip
+    """A setting's table and differences as Markdown."""
+    head = "| method | seeds | success, seen | success, new | SPL, seen | SPL, new | minutes |"
+    lines = [f"## ({setting.key}) {setting.title}\n", head, "|---" * 7 + "|"]
+    for slug, group in groups.items():
+        if slug == TRANSFER:
+            continue
+        cells = [
+            show(over_seeds(group, split, "agent", metric))
+            for metric in ("success", "spl")
+            for split in setting.splits
+        ]
+        minutes = sum(run.seconds for run in group.runs) / 60 / len(group.runs)
+        row = " | ".join([group.name, str(len(group.runs)), *cells, f"{minutes:.0f}"])
+        lines.append(f"| {row} |")
+    lines += ["", "| success | split | over episodes | over seeds | relative |", "|---" * 5 + "|"]
+    for name, split, episodes, seeds, ratio in compared:
+        over = show(seeds, "+") if seeds.n > 1 else ""
+        lines.append(f"| {name} | {split} | {show(episodes, '+')} | {over} | {ratio:+.0%} |")
+    if moved:
+        lines += ["", "| reward transfer | success |", "|---|---|"]
+        lines += [f"| {name} | {show(found)} |" for name, found in moved]
+    return "\n".join(lines) + "\n"
+
+
+def show(found: Interval, sign: str = "") -> str:
+    """A mean with its interval, where it has one."""
+    if not math.isfinite(found.mean):
+        return "-"
+    if not math.isfinite(found.low):
+        return f"{found.mean:{sign}.3f}"
+    return f"{found.mean:{sign}.3f} [{found.low:{sign}.3f}, {found.high:{sign}.3f}]"
+
+
+if __name__ == "__main__":
+    tyro.cli(LangGoal, description=__doc__)()

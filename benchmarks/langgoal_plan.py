@@ -1,0 +1,269 @@
+"""What `python -m benchmarks.langgoal` runs: settings, methods, sizes, and in which order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from benchmarks.continuous import settings as continuous_settings
+from benchmarks.r2r import HELD_OUT
+from envs.houses.dataset import HousesConfig, write_houses
+from trainers.configuration import to_yaml
+from trainers.files import write_text
+
+Size = Literal["full", "tiny"]
+Kind = Literal["start", "ours", "baseline", "rung", "variant", "control", "reference"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table: a name, and flags of `rayforge irl train`."""
+
+    slug: str
+    name: str
+    kind: Kind
+    flags: tuple[str, ...]
+    every_seed: bool = False
+    """Whether it is run for every seed, or for the first alone."""
+    begins: Literal["start", "scratch"] = "start"
+    """Whether it takes the seed's generator and clone over, or trains all of its own."""
+
+
+FULL = ("--method", "langgoal")
+METHODS = (
+    Method("start", "cloned start", "start", (*FULL, "--updates", "0"), True, "scratch"),
+    Method("full", "LangGoalIRL full", "ours", FULL, True),
+    Method("gcbc", "GCBC", "baseline", ("--method", "gcbc"), True, "scratch"),
+    Method("gail", "GAIL-type", "baseline", ("--method", "gail", "--no-mismatched-negatives"),
+           True),
+    Method("hindsight", "hindsight imitation", "baseline", ("--method", "hindsight"), True),
+    Method("completion", "completion reward", "baseline", ("--method", "completion"), True),
+    Method("base", "BASE", "rung", (*FULL, "--no-augment", "--no-relabel"), True),
+    Method("augment", "BASE + augment", "rung", (*FULL, "--no-relabel"), True),
+    Method("relabel", "BASE + relabel", "rung", (*FULL, "--no-augment"), True),
+    Method("forcing", "student forcing, shortest-path labels", "reference",
+           ("--method", "forcing"), True),
+    Method("matched", "full without mismatched negatives", "variant",
+           (*FULL, "--no-mismatched-negatives")),
+    Method("shaped", "full with potential shaping", "variant", (*FULL, "--potential-shaping")),
+    Method("loose", "full without the imitation anchor", "variant",
+           (*FULL, "--imitation-weight", "0")),
+    Method("cold", "full without the warm start", "variant", (*FULL, "--no-warm-start")),
+    Method("unaided", "completion reward without the expert's actions", "baseline",
+           ("--method", "completion", "--no-warm-start", "--imitation-weight", "0"), False,
+           "scratch"),
+    Method("no-text", "GCBC that never reads", "control", ("--method", "gcbc", "--no-text"), False,
+           "scratch"),
+    Method("shuffled", "GCBC taught shuffled sentences", "control",
+           ("--method", "gcbc", "--shuffled-text"), False, "scratch"),
+)  # fmt: skip
+BY_SLUG = {method.slug: method for method in METHODS}
+LADDER = (
+    ("base", "start"), ("augment", "base"), ("relabel", "base"), ("full", "augment"),
+    ("full", "relabel"),
+)  # fmt: skip
+"""Each rung and the one below it."""
+
+TRANSFER = "transfer"
+"""Slug of the run that a frozen reward trains from scratch in the held-out buildings."""
+
+TINY = (
+    "--network.word", "16", "--network.hidden", "16", "--generator.word", "16",
+    "--generator.hidden", "16", "--generator.latent", "4", "--generator.updates", "4",
+    "--generator.batch", "8", "--clone-updates", "4", "--updates", "4", "--warm-up", "0",
+    "--updates-per-iteration", "2", "--episodes-per-iteration", "16", "--batch", "8",
+    "--positives", "8", "--negatives", "8", "--max-steps", "10",
+)  # fmt: skip
+SIZED = {
+    "r2r": ("--clone-updates", "1200", "--updates", "240"),
+    "houses": (
+        "--network.word", "64", "--network.hidden", "128", "--max-words", "60",
+        "--generator.word", "64", "--generator.hidden", "128", "--generator.updates", "300",
+        "--clone-updates", "600", "--updates", "160",
+    ),
+}  # fmt: skip
+"""Sizes by data: (a) and (c) with three seeds are meant for three hours of two cores."""
+FEW = (5, 10, 20)
+"""Training buildings of setting (b); the smaller draws are part of the larger ones."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A data set, what is seen of it, and which splits are scored."""
+
+    key: str
+    title: str
+    flags: tuple[str, ...]
+    seen: str
+    new: str
+    forcing: bool = True
+    """Whether there are shortest-path labels for student forcing."""
+    transfer: bool = False
+
+    @property
+    def splits(self) -> tuple[str, str]:
+        return self.seen, self.new
+
+
+def settings_of(keys: Sequence[str], data: Path | None, out: Path, size: Size) -> list[Setting]:
+    """The settings named a, b, c, d, in the order of the names; houses are written where missing.
+
+    Raises ValueError for an unknown name, or R2R's settings without its folder.
+    """
+    found: list[Setting] = []
+    for key in keys:
+        if key not in ("a", "b", "c", "d"):
+            raise ValueError(f"there are the settings a, b, c and d, not {key!r}")
+        if key in ("a", "b"):
+            if data is None:
+                raise ValueError(f"setting {key} reads Room-to-Room: name its folder with --data")
+            found += _r2r(key, data, size)
+        elif key == "c":
+            found.append(_rendered(_houses(out / "houses", size), size))
+        else:
+            found.append(_continuous(_houses(out / "houses-continuous", size, 3), out, size))
+    return found
+
+
+def _r2r(key: str, data: Path, size: Size) -> list[Setting]:
+    common = (
+        "--data", str(data), "--held-out", *HELD_OUT, "--evaluate", "val_seen", "held_out",
+        *(SIZED["r2r"] if size == "full" else (*TINY, "--max-steps", "15")),
+    )  # fmt: skip
+    if key == "a":
+        title = "Room-to-Room, all training buildings but the eight held out"
+        return [Setting("a", title, common, "val_seen", "held_out", transfer=True)]
+    training = sorted(
+        {record["scan"] for record in json.loads((data / "R2R_train.json").read_text())}
+        - set(HELD_OUT)
+    )
+    seen = {record["scan"] for record in json.loads((data / "R2R_val_seen.json").read_text())}
+    training = [scan for scan in training if scan in seen]  # so that there is a seen figure
+    drawn = [training[k] for k in np.random.default_rng(0).permutation(len(training))]
+    return [
+        Setting(
+            f"b{count}", f"Room-to-Room, {count} training buildings",
+            (*common, "--buildings", *sorted(drawn[:count])), "val_seen", "held_out",
+        )
+        for count in FEW
+    ]  # fmt: skip
+
+
+def _houses(folder: Path, size: Size, few: int = 1) -> Path:
+    """Generated houses, written once; `few` divides the number of the full size."""
+    if not (folder / "houses.json").is_file():
+        print(f"generating houses into {folder}", flush=True)
+        sizes = HousesConfig(train_houses=60 // few, unseen_houses=12 // few, paths_per_house=40)
+        if size == "tiny":
+            sizes = HousesConfig(train_houses=2, unseen_houses=1, paths_per_house=6)
+        write_houses(folder, **asdict(sizes))
+    return folder
+
+
+def _rendered(folder: Path, size: Size) -> Setting:
+    flags = (
+        "--data", str(folder), "--features", "rendered", "--evaluate", "val_seen", "val_unseen",
+        *(SIZED["houses"] if size == "full" else TINY),
+    )  # fmt: skip
+    title = "Generated houses, graph task on rendered panoramas"
+    return Setting("c", title, flags, "val_seen", "val_unseen")
+
+
+def _continuous(folder: Path, out: Path, size: Size) -> Setting:
+    file = out / "continuous.yaml"
+    write_text(file, to_yaml(continuous_settings("full" if size == "full" else "small", folder)))
+    flags = ("--config", str(file), "--evaluate", "val_seen", "val_unseen")
+    title = "Generated houses, 3-D scenes and low-level actions"
+    return Setting("d", title, flags, "val_seen", "val_unseen", forcing=False)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One sub-run."""
+
+    setting: Setting
+    method: Method
+    seed: int
+    run: Path
+    flags: tuple[str, ...]
+    after: Path | None
+    """A run that has to be finished first: this one begins from it."""
+
+
+def cells_of(
+    settings: Sequence[Setting], seeds: Sequence[int], out: Path, methods: Sequence[str]
+) -> list[Cell]:
+    """Every sub-run in the order of the queue: settings (a) and (c) before (b) and (d); the first
+    seed's baselines, then its ladder, the other seeds, and the first seed's variants and controls.
+
+    `methods` are slugs; empty: all. Raises ValueError for an unknown one.
+    """
+    unknown = sorted(set(methods) - set(BY_SLUG) - {TRANSFER})
+    if unknown:
+        known = ", ".join([*BY_SLUG, TRANSFER])
+        raise ValueError(f"there is no method {unknown[0]!r}; there are {known}")
+    ranked: list[tuple[tuple[int, ...], Cell]] = []
+    for place, setting in enumerate(settings):
+        for seed in seeds:
+            first = seed == seeds[0]
+            for order, method in enumerate(METHODS):
+                if not (method.every_seed or first) or (
+                    method.slug == "forcing" and not setting.forcing
+                ):
+                    continue
+                wanted = not methods or method.slug in methods
+                wanted |= method.slug == "start" and any(
+                    BY_SLUG[m].begins == "start" for m in methods if m in BY_SLUG
+                )
+                if wanted:
+                    late = setting.key not in ("a", "c")
+                    rank = (int(late), _level(method, first), seeds.index(seed), order, place)
+                    ranked.append((rank, _cell(setting, method, seed, out)))
+        if setting.transfer and (not methods or TRANSFER in methods):
+            rank = (0, 4, 0, len(METHODS), place)
+            ranked.append((rank, _transfer(setting, seeds[0], out)))
+    return [cell for _, cell in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _level(method: Method, first: bool) -> int:
+    """0: what the claims are about; 1: the ladder; 2 and 3: the same of further seeds; 4: the
+    rest."""
+    if not method.every_seed:
+        return 4
+    central = method.kind in ("start", "ours", "baseline")
+    return (0 if central else 1) + (0 if first else 2)
+
+
+def _cell(setting: Setting, method: Method, seed: int, out: Path) -> Cell:
+    folder = out / setting.key
+    run = folder / f"{method.slug}-{seed}"
+    flags = (*setting.flags, *method.flags, "--seed", str(seed))
+    after = None
+    if method.begins == "start":
+        after = folder / f"start-{seed}"
+        flags = (*flags, "--start-from", str(after))
+    return Cell(setting, method, seed, run, flags, after)
+
+
+def _transfer(setting: Setting, seed: int, out: Path) -> Cell:
+    """A policy from scratch in the held-out buildings: their sentences and starts, no path, and
+    the full run's reward. Scored on sentences it was told and on those it was not."""
+    after = out / setting.key / f"full-{seed}"
+    method = Method(TRANSFER, "reward transferred, policy from scratch", "variant", FULL, False)
+    kept = list(setting.flags)
+    start = kept.index("--held-out")
+    del kept[start : start + 1 + len(HELD_OUT)]
+    start = kept.index("--evaluate")
+    del kept[start : start + 3]
+    flags = (
+        *kept, "--buildings", *HELD_OUT, "--evaluate", "train", "val_seen", "--reward-from",
+        str(after), "--updates", str(4 * int(kept[kept.index("--updates") + 1])),
+        "--seed", str(seed),
+    )  # fmt: skip
+    flags = (*flags, "--policy-learning-rate", "0.001", "--critic-learning-rate", "0.001")
+    return Cell(setting, method, seed, after.with_name(f"{TRANSFER}-{seed}"), flags, after)

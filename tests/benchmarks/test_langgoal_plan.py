@@ -1,0 +1,97 @@
+"""The queue of the LangGoalIRL benchmark: what is run, with which flags, and in which order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.langgoal_plan import BY_SLUG, METHODS, Setting, cells_of, settings_of
+from benchmarks.r2r import HELD_OUT
+from trainers.cli import Train, _read
+from trainers.irl.config import IRLConfig
+
+SETTINGS = [
+    Setting("b5", "few", ("--data", "r2r"), "val_seen", "held_out"),
+    Setting("a", "all", ("--data", "r2r", "--held-out", *HELD_OUT, "--evaluate", "val_seen",
+                         "held_out", "--updates", "8"), "val_seen", "held_out", transfer=True),
+    Setting("d", "3-D", ("--env", "continuous"), "val_seen", "val_unseen", forcing=False),
+]  # fmt: skip
+
+
+def settings_read(flags: tuple[str, ...]) -> IRLConfig:
+    """What the real command makes of flags."""
+    read: IRLConfig = _read(Train, "irl train", [*flags, "--run", "x"]).settings
+    return read
+
+
+def test_the_queue_begins_with_what_matters_most() -> None:
+    cells = cells_of(SETTINGS, (3, 4), Path("out"), ())
+    names = [f"{cell.setting.key}/{cell.run.name}" for cell in cells]
+    assert len(set(names)) == len(names)
+    assert names[:6] == [
+        "a/start-3", "a/full-3", "a/gcbc-3", "a/gail-3", "a/hindsight-3", "a/completion-3",
+    ]  # fmt: skip
+    assert names.index("a/relabel-3") < names.index("a/full-4") < names.index("a/base-4")
+    assert names.index("a/base-4") < names.index("a/no-text-3") < names.index("b5/start-3")
+    assert "a/no-text-4" not in names, "controls take the first seed alone"
+    assert "d/forcing-3" not in names, "no shortest-path labels there"
+    assert "a/transfer-3" in names and "b5/transfer-3" not in names
+
+
+def test_what_begins_from_another_run_waits_for_it() -> None:
+    cells = cells_of(SETTINGS, (0, 1), Path("out"), ())
+    place = {cell.run: k for k, cell in enumerate(cells)}
+    for k, cell in enumerate(cells):
+        if cell.after is not None:
+            assert place[cell.after] < k
+            assert str(cell.after) in cell.flags
+            assert str(cell.seed) == cell.after.name.split("-")[-1]
+    begun = {cell.method.slug for cell in cells if cell.after is not None}
+    assert begun >= {"full", "gail", "hindsight", "completion", "forcing", "cold", "transfer"}
+    assert not begun & {"start", "gcbc", "no-text", "shuffled"}
+
+
+def test_asking_for_some_methods_brings_their_start() -> None:
+    cells = cells_of(SETTINGS[:1], (0,), Path("out"), ("gail", "gcbc"))
+    assert [cell.run.name for cell in cells] == ["start-0", "gcbc-0", "gail-0"]
+    assert [c.run.name for c in cells_of(SETTINGS[:1], (0,), Path("out"), ("gcbc",))] == ["gcbc-0"]
+    with pytest.raises(ValueError, match="no method 'airl'; there are start, full"):
+        cells_of(SETTINGS, (0,), Path("out"), ("airl",))
+
+
+def test_flags_are_settings_and_all_methods_take_the_same_updates() -> None:
+    cells = cells_of(SETTINGS, (0,), Path("out"), ())
+    read = {c.run.name: settings_read(c.flags) for c in cells if c.setting.key == "a"}
+    for method in METHODS:
+        config = read[f"{method.slug}-0"]
+        assert config.held_out == HELD_OUT
+        assert config.updates == (0 if method.slug == "start" else 8)
+        assert config.cloning_first == (0 if method.slug in ("cold", "unaided") else 1200)
+        assert (config.episodes_per_iteration, config.updates_per_iteration) == (128, 8)
+    assert not read["gail-0"].mismatched_negatives and not read["gail-0"].generates
+    assert read["matched-0"] == read["matched-0"].__class__(**{
+        **vars(read["full-0"]), "mismatched_negatives": False})  # fmt: skip
+    assert read["unaided-0"].imitation_weight == 0 and not read["unaided-0"].start_from
+    moved = read["transfer-0"]
+    assert moved.buildings == HELD_OUT and moved.held_out == ()
+    assert moved.reward_from == "out/a/full-0"
+    assert moved.evaluate == ("train", "val_seen")
+    assert BY_SLUG["full"].every_seed
+
+
+def test_few_buildings_are_nested_and_never_held_out(tmp_path: Path) -> None:
+    scans = [f"scan{k:02d}" for k in range(30)]
+    for split, known in (("train", [*scans, *HELD_OUT]), ("val_seen", scans[:25])):
+        records = [{"scan": scan} for scan in known]
+        (tmp_path / f"R2R_{split}.json").write_text(json.dumps(records))
+    few = [
+        set(settings_read(s.flags).buildings) for s in settings_of("b", tmp_path, tmp_path, "full")
+    ]
+    assert [len(drawn) for drawn in few] == [5, 10, 20]
+    assert few[0] < few[1] < few[2] <= set(scans[:25])
+    with pytest.raises(ValueError, match="name its folder with --data"):
+        settings_of("a", None, tmp_path, "full")
+    with pytest.raises(ValueError, match="not 'e'"):
+        settings_of("e", tmp_path, tmp_path, "full")
