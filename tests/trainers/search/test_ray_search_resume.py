@@ -1,0 +1,130 @@
+"""The real command, killed in the middle and resumed: every trial once, with its own number."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import yaml
+
+from trainers.configuration import ConfigurationError, read_configuration, to_dict
+from trainers.irl.config import IRLConfig
+from trainers.search.run import FILE, search
+from trainers.search.searchers import TRIAL
+from trainers.search.storage import Folder
+
+pytestmark = pytest.mark.ray
+
+ENDS = re.compile(r"trial +(\d+)  (?:is finished|was stopped early)", re.MULTILINE)
+STARTS = re.compile(r"trial +(\d+)  starts", re.MULTILINE)
+
+
+def tune(file: Path, log: Path, *arguments: str) -> subprocess.Popen[str]:
+    with log.open("w") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "trainers.cli", "tune", str(file), *arguments],
+            stdout=output, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            env={
+                **os.environ, "OMP_NUM_THREADS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "0",
+                "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
+            },
+        )  # fmt: skip
+
+
+def killed_and_resumed(folder: Path, tiny: IRLConfig, until: re.Pattern[str], **asked: Any) -> str:
+    """Kill the search once `until` stands in its output; resume it; what it said after that."""
+    file = folder / "mine.yaml"
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "half": "irl",
+                "base": json.loads(json.dumps({**to_dict(tiny), "evaluate": ["val_unseen"]})),
+                "space": {
+                    "learning_rate": {"loguniform": [1e-3, 1e-1]},
+                    "imitation_weight": {"uniform": [0.0, 2.0]},
+                },
+                "metrics": {"val_unseen/navigation_error": "min"},
+                "storage": str(folder),
+                **asked,
+            }
+        )
+    )
+    first = tune(file, folder / "first.log")
+    while not until.search((folder / "first.log").read_text()):
+        assert first.poll() is None, (folder / "first.log").read_text()
+        time.sleep(0.2)
+    time.sleep(1)  # Tune writes its state down in its next step
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    # What a trial that Tune had not yet written down leaves behind.
+    (folder / "mine" / f"{TRIAL}0009").mkdir()
+    assert tune(file, folder / "second.log", "--resume").wait(240) == 0
+    assert f"{TRIAL}0009" not in Folder(str(folder), "mine").folders()
+    return (folder / "second.log").read_text()
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "mine" / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_asha_and_optuna_go_on_with_what_is_missing(
+    cluster: None, tiny: IRLConfig, tmp_path: Path
+) -> None:
+    second = killed_and_resumed(
+        tmp_path, tiny, ENDS, scheduler="asha", searcher="optuna", trials=3, reports=2, grace=1,
+        concurrent=1,
+    )  # fmt: skip
+    before = set(ENDS.findall((tmp_path / "first.log").read_text()))
+    after = STARTS.findall(second)
+    assert before and not before & set(after)
+    assert sorted(before | set(after)) == ["1", "2", "3"] and len(after) == len(set(after))
+    rows = rows_of(tmp_path)
+    assert [row["trial"] for row in rows] == ["1", "2", "3"]
+    assert len({row["learning_rate"] for row in rows}) == 3  # Optuna did not begin anew
+    # Each trial is judged against all before it, those before the kill too.
+    reports = [
+        (tmp_path / "mine" / f"{TRIAL}{number:04d}" / "result.json").read_text().splitlines()
+        for number in (1, 2, 3)
+    ]
+    errors = [json.loads(lines[0])["val_unseen/navigation_error"] for lines in reports]
+    assert rows[0]["status"] == "finished"
+    for number in (1, 2):
+        wanted = "stopped" if errors[number] > np.median(errors[:number]) else "finished"
+        assert rows[number]["status"] == wanted
+    events = list((tmp_path / "mine" / f"{TRIAL}0001").glob("events.out.tfevents.*"))
+    assert any(b"hparams" in file.read_bytes() for file in events)
+    best = read_configuration(IRLConfig, tmp_path / "mine" / "best.yaml")
+    assert best.houses == tiny.houses and best.evaluate == ("val_unseen",)
+
+
+def test_more_cpus_than_a_cluster_has_are_told_with_the_sum(
+    cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "half": "irl",
+                "base": {"runners": 8, "evaluate": ["val_unseen"]},
+                "space": {"gamma": {"uniform": [0.9, 0.95]}},
+                "metrics": {"val_unseen/success": "max"},
+            }
+        )
+    )
+    wanted = r"takes 9 CPUs \(1 for the learner \+ 8 runners\), but the cluster has 3"
+    with pytest.raises(ConfigurationError, match=wanted):
+        search(file, {"storage": str(tmp_path)}, False, "rayforge tune")
+    assert Folder(str(tmp_path), "mine").read(FILE) is None
