@@ -134,28 +134,33 @@ def limits(costs: Costs, site: Site, updates: int, chunks: int) -> list[Limit]:
     work, byte_s = k * costs.work_s, max(1 / site.bandwidth, costs.byte_s)
     found = [
         Limit(
-            "learner", chunks * costs.work_s / (updates * costs.update_s),
+            "learner", _most(chunks * costs.work_s, updates * costs.update_s),
             f"{updates} updates take as long as {chunks} chunks of roll-outs",
         ),
         Limit(
-            "driver", (work - costs.round_s) / (costs.call_s + k * costs.chunk_s),
+            "driver", _most(work - costs.round_s, costs.call_s + k * costs.chunk_s),
             "handing out and taking in take as long as the runners' work",
         ),
         Limit(
-            "weights out", p * work / (costs.weights * byte_s),
+            "weights out", _most(p * work, costs.weights * byte_s),
             "sending weights to every node takes as long as the work",
         ),
         Limit(
-            "results in", work / (k * costs.result * byte_s),
+            "results in", _most(work, k * costs.result * byte_s),
             "results take as long to come in as they took to make",
         ),
         Limit(
-            "object store", site.store / (k * costs.result),
+            "object store", _most(site.store, k * costs.result),
             "the results of one round fill the store of the driver's node",
         ),
         Limit(
-            "head", (1 - costs.head_share) / costs.head_share_runner,
+            "head", _most(1 - costs.head_share, costs.head_share_runner),
             "the control store, one thread, is busy all the time",
         ),
     ]  # fmt: skip
     return sorted(found, key=lambda limit: limit.runners)
+
+
+def _most(have: float, each: float) -> float:
+    """How many find room; without end where one takes nothing that was measured."""
+    return have / each if each else math.inf

@@ -62,3 +62,8 @@ def test_where_each_part_saturates() -> None:
         }
     )
     assert limits(costs, SITE, 10, 4)[0].part == "learner"
+
+
+def test_what_takes_nothing_never_saturates() -> None:
+    found = {limit.part: limit.runners for limit in limits(FREE, SITE, updates=10, chunks=4)}
+    assert found["driver"] == found["results in"] == math.inf
