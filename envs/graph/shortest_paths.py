@@ -1,0 +1,72 @@
+"""Shortest paths in navigation graphs as arrays, and other ways than a given one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.graph.buildings import Buildings
+from envs.graph.simulator import GraphSimulator
+from rayforge.evaluation.metrics import SUCCESS_METRES
+from rayforge.language.vocabulary import PAD
+from rayforge.paths.arrays import Paths
+
+NEAR_LENGTH = (0.5, 1.6)
+"""Shortest and longest other way, as a share of the given one."""
+
+
+def shortest_paths(
+    buildings: Buildings, start: np.ndarray, heading: np.ndarray, goal: np.ndarray, max_steps: int
+) -> tuple[Paths, np.ndarray]:
+    """The shortest path of each pair of viewpoints, int [n], from a heading bin, int [n]; without
+    sentences. And whether it takes `max_steps` actions (STOP included) at most, bool [n]: those
+    that take more are cut there.
+    """
+    simulator = GraphSimulator(buildings, max_steps)
+    simulator.reset(start, heading)
+    shape = (len(start), max_steps)
+    viewpoint, facing = np.zeros(shape, np.int32), np.zeros(shape, np.int8)
+    action, length = np.zeros(shape, np.int8), np.zeros(len(start), np.int16)
+    for step in range(max_steps):
+        going = ~simulator.done
+        if not going.any():
+            break
+        legal = simulator.legal()
+        taken = np.where(going, simulator.expert(goal), 0)
+        taken = np.where(legal[np.arange(len(taken)), taken], taken, 0)
+        viewpoint[going, step] = simulator.viewpoint[going]
+        facing[going, step] = simulator.heading_bin[going]
+        action[going, step] = taken[going]
+        length[going] += 1
+        simulator.step(taken)
+    tokens = np.full((len(start), 1), PAD, np.int16)
+    return Paths(viewpoint, facing, action, length, tokens), simulator.viewpoint == goal
+
+
+def other_ways(
+    buildings: Buildings, paths: Paths, count: int, max_steps: int, rng: np.random.Generator
+) -> tuple[Paths, np.ndarray]:
+    """For each path `count` shortest paths from its start to somewhere else in its building.
+
+    About as long as the path (`NEAR_LENGTH`) where there are such places, ending at least 3 m from
+    its end. Returns [n * count] paths with the sentences of the given ones, those of one path side
+    by side, and which of them there are, bool [n, count].
+    """
+    last = paths.viewpoint[np.arange(len(paths)), np.maximum(paths.length - 1, 0)]
+    start = paths.viewpoint[:, 0]
+    goal = np.repeat(start[:, None], count, 1)
+    present = np.zeros((len(paths), count), bool)
+    for row in range(len(paths)):
+        building = int(buildings.building[start[row]])
+        places = np.arange(buildings.first[building], buildings.first[building + 1])
+        metres = buildings.distance(start[row], places)
+        apart = buildings.distance(last[row], places) >= SUCCESS_METRES
+        usable = np.isfinite(metres) & apart & (places != start[row])
+        wanted = float(buildings.distance(start[row], last[row])) or float(np.median(metres))
+        alike = usable & (metres >= NEAR_LENGTH[0] * wanted) & (metres <= NEAR_LENGTH[1] * wanted)
+        pool = places[alike] if alike.sum() >= count else places[usable]
+        drawn = rng.permutation(pool)[:count]
+        goal[row, : len(drawn)], present[row, : len(drawn)] = drawn, True
+    rows = np.repeat(np.arange(len(paths)), count)
+    heading = paths.heading[rows, 0].astype(np.int32)
+    found, arrives = shortest_paths(buildings, start[rows], heading, goal.ravel(), max_steps)
+    return found.with_tokens(paths.tokens[rows]), present & arrives.reshape(present.shape)
