@@ -248,6 +248,7 @@ class Disturbed:
                     + f" at {progress(self.half, self.run)} of {self.wanted}, its last lines:\n"
                     + "".join(self.lines[-20:])
                 )
+            self.cluster.mend()
             time.sleep(0.05)
 
     def _is_beyond(self, count: int) -> bool:

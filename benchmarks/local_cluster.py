@@ -130,6 +130,7 @@ class LocalCluster:
         }
         self.prefix = namespace()
         self.nodes: dict[str, Node] = {}
+        self.offers: dict[str, Mapping[str, float]] = {}
         self.started = 0
 
     @property
@@ -161,8 +162,17 @@ class LocalCluster:
     def start_node(self, name: str, offers: Mapping[str, float]) -> Node:
         """Start a further node that offers these resources and a CPU for each of them; it will join
         when it is up."""
+        self.offers[name] = offers
         cpus = round(sum(offers.values()))
         return self._start(name, cpus, offers, "--address", self.head)
+
+    def mend(self) -> None:
+        """Start nodes again that ended of themselves: Ray gives one half a minute to come up, which
+        is not enough where the machine is busy."""
+        for name, node in list(self.nodes.items()):
+            if name in self.offers and node.process.poll() is not None:
+                self.kill(name)
+                self.start_node(name, self.offers[name])
 
     def _start(self, name: str, cpus: int, offers: Mapping[str, float], *how: str) -> Node:
         metrics, agent, grpc, env_agent = free_ports(4)
