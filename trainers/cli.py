@@ -14,6 +14,7 @@ import tyro
 from envs.houses.dataset import HousesConfig
 from trainers.alignment.config import AlignConfig
 from trainers.configuration import ConfigurationError, read_configuration
+from trainers.irl.adapt_config import AdaptConfig
 from trainers.irl.config import IRLConfig
 
 HELP = """usage: rayforge COMMAND ...
@@ -25,6 +26,7 @@ about them.
   rayforge irl train            train an agent (LangGoalIRL, or cloning)
   rayforge irl evaluate RUN     score a trained agent on a split
   rayforge irl evidence RUN     what its reward knows, what training did to the clone
+  rayforge irl adapt RUN        let a trained agent make its own training data in new buildings
   rayforge irl watch RUN        make a page of its episodes: maps, step by step
   rayforge align train          align a language model (SeRA, or a baseline)
   rayforge align evaluate RUN   compare its answers with those of another run
@@ -39,6 +41,7 @@ examples:
   rayforge irl train --resume runs/r2r
   rayforge irl evaluate runs/r2r --split val_unseen --data ../r2r
   rayforge irl watch runs/r2r --split val_seen
+  rayforge irl adapt runs/r2r --scans B6ByNegPMKs,E9uDoFAP3SH --out runs/adapted
   rayforge align train --run runs/sera
   rayforge align evaluate runs/sera --against runs/dpo
   rayforge tune tune_configs/irl.yaml
@@ -178,6 +181,36 @@ class Watch:
         from trainers.irl.watch import watch
 
         print(watch(self.run, self.split, self.episodes, self.data))
+
+
+@dataclass(frozen=True)
+class Adapt:
+    """Adapt a trained agent to new buildings: it walks there without a goal, describes its walks,
+    and learns from those that it can follow again. Transductive: graphs of the new buildings are
+    used, their episodes are not. The same command goes on where it was broken off.
+
+    Examples:
+      rayforge irl adapt runs/r2r --scans B6ByNegPMKs,E9uDoFAP3SH --out runs/adapted
+      rayforge irl adapt runs/r2r --scans B6ByNegPMKs --walks random --out runs/control
+      rayforge irl adapt runs/full --scans house00040 house00041 --runners 1 --out runs/own
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run, a finished one with a goal generator."""
+    scans: tuple[str, ...]
+    """Names of the buildings, with commas or spaces between them; training ones are a control."""
+    out: Path
+    """Folder of the adapted run: a new one, or one to go on with."""
+    settings: Annotated[AdaptConfig, tyro.conf.arg(name="")]
+    data: Path | None = None
+    """The run's data folder, where it is not where it was."""
+
+    def __call__(self) -> None:
+        from trainers.irl.adapt import adapt
+        from trainers.irl.run_folder import command_line
+
+        scans = tuple(name for word in self.scans for name in word.split(",") if name)
+        adapt(self.run, scans, self.out, self.data, self.settings, command_line())
 
 
 @dataclass(frozen=True)
@@ -324,6 +357,7 @@ COMMANDS: dict[tuple[str, ...], type] = {
     ("irl", "evaluate"): Evaluate,
     ("irl", "evidence"): Evidence,
     ("irl", "watch"): Watch,
+    ("irl", "adapt"): Adapt,
     ("align", "train"): AlignTrain,
     ("align", "evaluate"): AlignEvaluate,
     ("tune",): Tune,

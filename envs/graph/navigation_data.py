@@ -61,6 +61,7 @@ def read_navigation_data(
     objects: tuple[str, ...] | None = None,
     min_object_count: int = 5,
     rendering: Rendering | None = None,
+    further: Path | None = None,
 ) -> NavigationData:
     """Read and check a data folder; nothing but the buildings of `splits` is loaded.
 
@@ -78,6 +79,8 @@ def read_navigation_data(
             buildings where the folder has no training split.
         min_object_count: how often a word has to occur among them (semantic features).
         rendering: scenes and simulator of rendered features; by default ``scenes`` in the folder.
+        further: another file of R2R's format, whose episodes join ``train``; their path ids are
+            not used there. Its buildings have no part in the words of `objects`.
 
     Raises:
         DataError: anything malformed, missing or unknown, naming file, record and remedy.
@@ -88,6 +91,9 @@ def read_navigation_data(
     if features != "semantic" and neighbour_rooms:
         raise DataError("neighbour_rooms belongs to semantic features; image features have none")
     by_file = _read_splits(folder, splits, held_out, only)
+    if further is not None and "train" in splits:
+        by_file.append(_Part("train", further, read_r2r(further)))
+    _check_ids(folder, splits, by_file)
     scans = sorted({episode.scan for part in by_file for episode in part.episodes})
     graphs: dict[str, NavigationGraph] = {}
     with Progress("reading navigation graphs", len(scans)) as progress:
@@ -96,12 +102,61 @@ def read_navigation_data(
             progress.add()
     for part in by_file:
         check_paths(part.file, part.episodes, graphs)
+    words_wanted = objects is None and features in ("semantic", "rendered")
+    surroundings = read_surroundings(
+        folder,
+        graphs,
+        features=features,
+        neighbour_rooms=neighbour_rooms,
+        objects=objects,
+        training_scans=_training_scans(folder, held_out, only) if words_wanted else (),
+        min_object_count=min_object_count,
+        rendering=rendering,
+    )
+    return NavigationData(
+        folder=folder,
+        buildings=surroundings.buildings,
+        graphs=graphs,
+        splits={
+            split: tuple(e for part in by_file if part.split == split for e in part.episodes)
+            for split in splits
+        },
+        tables=surroundings.tables,
+        objects=surroundings.objects,
+    )
+
+
+class Surroundings(NamedTuple):
+    """Buildings and what is seen in them."""
+
+    buildings: Buildings
+    tables: ObservationTables
+    objects: tuple[str, ...]
+    """Vocabulary of the semantic or rendered store; () for image stores."""
+
+
+def read_surroundings(
+    folder: Path,
+    graphs: Mapping[str, NavigationGraph],
+    *,
+    features: str,
+    neighbour_rooms: bool,
+    objects: tuple[str, ...] | None,
+    training_scans: Sequence[str] = (),
+    min_object_count: int = 5,
+    rendering: Rendering | None = None,
+) -> Surroundings:
+    """What is seen in the buildings of `graphs`; no episode is read. Arguments as above.
+
+    Without `objects`, the words of `training_scans` (or of these buildings) are the vocabulary.
+    """
+    scans = sorted(graphs)
     buildings = join_graphs([graphs[scan] for scan in scans])
     store: FeatureStore
     if features == "semantic":
         source = _box_source(folder)
         if objects is None:
-            training_scans = _training_scans(folder, held_out, only) or scans
+            training_scans = training_scans or scans
             boxes = read_boxes(source, {*scans, *training_scans})
             objects = object_words(boxes, training_scans, min_object_count)
         else:
@@ -120,22 +175,12 @@ def read_navigation_data(
             list(graphs.values()),
             Rendering(folder / SCENES) if rendering is None else rendering,
             objects,
-            _training_scans(folder, held_out, only),
+            list(training_scans),
         )
         objects = store.categories
     else:
         store, objects = open_image_features(Path(features), scans), ()
-    return NavigationData(
-        folder=folder,
-        buildings=buildings,
-        graphs=graphs,
-        splits={
-            split: tuple(e for part in by_file if part.split == split for e in part.episodes)
-            for split in splits
-        },
-        tables=observation_tables(buildings, store),
-        objects=objects,
-    )
+    return Surroundings(buildings, observation_tables(buildings, store), objects)
 
 
 class _Part(NamedTuple):
@@ -186,6 +231,10 @@ def _read_splits(
                 kept = _of(kept, outside, False)
                 kept = _of(kept, set(only), True) if only else kept
             parts.append(_Part(split, files[split], kept))
+    return parts
+
+
+def _check_ids(folder: Path, splits: Sequence[str], parts: Sequence[_Part]) -> None:
     for split in splits:
         ids = [e.episode_id for part in parts if part.split == split for e in part.episodes]
         if not ids:
@@ -193,7 +242,6 @@ def _read_splits(
         if len(set(ids)) != len(ids):
             twice = max(ids, key=ids.count)
             raise DataError(f"{folder}: split {split!r}: episode {twice} is in two of its files")
-    return parts
 
 
 def _of(episodes: Sequence[Episode], scans: set[str], inside: bool) -> tuple[Episode, ...]:

@@ -17,6 +17,8 @@ class GeneratorConfig:
     """Size of the latent z."""
     dropout: float = 0.3
     """Share of activations dropped while training."""
+    feature_dropout: float = 0.0
+    """Share of what is seen that is hidden while training, the same features along a path."""
     word_dropout: float = 0.25
     """Share of the decoder's input words hidden while training, so that it needs z and the path."""
     updates: int = 400
@@ -29,22 +31,39 @@ class GeneratorConfig:
     """Weight of the KL term at the end of its ramp (1 is the evidence bound; less carries more)."""
     kl_ramp: float = 0.5
     """Share of the updates over which that weight rises from 0."""
+    free_nats: float = 0.0
+    """Nats of the latent that cost nothing, shared evenly by its dimensions (free bits)."""
     top_p: float = 0.9
     """Words are sampled from the smallest set that holds this much probability; 0 is greedy."""
+    candidates: int = 1
+    """Sentences written for a path, of which the one is taken that follower and generator agree on
+    most; 1 judges none (`benchmarks.goal_generator` tries others)."""
+    agreement: float = 0.0
+    """Least probability an action (geometric mean) that the policy has to give a path under a
+    sentence made for it, or the sentence is rejected; 0 rejects none."""
+    others: int = 3
+    """Other ways from the same start that the generator has to find less likely under the
+    sentence, or it is rejected (navigation graphs)."""
 
     def __post_init__(self) -> None:
-        for name in ("word", "hidden", "latent", "batch", "learning_rate"):
+        for name in ("word", "hidden", "latent", "batch", "learning_rate", "candidates"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"generator.{name} must be positive, got {getattr(self, name)}")
         if self.hidden % 2:
             raise ValueError(f"generator.hidden must be even, got {self.hidden}")
-        for name in ("updates", "kl_weight"):
+        for name in ("updates", "kl_weight", "free_nats", "others"):
             if getattr(self, name) < 0:
                 raise ValueError(
                     f"generator.{name} must not be negative, got {getattr(self, name)}"
                 )
-        for name in ("word_dropout", "top_p", "kl_ramp"):
+        for name in ("word_dropout", "top_p", "kl_ramp", "agreement"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"generator.{name} must be in [0, 1], got {getattr(self, name)}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"generator.dropout must be in [0, 1), got {self.dropout}")
+        for name in ("dropout", "feature_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"generator.{name} must be in [0, 1), got {getattr(self, name)}")
+
+    @property
+    def judged(self) -> bool:
+        """Whether sentences are scored before they are used."""
+        return self.candidates > 1 or self.agreement > 0.0

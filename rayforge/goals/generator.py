@@ -9,6 +9,7 @@ Encoder q(z | tau, G), prior N(0, I), decoder p(G | tau, z) with attention over 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rayforge.goals.config import GeneratorConfig
+from rayforge.irl.networks import FeatureDropout
 from rayforge.language.encoder import Attention, BothWays, SentenceEncoder
 from rayforge.language.vocabulary import BEGIN, END, PAD, UNKNOWN
 from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
@@ -25,8 +27,15 @@ class GeneratorLoss(NamedTuple):
     """Nats a sentence, mean over the batch; `words` counts the words predicted (END included)."""
 
     reconstruction: Tensor
-    kl: Tensor
+    kl: Tensor  # [Z], by dimension of the latent
     words: Tensor
+
+
+class Latent(NamedTuple):
+    """q(z | tau, G) = N(mean, diag exp(log_variance)), [B, Z] each."""
+
+    mean: Tensor
+    log_variance: Tensor
 
 
 class GoalGenerator(nn.Module):
@@ -41,11 +50,13 @@ class GoalGenerator(nn.Module):
         self.eye = eye
         hidden = config.hidden
         self.dropout = nn.Dropout(config.dropout)
+        self.hide = FeatureDropout(config.feature_dropout)
         self.look = nn.Linear(SECTORS * dimension + GEOMETRY, hidden)
         self.choose = nn.Linear(dimension + GEOMETRY, hidden)
         self.steps = BothWays(2 * hidden, hidden)
         self.reader = SentenceEncoder(vocabulary, config.word, hidden, config.dropout)
-        self.posterior = nn.Linear(2 * hidden, 2 * config.latent)
+        self.read = nn.Linear(3 * hidden, hidden)
+        self.posterior = nn.Linear(hidden, 2 * config.latent)
         self.embedding = nn.Embedding(vocabulary, config.word, padding_idx=PAD)
         self.begin = nn.Linear(hidden + config.latent, 2 * hidden)
         self.write = nn.LSTM(config.word + config.latent, hidden, batch_first=True)
@@ -55,8 +66,12 @@ class GoalGenerator(nn.Module):
         self.project = nn.Linear(2 * hidden, config.word)
         self.bias = nn.Parameter(torch.zeros(vocabulary))
 
-    def encode_path(self, seen: Observation, action: Tensor, length: Tensor) -> Tensor:
-        """Codes [B, T, H] of the steps of paths: what was seen and which way was chosen."""
+    def encode_path(
+        self, seen: Observation, action: Tensor, length: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Codes [B, T, H] of the steps of paths (what was seen and which way was chosen), and
+        which steps are real, bool [B, T]."""
+        seen = self.hide(seen)
         batch, steps, actions = seen.legal.shape
         # Position of each chosen candidate among the compact candidates.
         position = torch.zeros(batch * steps * actions, dtype=torch.int64, device=action.device)
@@ -65,25 +80,69 @@ class GoalGenerator(nn.Module):
         chosen = seen.candidates[position[flat]].view(batch, steps, -1)
         look = self.look(torch.cat([seen.state, seen.arrival], -1)).relu()
         inputs = torch.cat([look, self.choose(chosen).relu()], -1)
-        return self.dropout(self.steps(self.dropout(inputs), length))
+        path = self.dropout(self.steps(self.dropout(inputs), length))
+        return path, torch.arange(steps, device=path.device) < length[:, None]
 
-    def encode_sentence(self, path: Tensor, real: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance [B, Z] of q(z | tau, G); path codes [B, T, H], `real` [B, T]."""
+    def encode_sentence(self, path: Tensor, real: Tensor, tokens: Tensor) -> Latent:
+        """q(z | tau, G); path codes [B, T, H], `real` bool [B, T], tokens [B, N].
+
+        The mean of the words' codes says what a sentence is like, their maximum what it holds.
+        """
         words = self.reader(tokens)
-        read = (words.codes * words.mask[..., None]).sum(1) / words.mask.sum(1, keepdim=True)
-        mu, log_variance = self.posterior(torch.cat([_mean(path, real), read], -1)).chunk(2, -1)
-        return mu, log_variance
+        mask = words.mask[..., None]
+        mean = (words.codes * mask).sum(1) / mask.sum(1)
+        most = words.codes.masked_fill(~mask, -torch.inf).amax(1)
+        read = self.read(torch.cat([_mean(path, real), mean, most], -1)).tanh()
+        return Latent(*self.posterior(read).chunk(2, -1))
 
     def loss(
         self, seen: Observation, action: Tensor, length: Tensor, tokens: Tensor
     ) -> GeneratorLoss:
         """The two terms of the evidence bound for pairs of paths and sentences."""
-        path = self.encode_path(seen, action, length)
-        real = _real(path, length)
-        mu, log_variance = self.encode_sentence(path, real, tokens)
-        z = mu
+        path, real = self.encode_path(seen, action, length)
+        latent = self.encode_sentence(path, real, tokens)
+        z = latent.mean
         if self.training:
-            z = mu + (0.5 * log_variance).exp() * torch.randn_like(mu)
+            z = z + (0.5 * latent.log_variance).exp() * torch.randn_like(z)
+        nats = self._nats(path, real, tokens, z)
+        return GeneratorLoss(
+            nats.mean(), unit_kl(*latent).mean(0), (tokens != PAD).sum() / len(tokens)
+        )
+
+    @torch.no_grad()
+    def log_likelihood(self, path: Tensor, real: Tensor, tokens: Tensor) -> Tensor:
+        """log p(G | tau, z = 0), nats [B], of encoded paths: how well a path alone accounts for a
+        sentence.
+
+        At the prior's mean, because the posterior has read the sentence and would say for a wrong
+        path what that path lacks.
+        """
+        return -self._nats(path, real, tokens, path.new_zeros(len(path), self.config.latent))
+
+    @torch.no_grad()
+    def log_evidence(
+        self, seen: Observation, action: Tensor, length: Tensor, tokens: Tensor, samples: int,
+        random: torch.Generator,
+    ) -> tuple[Tensor, Latent]:  # fmt: skip
+        """log p(G | tau), nats [B], by importance sampling from q(z | tau, G), and that posterior.
+
+        log 1/S sum_s p(G | tau, z_s) p(z_s) / q(z_s | tau, G): a lower bound in expectation that
+        `samples` tighten (Burda, Grosse & Salakhutdinov 2016).
+        """
+        self.eval()
+        path, real = self.encode_path(seen, action, length)
+        latent = self.encode_sentence(path, real, tokens)
+        weights = []
+        for _ in range(samples):
+            noise = torch.randn(latent.mean.shape, generator=random).to(path.device)
+            z = latent.mean + (0.5 * latent.log_variance).exp() * noise
+            prior = -0.5 * z.square().sum(-1)  # both up to the same constant
+            posterior = -0.5 * (noise.square() + latent.log_variance).sum(-1)
+            weights.append(prior - posterior - self._nats(path, real, tokens, z))
+        return torch.stack(weights).logsumexp(0) - math.log(samples), latent
+
+    def _nats(self, path: Tensor, real: Tensor, tokens: Tensor, z: Tensor) -> Tensor:
+        """- log p(G | tau, z) [B]; while training, words that the decoder is fed are hidden."""
         tokens = tokens[:, : int((tokens != PAD).sum(1).max())]
         inputs = torch.cat([torch.full_like(tokens[:, :1], BEGIN), tokens[:, :-1]], 1)
         if self.training:
@@ -91,12 +150,9 @@ class GoalGenerator(nn.Module):
             inputs = torch.where(hidden & (inputs > END), UNKNOWN, inputs)
         logits, _ = self._decode(inputs, z, path, real, None)
         nats = F.cross_entropy(
-            logits.flatten(0, 1), tokens.flatten(), ignore_index=PAD, reduction="sum"
+            logits.flatten(0, 1), tokens.flatten(), ignore_index=PAD, reduction="none"
         )
-        batch = len(tokens)
-        return GeneratorLoss(
-            nats / batch, gaussian_kl(mu, log_variance).mean(), (tokens != PAD).sum() / batch
-        )
+        return nats.view(tokens.shape).sum(1)
 
     @torch.no_grad()
     def sample(
@@ -107,33 +163,44 @@ class GoalGenerator(nn.Module):
         limit: int,
         random: torch.Generator,
         rephrase: Tensor | None = None,
+        candidates: int = 1,
     ) -> Tensor:
-        """Sentences int64 [B, limit] for paths: rephrased from tokens `rephrase` [B, N], or free.
+        """Sentences int64 [B * candidates, limit] for paths, those of one path side by side:
+        rephrased from tokens `rephrase` [B, N], or free.
 
         Every random number comes from `random`, so that the same paths in the same batch get the
         same sentences wherever they are labelled.
         """
         self.eval()
-        path = self.encode_path(seen, action, length)
-        real = _real(path, length)
-        z = torch.randn(len(path), self.config.latent, generator=random).to(path.device)
-        if rephrase is not None:
-            mu, log_variance = self.encode_sentence(path, real, rephrase)
-            z = mu + (0.5 * log_variance).exp() * z
-        word = torch.full((len(path), 1), BEGIN, device=path.device)
-        written = torch.full((len(path), limit), PAD, device=path.device)
-        ended = torch.zeros(len(path), dtype=torch.bool, device=path.device)
+        path, real = self.encode_path(seen, action, length)
+        latent = None if rephrase is None else self.encode_sentence(path, real, rephrase)
+        path, real = (part.repeat_interleave(candidates, 0) for part in (path, real))
+        count = len(path)
+        z = torch.randn(count, self.config.latent, generator=random).to(path.device)
+        if latent is not None:
+            mean, log_variance = (part.repeat_interleave(candidates, 0) for part in latent)
+            z = mean + (0.5 * log_variance).exp() * z
+        word = torch.full((count, 1), BEGIN, device=path.device)
+        written = torch.full((count, limit), PAD, device=path.device)
+        rows = torch.arange(count, device=path.device)  # the sentences that go on
         memory = None
         for position in range(limit):
             logits, memory = self._decode(word, z, path, real, memory)
             logits[..., [PAD, UNKNOWN, BEGIN]] = -torch.inf
-            draw = torch.rand(len(path), generator=random).to(path.device)
+            draw = torch.rand(count, generator=random).to(path.device)[rows]
             chosen = _nucleus(logits[:, 0].softmax(-1), self.config.top_p, draw)
             chosen = chosen if position < limit - 1 else torch.full_like(chosen, END)
-            written[:, position] = torch.where(ended, PAD, chosen)
-            ended = ended | (chosen == END)
-            if bool(ended.all()):
+            written[rows, position] = chosen
+            going = (chosen != END).nonzero().squeeze(1)
+            if not len(going):
                 break
+            if len(going) < len(rows):
+                rows, z, path, real, chosen = (
+                    part.index_select(0, going) for part in (rows, z, path, real, chosen)
+                )
+                memory = tuple(
+                    tuple(state.index_select(1, going) for state in pair) for pair in memory
+                )
             word = chosen[:, None]
         return written
 
@@ -160,16 +227,25 @@ class GoalGenerator(nn.Module):
         return F.linear(features, self.embedding.weight, self.bias), (first, second)
 
 
+def unit_kl(mu: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mu, sigma^2) || N(0, 1)) = 1/2 (mu^2 + sigma^2 - 1 - log sigma^2), nats, any shape."""
+    return 0.5 * (mu.square() + log_variance.exp() - 1.0 - log_variance)
+
+
 def gaussian_kl(mu: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(mu, diag sigma^2) || N(0, I)) = 1/2 sum (mu^2 + sigma^2 - 1 - log sigma^2), in nats.
 
     [..., Z] -> [...]. Known answer: mu 1, sigma^2 0.25 gives 0.8181 a dimension.
     """
-    return 0.5 * (mu.square() + log_variance.exp() - 1.0 - log_variance).sum(-1)
+    return unit_kl(mu, log_variance).sum(-1)
 
 
-def _real(path: Tensor, length: Tensor) -> Tensor:
-    return torch.arange(path.shape[1], device=path.device) < length[:, None]
+def free_bits(kl: Tensor, free: float) -> Tensor:
+    """sum_j max(kl_j, free / Z), nats: what a KL [Z] is charged as (Kingma et al. 2016).
+
+    Below its share a dimension costs a constant, so that nothing pushes it into saying nothing.
+    """
+    return kl.clamp(min=free / len(kl)).sum()
 
 
 def _mean(path: Tensor, real: Tensor) -> Tensor:

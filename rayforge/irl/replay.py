@@ -76,6 +76,10 @@ class Replay(Generic[P]):
         window = min(self.size, recent or self.size)
         return self.paths[(self.next - 1 - rng.integers(window, size=count)) % self.capacity]
 
+    def since(self, serial: int) -> int:
+        """How many of the stored paths have this episode number or a later one."""
+        return int((self.serial[: self.size] >= serial).sum())
+
     def state(self) -> dict[str, np.ndarray]:
         """Arrays of the stored paths, oldest first, to be saved and given to `restore`."""
         rows = (self.next - self.size + np.arange(self.size)) % self.capacity

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import numpy as np
 
 from rayforge.evaluation.intervals import Interval, bootstrap_interval
+from rayforge.reports.adaptation import adaptation_section
 from rayforge.reports.comparison import write_comparison
 from rayforge.reports.curves import learning_curves
 from rayforge.reports.page import page, write_page
@@ -42,6 +43,7 @@ def write_report(run: Path) -> Path:
             '<div class="page">',
             _header(record),
             _evaluations(record),
+            adaptation_section(run),
             _episodes(record),
             _evidence(record),
             _curves(record),
@@ -246,7 +248,10 @@ def _sentences(run: RunFolder) -> str:
     kinds = (("human", "Human"), ("paraphrase", "Paraphrase"), ("free", "Free, from the path"))
     items = [
         "<li><dl>"
-        + "".join(f"<dt>{name}</dt><dd>{escape(str(s.get(key, '—')))}</dd>" for key, name in kinds)
+        + "".join(
+            f"<dt>{name}</dt><dd>{escape(str(s.get(key, '—')))}{_judged(s, key)}</dd>"
+            for key, name in kinds
+        )
         + f'</dl><p class="muted small">{escape(str(s.get("scan", "")))}</p></li>'
         for s in run.sentences
     ]
@@ -258,8 +263,23 @@ def _sentences(run: RunFolder) -> str:
         )
     return (
         '<h2>Sentences of the goal generator</h2><p class="muted">A paraphrase reads the human '
-        "sentence and its path; a free sentence is made from the path alone.</p>" + shown
+        "sentence and its path; a free sentence is made from the path alone. Behind each: how "
+        "likely the follower finds the path, an action, and how likely the generator finds it "
+        "among other ways from the same start.</p>" + shown
     )
+
+
+def _judged(sentence: dict[str, Any], key: str) -> str:
+    """What follower and generator say of a sentence, where the file holds it."""
+    scores = sentence.get("scores")
+    told = scores.get(key) if isinstance(scores, dict) else None
+    if not isinstance(told, dict):
+        return ""
+    likely = [number(told.get(name)) for name in ("follower", "generator")]
+    if not all(map(math.isfinite, likely)):
+        return ""
+    rejected = "" if told.get("kept", True) else ", rejected"
+    return f' <span class="muted small">({likely[0]:.2f}, {likely[1]:.2f}{rejected})</span>'
 
 
 def _settings(run: RunFolder) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,9 +17,11 @@ import torch
 from envs.houses.dataset import write_houses
 from rayforge.goals.config import GeneratorConfig
 from rayforge.irl.config import NetworkConfig
-from trainers.configuration import to_yaml
-from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig
+from trainers.configuration import to_dict, to_yaml
+from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig, sizes_of
+from trainers.irl.checkpoint import save_checkpoint
 from trainers.irl.config import IRLConfig
+from trainers.irl.module import AgentModule
 from trainers.irl.task import Task, read_task
 
 Build = Callable[[IRLConfig], LangGoalIRL]
@@ -41,7 +44,7 @@ def tiny(houses: Path) -> IRLConfig:
     return IRLConfig(
         data=str(houses),
         network=NetworkConfig(word=16, hidden=16),
-        generator=GeneratorConfig(word=16, hidden=16, latent=4, updates=4, batch=8),
+        generator=GeneratorConfig(word=16, hidden=16, latent=4, updates=4, batch=8, candidates=2),
         clone_updates=4,
         updates=6,
         updates_per_iteration=2,
@@ -86,6 +89,26 @@ def trained(tiny: IRLConfig, tmp_path_factory: pytest.TempPathFactory) -> Traine
     )
     assert done.returncode == 0, done.stderr
     return Trained(folder / "run", arguments, done.stdout)
+
+
+def untrained_run(folder: Path, config: IRLConfig, task: Task) -> Path:
+    """A run folder whose only checkpoint holds random weights: made in a moment, without Ray."""
+    torch.manual_seed(config.seed)
+    module = AgentModule(inference_only=False, model_config=sizes_of(config, task))
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(to_yaml(config))
+    (folder / "vocabulary.json").write_text(task.vocabulary.to_json())
+    (folder / "objects.json").write_text(json.dumps(task.objects))
+    weights = {name: value.numpy() for name, value in module.state_dict().items()}
+    state = {"config": to_dict(config), "data": task.fingerprint, "counts": {}}
+    save_checkpoint(folder / "checkpoints", 0, weights, {}, {}, state)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def untrained(tiny: IRLConfig, task: Task, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`untrained_run` of the tiny agent; not to be changed."""
+    return untrained_run(tmp_path_factory.mktemp("untrained") / "run", tiny, task)
 
 
 @pytest.fixture(scope="session")

@@ -157,7 +157,9 @@ class LangGoalIRL(Algorithm):
                     paths = paths.with_sights(self.sights.keep(result.images))
                 self.told.add(paths, result.numbers)
                 if result.labels is not None:
-                    self.relabelled.add(paths.with_tokens(result.labels), result.numbers)
+                    good = result.labels.kept  # the others may describe another path
+                    described = paths[good].with_tokens(result.labels.tokens[good])
+                    self.relabelled.add(described, result.numbers[good])
         # d., e. Discriminator, critics, policy and temperature (of other methods than LangGoalIRL:
         # what they have of these, see `pairs`), on one batch at a time.
         rate = cosine(irl.policy_learning_rate, self.counts["irl"], irl.updates)
@@ -179,7 +181,10 @@ class LangGoalIRL(Algorithm):
         assert seen is not None, "only tasks in 3-D scenes have sights"
         numbers = self.sights.keep(seen)
         self.told.paths.sights[stored] = numbers
-        self.relabelled.paths.sights[: len(self.relabelled)] = numbers[: len(self.relabelled)]
+        # The same walks where their sentences were good enough; both are in order of episodes.
+        labelled = np.arange(len(self.relabelled))
+        place = np.searchsorted(self.told.serial[stored], self.relabelled.serial[labelled])
+        self.relabelled.paths.sights[labelled] = numbers[place]
 
     def _rephrased(self, expert: np.ndarray, results: list[ChunkResult]) -> Padded:
         """Expert paths, each with the sentence its roll-out was told: the goals of this round."""
@@ -319,6 +324,8 @@ class LangGoalIRL(Algorithm):
         self, split: Demonstrations, rows: np.ndarray, results: list[ChunkResult], speed: float
     ) -> None:
         reached, length, entropy = [], [], []
+        labels = [result.labels.kept for result in results if result.labels is not None]
+        rephrased = np.concatenate([result.rephrased for result in results])
         for result in results:
             if result.rollout is not None:
                 paths = result.rollout.paths
@@ -334,6 +341,10 @@ class LangGoalIRL(Algorithm):
             "entropy": float(np.concatenate(entropy).mean()),
             "env_steps_per_s": speed,
         }
+        if labels:
+            figures["labels_kept"] = float(np.concatenate(labels).mean())
+        if len(rephrased):
+            figures["paraphrases_kept"] = float(rephrased.mean())
         for name, value in figures.items():
             self.metrics.log_value(("rollout", name), value, window=1)
 

@@ -25,6 +25,8 @@ class IRLConfig:
     """Buildings taken out of training; their episodes form the split `held_out`."""
     buildings: tuple[str, ...] = ()
     """The only buildings of `train` and `val_seen`; empty: all that are not held out."""
+    further: str = ""
+    """An R2R-format file of further demonstrations, which `rayforge irl adapt` writes."""
     features: str = "semantic"
     """"semantic" (room labels, objects by direction), "rendered" (views of the 3-D scenes), or a
     .tsv or .hdf5 feature file."""
@@ -189,6 +191,8 @@ class IRLConfig:
         for name in ("max_steps", "max_walk", "max_words"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}")
+        if self.further and self.env != "graph":
+            raise ValueError("further demonstrations are for navigation graphs: env is continuous")
         camera = self.simulation.camera
         if self.env == "continuous" and (camera.width != camera.height or camera.height % 16):
             raise ValueError(

@@ -35,11 +35,12 @@ from trainers.irl.algorithm import sizes_of
 from trainers.irl.checkpoint import latest, load_module
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import follow, score, shuffled
-from trainers.irl.module import AgentModule, label_paths, path_batch
+from trainers.irl.labelling import label_paths
+from trainers.irl.module import AgentModule, path_batch
 from trainers.irl.rollout import Goals, roll_out
 from trainers.irl.run_folder import CLONED, data_folder, load_run, resolve_split
 from trainers.irl.scoring import for_split, method_name, read_any_task
-from trainers.irl.task import Demonstrations, Task
+from trainers.irl.task import Demonstrations, Task, World
 
 BATCH = 128
 
@@ -161,7 +162,7 @@ def figures(
     if cloned is not None:
         found |= _against_clone(module, cloned, observer, buildings, split, config)
     if houses is not None and module.generator is not None:
-        found |= _accepted(module, buildings, split, rolled_out, houses, config, vocabulary, seed)
+        found |= _accepted(module, task.world, split, rolled_out, houses, vocabulary, seed)
     return {name: value.as_dict() for name, value in found.items()}
 
 
@@ -263,27 +264,26 @@ def _against_clone(
 
 
 def _accepted(
-    module: AgentModule, buildings: Buildings, split: Demonstrations, rolled_out: Paths,
-    houses: dict[str, House], config: IRLConfig, vocabulary: Vocabulary, seed: int,
+    module: AgentModule, world: World, split: Demonstrations, rolled_out: Paths,
+    houses: dict[str, House], vocabulary: Vocabulary, seed: int,
 ) -> dict[str, Interval]:  # fmt: skip
     """Share of sentences that lead, by the oracle, from the path's start to its end. Human ones
     are spelt as the vocabulary has them, without words it does not know."""
     scans = [e.scan for e in split.episodes]
     reference = [tuple(e.path) for e in split.episodes]
-    names = buildings.viewpoint_ids
+    names = world.buildings.viewpoint_ids
     went = [
         tuple(names[v] for v in rolled_out.viewpoint[row, : int(rolled_out.length[row])])
         for row in range(len(rolled_out))
     ]
     heading = [float(e.heading) for e in split.episodes]
-    limit = config.max_words
     told = {
         "human sentences": (split.paths.tokens, reference),
-        "paraphrases": (label_paths(module, split.paths, limit, seed, True), reference),
+        "paraphrases": (label_paths(module, world, split.paths, seed, True).tokens, reference),
         "free sentences, expert paths": (
-            label_paths(module, split.paths, limit, seed, False), reference
+            label_paths(module, world, split.paths, seed, False).tokens, reference
         ),
-        "relabelled roll-outs": (label_paths(module, rolled_out, limit, seed, False), went),
+        "relabelled roll-outs": (label_paths(module, world, rolled_out, seed, False).tokens, went),
     }  # fmt: skip
     found = {}
     for name, (tokens, paths) in told.items():

@@ -77,6 +77,11 @@ class HomesWorld:
     def goals(self, walks: Walks) -> Walks:
         return walks
 
+    def other_ways(
+        self, config: IRLConfig, walks: Walks, count: int, rng: np.random.Generator
+    ) -> None:
+        """None: what would be seen along them would have to be rendered first."""
+
 
 @dataclass(frozen=True)
 class HomesTask:

@@ -13,6 +13,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from torch import Tensor
 
+from rayforge.goals.generator import free_bits
 from rayforge.irl import losses
 from rayforge.language.encoder import Sentences
 from rayforge.paths.observation import Observation
@@ -154,15 +155,16 @@ class AgentLearner(TorchLearner):
     def _describe(
         self, module: AgentModule, batch: dict[str, Tensor], figures: dict[str, Tensor]
     ) -> Tensor:
-        """L_omega: reconstruction plus the ramped KL term."""
+        """L_omega: reconstruction plus the ramped KL term with its free bits."""
         assert module.generator is not None
         seen = module.observe(batch, module.generator.eye)
         nats, kl, words = module.generator.loss(
             seen, batch["action"], batch["length"], batch["tokens"]
         )
         figures["generator/perplexity"] = (nats / words).exp()
-        figures["generator/kl"] = kl
-        return (nats + batch["kl_weight"][0] * kl) / words
+        figures["generator/kl"] = kl.sum()
+        charged = free_bits(kl, module.generator.config.free_nats)
+        return (nats + batch["kl_weight"][0] * charged) / words
 
     def _act(
         self,

@@ -104,20 +104,3 @@ def path_batch(paths: Padded) -> dict[str, np.ndarray]:
         for name, array in paths.trimmed().arrays().items()
         if np.issubdtype(array.dtype, np.integer)
     }
-
-
-def label_paths(
-    module: AgentModule, paths: Padded, limit: int, seed: int, rephrase: bool
-) -> np.ndarray:
-    """Sentences int16 [B, limit] for paths: their own, rephrased, or written freely."""
-    assert module.generator is not None
-    columns = {k: torch.from_numpy(v) for k, v in path_batch(paths).items()}
-    words = module.generator.sample(
-        module.observe(columns, module.generator.eye),
-        columns["action"],
-        columns["length"],
-        limit,
-        torch.Generator().manual_seed(seed),
-        columns["tokens"] if rephrase else None,
-    )
-    return words.numpy().astype(np.int16)

@@ -34,9 +34,14 @@ def pairs_of_update(
 
     if irl.reward_from:  # starts and sentences alone: the frozen reward judges what was done
         return [(told.sample(irl.negatives + irl.positives, rng, irl.recent), reinforce)]
+    # Images are kept as long as roll-outs, and sentences that were rejected are not in here.
+    window = min(irl.recent, told.capacity)
+    described = relabelled.since(int(told.serial.max()) + 1 - window)
     if irl.method == "hindsight":
-        described = relabelled.sample(irl.negatives, rng, irl.recent)
-        return [expert(Role.CLONE), (described, Role.CLONE)]
+        parts = [expert(Role.CLONE)]
+        if described:
+            parts.append((relabelled.sample(irl.negatives, rng, described), Role.CLONE))
+        return parts
 
     rolled_out = (told.sample(irl.negatives, rng, irl.recent), Role.NEGATIVE | reinforce)
     if irl.method == "langgoal":
@@ -45,9 +50,9 @@ def pairs_of_update(
         # paraphrase may have lost the route.
         as_told = goals[rng.integers(len(goals), size=irl.positives)]
         parts = [(as_told, Role.POSITIVE | reinforce), rolled_out]
-        if len(relabelled):
-            described = relabelled.sample(irl.positives, rng, irl.recent)
-            parts.append((described, Role.POSITIVE | reinforce))
+        if described:
+            own = relabelled.sample(irl.positives, rng, described)
+            parts.append((own, Role.POSITIVE | reinforce))
     elif irl.method == "gail":
         parts = [expert(Role.POSITIVE | reinforce), rolled_out]
     else:  # completion: critics and policy learn from what the agent did, not from the expert's

@@ -19,7 +19,8 @@ from ray.rllib.env.env_runner import EnvRunner
 
 from envs.simulators.process import SimulatorDied
 from rayforge.paths.arrays import Padded
-from trainers.irl.module import AgentModule, label_paths
+from trainers.irl.labelling import Labels, label_paths
+from trainers.irl.module import AgentModule
 from trainers.irl.rollout import Rollout, follow_goals, join_rollouts
 
 
@@ -46,7 +47,8 @@ class ChunkResult:
     numbers: np.ndarray  # int64 [B], numbers of the episodes that ended well
     rows: np.ndarray  # int64 [B], their rows in the chunk
     rollout: Rollout | None
-    labels: np.ndarray | None  # int16 [B, N]
+    rephrased: np.ndarray  # bool, of the rows that asked for a paraphrase: which got one
+    labels: Labels | None  # of the paths rolled out
     images: tuple[np.ndarray, ...] | None  # uint8 [T, H, W, C] of each, in 3-D scenes
     failures: tuple[str, ...]  # a message for each that did not
 
@@ -81,7 +83,7 @@ class PathRunner(EnvRunner):
         return [self._sample(chunk) for chunk in chunks]
 
     def _sample(self, chunk: Chunk) -> ChunkResult:
-        asked = self._asked(chunk)
+        asked, rephrased = self._asked(chunk)
         draws = None
         if chunk.sample:
             shape = (len(asked), self.agents.max_steps)
@@ -90,30 +92,32 @@ class PathRunner(EnvRunner):
         parts = self._roll_out(chunk, asked, draws, np.arange(len(asked)), failures)
         if not parts:
             none = np.zeros(0, np.int64)
-            return ChunkResult(chunk.first, none, none, None, None, None, tuple(failures))
+            return ChunkResult(
+                chunk.first, none, none, None, rephrased, None, None, tuple(failures)
+            )
         rows = np.concatenate([part for part, _ in parts])
         rollout = join_rollouts([done for _, done in parts])
         labels = None
         if chunk.label:
-            limit = self.config.irl.max_words
-            labels = label_paths(self.module, rollout.paths, limit, chunk.seed + 1, rephrase=False)
+            paths, seed = rollout.paths, chunk.seed + 1
+            labels = label_paths(self.module, self.world, paths, seed, rephrase=False)
         return ChunkResult(
-            chunk.first, chunk.first + rows, rows, rollout, labels,
+            chunk.first, chunk.first + rows, rows, rollout, rephrased, labels,
             self.agents.images(rollout.paths), tuple(failures),
         )  # fmt: skip
 
-    def _asked(self, chunk: Chunk) -> Padded:
-        """What the chunk asks for, with a paraphrase where it wants one."""
-        limit = self.config.irl.max_words
-        told = chunk.demonstrations
+    def _asked(self, chunk: Chunk) -> tuple[Padded, np.ndarray]:
+        """What the chunk asks for, with a paraphrase where it wants one and a good one was found;
+        and where it was, of the rows that want one."""
+        told, limit = chunk.demonstrations, self.config.irl.max_words
         if not chunk.rephrase.any():
-            return told
+            return told, np.zeros(0, bool)
+        rows = np.flatnonzero(chunk.rephrase)
+        labels = label_paths(self.module, self.world, told[rows], chunk.seed, rephrase=True)
         tokens = np.zeros((len(told), limit), np.int16)
         tokens[:, : told.tokens.shape[1]] = told.tokens
-        tokens[chunk.rephrase] = label_paths(
-            self.module, told[chunk.rephrase], limit, chunk.seed, rephrase=True
-        )
-        return told.with_tokens(tokens)
+        tokens[rows[labels.kept]] = labels.tokens[labels.kept]
+        return told.with_tokens(tokens), labels.kept
 
     def _roll_out(
         self,

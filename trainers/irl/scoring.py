@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +28,8 @@ from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import evaluate, shuffled
 from trainers.irl.evaluate_walks import evaluate_walks
 from trainers.irl.homes_task import HomesTask, read_homes_task
-from trainers.irl.module import AgentModule, label_paths
+from trainers.irl.labelling import judge, label_paths
+from trainers.irl.module import AgentModule
 from trainers.irl.rollout import Rollout
 from trainers.irl.run_folder import check_same, data_folder, hardware, load_run, resolve_split
 from trainers.irl.source import source_words
@@ -46,23 +48,39 @@ BASELINES = {
 def evaluate_run(run: Path, split: str, data: Path | None, command: str) -> dict[str, Any]:
     """Score a run's agent on a split of its own data folder or of another, buildings and all."""
     config, vocabulary, objects = load_run(run)
+    weights = load_weights(run, config)
+    folder = data or data_folder(config)
+    split = resolve_split(split, folder, config)
+    config = for_split(config, split)
+    task = read_any_task(folder, config, (split,), vocabulary, objects)
+    module = agent_with(weights, sizes_of(config, task))
+    module.attach(task.world)
+    document = evaluate_split(run, config, module, task, split, command)
+    print(f"report: {write_report(run)}", flush=True)
+    return document
+
+
+def load_weights(run: Path, config: IRLConfig) -> dict[str, np.ndarray]:
+    """The newest weights of a run.
+
+    Raises ConfigurationError where it has no checkpoint yet, or one of other settings than
+    `config`, and CheckpointError where that is not whole.
+    """
     checkpoint = latest(run / "checkpoints")
     if checkpoint is None:
         raise ConfigurationError(f"{run} has no checkpoint yet; train it first")
     weights, state = load_module(checkpoint)
     check_same(from_dict(IRLConfig, state["config"]), config, checkpoint)
-    folder = data or data_folder(config)
-    split = resolve_split(split, folder, config)
-    config = for_split(config, split)
-    task = read_any_task(folder, config, (split,), vocabulary, objects)
-    module = AgentModule(inference_only=True, model_config=sizes_of(config, task))
+    return weights
+
+
+def agent_with(weights: dict[str, np.ndarray], sizes: dict[str, Any]) -> AgentModule:
+    """An agent that acts and describes, of these `sizes_of`; what else `weights` hold is left."""
+    module = AgentModule(inference_only=True, model_config=sizes)
     own = {k: torch.from_numpy(v) for k, v in weights.items() if k in module.state_dict()}
     module.load_state_dict(own)
-    module.attach(task.world)
     module.eval()
-    document = evaluate_split(run, config, module, task, split, command)
-    print(f"report: {write_report(run)}", flush=True)
-    return document
+    return module
 
 
 def read_any_task(
@@ -160,6 +178,7 @@ def method_name(config: IRLConfig) -> str:
     """The baseline's name, or "LangGoalIRL" with its rung: base, +augment, +relabel or full."""
     text = "" if config.text else ", no text"
     text += ", shuffled text" if config.shuffled_text else ""
+    text += ", adapted (transductive)" if config.further else ""
     if config.reward_from:
         return f"transferred reward{text}"
     if config.method != "langgoal":
@@ -230,13 +249,34 @@ def write_sentences(
         paths = paths.with_sights(module.observer.sights.keep(task.film(paths)))
     else:
         places = [e.path for e in episodes]
-    free = label_paths(module, paths, config.max_words, config.seed, rephrase=False)
-    other = label_paths(module, paths, config.max_words, config.seed, rephrase=True)
+    world = task.world
+    human = judge(module, world, paths, paths.tokens[:, None], config.seed)
+    free = label_paths(module, world, paths, config.seed, rephrase=False)
+    other = label_paths(module, world, paths, config.seed, rephrase=True)
     lines = [
         {
             "scan": episode.scan, "path": list(place), "human": episode.instruction,
-            "paraphrase": task.vocabulary.decode(b), "free": task.vocabulary.decode(a),
+            "paraphrase": task.vocabulary.decode(other.tokens[row]),
+            "free": task.vocabulary.decode(free.tokens[row]),
+            "scores": {
+                "human": _told(human.follower[row, 0], human.speaker[row, 0]),
+                "paraphrase": _told(other.follower[row], other.speaker[row], other.kept[row]),
+                "free": _told(free.follower[row], free.speaker[row], free.kept[row]),
+            },
         }
-        for episode, place, a, b in zip(episodes, places, free, other, strict=True)
+        for row, (episode, place) in enumerate(zip(episodes, places, strict=True))
     ]  # fmt: skip
     write_text(run / "sentences.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _told(follower: Any, speaker: Any, kept: Any = True) -> dict[str, Any]:
+    """Scores as a reader understands them: probabilities of the path, an action and in all."""
+    return {
+        "follower": _probability(follower), "generator": _probability(speaker), "kept": bool(kept)
+    }  # fmt: skip
+
+
+def _probability(log: Any) -> float | None:
+    """exp of a score; None where sentences are not judged."""
+    value = float(log)
+    return None if math.isnan(value) else round(math.exp(value), 4)

@@ -17,6 +17,7 @@ from envs.graph.buildings import Buildings, heading_bin
 from envs.graph.navigation_data import SCENES, NavigationData, read_navigation_data
 from envs.graph.observation import ObservationTables
 from envs.graph.rendered_features import Rendering
+from envs.graph.shortest_paths import other_ways
 from envs.graph.simulator import GraphSimulator
 from rayforge.evaluation.metrics import SUCCESS_METRES
 from rayforge.irl.batches import batch_rows
@@ -48,6 +49,12 @@ class World:
 
     def goals(self, paths: Paths) -> Goals:
         return Goals.of(paths)
+
+    def other_ways(
+        self, config: IRLConfig, paths: Paths, count: int, rng: np.random.Generator
+    ) -> tuple[Paths, np.ndarray]:
+        """For each path `count` others from the same start, see `envs.graph.shortest_paths`."""
+        return other_ways(self.buildings, paths, count, config.max_steps, rng)
 
 
 class Shared:
@@ -242,6 +249,7 @@ def read_task(
             config.simulator,
             config.simulation,
         ),
+        further=Path(config.further) if config.further else None,
     )
     if vocabulary is None:
         texts = [episode.instruction for episode in data.splits["train"]]

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from rayforge.goals.generator import gaussian_kl
+from rayforge.goals.generator import free_bits, gaussian_kl
 from rayforge.goals.information import active_units, mutual_information
 
 
@@ -35,3 +35,13 @@ def test_a_gaussian_channel() -> None:
     mean = 3.0 * torch.randn(4000, 1, generator=seeded())
     carried = mutual_information(mean, torch.zeros_like(mean), torch.Generator().manual_seed(1))
     assert float(carried) == pytest.approx(0.5 * math.log(10), abs=0.05)
+
+
+def test_free_bits() -> None:
+    kl = torch.tensor([0.1, 2.0, 0.6], requires_grad=True)
+    charged = free_bits(kl, 1.5)
+    assert float(charged.detach()) == pytest.approx(0.5 + 2.0 + 0.6)
+    charged.backward()
+    assert kl.grad is not None
+    assert kl.grad.tolist() == [0.0, 1.0, 1.0], "what is free is not pushed down"
+    assert float(free_bits(kl.detach(), 0.0)) == pytest.approx(2.7)

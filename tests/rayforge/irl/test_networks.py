@@ -88,8 +88,9 @@ def generator_answer() -> Answer:
 
     def answer(world: World, paths: Paths) -> Tensor:
         c = columns(paths)
-        codes = network.encode_path(world.see(paths), c["action"], c["length"])
-        z = torch.cat(network.encode_sentence(codes, real_steps(paths), c["tokens"]), -1)
+        codes, real = network.encode_path(world.see(paths), c["action"], c["length"])
+        assert torch.equal(real, real_steps(paths))
+        z = torch.cat(network.encode_sentence(codes, real, c["tokens"]), -1)
         return torch.cat([codes, z[:, None].expand(-1, codes.shape[1], -1)], -1)
 
     return answer
@@ -357,7 +358,7 @@ def loss_of(name: str, world: World, paths: Paths) -> tuple[nn.Module, Callable[
 
     def evidence() -> Tensor:
         loss = generator.loss(seen, c["action"], c["length"], c["tokens"])
-        return loss.reconstruction + loss.kl
+        return loss.reconstruction + loss.kl.sum()
 
     return generator, evidence
 

@@ -148,6 +148,11 @@ def make_run(
             "human": "Walk past the couch, turn left and stop by the second door.",
             "paraphrase": "Go past the sofa and turn left . Wait at the second door .",
             "free": "Exit the bedroom and walk down the hallway . Stop near the stairs .",
+            "scores": {
+                "human": {"follower": 0.61, "generator": 0.9, "kept": True},
+                "paraphrase": {"follower": 0.23, "generator": 0.4, "kept": False},
+                "free": {"follower": None, "generator": None, "kept": True},
+            },
         }
         for i in range(20)
     ]

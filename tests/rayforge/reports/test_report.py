@@ -31,6 +31,7 @@ def test_a_whole_run(run: Path) -> None:
         "LangGoalIRL full", "shuffled text", "Oracle", "nDTW", "Forced stop", "55 min",
         "--method langgoal --seed 0", "Example CPU", "120 episodes", SEMANTIC_NOTE,
         "Discriminator accuracy", "Goal generator", "Go past the sofa and turn left",
+        "(0.61, 0.90)", "(0.23, 0.40, rejected)",
         'href="watch_val_seen.html"', "rayforge irl watch", "extra/figure",
     ):  # fmt: skip
         assert said in html, said
@@ -103,6 +104,30 @@ def test_text_from_data_stays_text(run: Path) -> None:
     html = write_report(run).read_text()
     assert "<img" not in html and "</script>" not in html
     assert "&lt;img src=x onerror=alert(1)&gt;" in html
+
+
+def test_an_adapted_run_says_that_it_is_transductive(run: Path) -> None:
+    assert "Transductive" not in write_report(run).read_text()
+    sample = {"sentence": "Go <on>", "follower": 0.5, "generator": 0.8, "kept": False}
+    buildings = [
+        {"scan": scan, "in_training": scan == "old", "walked": 1280, "fit": 70, "described": 50,
+         "kept": 20, "samples": [sample]}
+        for scan in ("old", "new")
+    ]  # fmt: skip
+    document = {
+        "run": "runs/full", "settings": {"walks": "random"}, "demonstrations": 1000,
+        "buildings": buildings,
+        "change": {"held_out": {"mean": 0.021, "low": -0.01, "high": 0.05, "count": 120}},
+    }  # fmt: skip
+    (run / "adaptation.json").write_text(json.dumps(document))
+    html = write_report(run).read_text()
+    for said in (
+        "Transductive", "old (in training)", "1,280", "random walks", "40 pairs joined",
+        "+0.021 [-0.010, 0.050]", "Go &lt;on&gt;", "rejected",
+    ):  # fmt: skip
+        assert said in html, said
+    (run / "adaptation.json").write_text('{"settings": ')
+    assert "adaptation.json cannot be read" in write_report(run).read_text()
 
 
 def test_phases_begin_after_the_updates_before_them(run: Path) -> None:

@@ -73,7 +73,9 @@ def test_a_run_leaves_a_whole_folder(trained: Any, tiny: IRLConfig, houses: Path
         document = assert_evaluated(run, split, sentences(houses, split))
         assert document["method"] == "LangGoalIRL full"
         assert document["command"].endswith(f"--run {run}")
-    assert {"scan", "path", "human", "paraphrase", "free"} == set(lines(run / "sentences.jsonl")[0])
+    sample = lines(run / "sentences.jsonl")[0]
+    assert set(sample) == {"scan", "path", "human", "paraphrase", "free", "scores"}
+    assert 0 <= sample["scores"]["paraphrase"]["follower"] <= 1
     assert "LangGoalIRL full" in (run / "report.html").read_text()
     assert list((run / "tensorboard").iterdir())
     newest = latest(run / "checkpoints")

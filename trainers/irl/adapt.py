@@ -1,0 +1,330 @@
+"""`rayforge irl adapt`: an agent makes its own training data in new buildings (transductive).
+
+After Zhou & Small's self-supervised adaptation: a goal-agnostic policy pi_0 walks in the new
+buildings, the goal generator describes its walks, sentences that follower and generator do not
+agree on are dropped, and the agent goes on learning from these pairs and the original
+demonstrations together. The graphs of the new buildings are used and none of their episodes.
+
+The folder is a run like any other, with `adaptation.json` beside: `config.yaml` names the new pairs
+(`further`), so that resuming, evaluating and watching it take no other commands. Each stage is
+written when it is whole; the same command goes on where it was broken off.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from envs.episodes.episode import DataError
+from envs.episodes.r2r import write_r2r
+from envs.graph.navigation_graph import SUFFIX
+from rayforge.evaluation.intervals import paired_difference
+from rayforge.language.vocabulary import Vocabulary
+from rayforge.reports.report import write_report
+from trainers.configuration import ConfigurationError, to_dict, to_yaml
+from trainers.early import check_cpus
+from trainers.files import write_json, write_text
+from trainers.irl.adapt_building import (
+    BuildingJob,
+    Described,
+    adapt_building,
+    goal_agnostic,
+    room_labels,
+)
+from trainers.irl.adapt_config import AdaptConfig
+from trainers.irl.checkpoint import latest, load_checkpoint, save_checkpoint
+from trainers.irl.config import IRLConfig
+from trainers.irl.run import start_ray, train
+from trainers.irl.run_folder import data_folder, hardware, load_run, prepare, resolve_split
+from trainers.irl.scoring import load_weights
+from trainers.irl.task import read_task
+
+FIRST_PATH_ID = 1_000_000_000
+"""Path ids of the pairs made here; those of data sets are smaller."""
+
+
+def adapt(
+    run: Path, scans: tuple[str, ...], out: Path, data: Path | None, settings: AdaptConfig,
+    command: str,
+) -> None:  # fmt: skip
+    """Adapt the agent of `run` to buildings `scans`, into the folder `out`.
+
+    Args:
+        run: a finished graph run with a goal generator.
+        scans: buildings of the data folder's connectivity; training ones serve as a control.
+        out: a new folder, or one that the same call began.
+        data: the run's data folder, where it is not where it was.
+
+    Raises:
+        ConfigurationError, DataError, CheckpointError: before anything is trained wherever it can
+            be known then.
+    """
+    config, vocabulary, objects = load_run(run)
+    check_adaptable(run, config)
+    folder = data or data_folder(config)
+    check_scans(folder, scans)
+    if not os.environ.get("RAY_ADDRESS"):
+        check_cpus(settings.runners, "")
+    config = replace(config, data=str(folder))
+    load_weights(run, load_run(run)[0])
+    begun = {"run": str(run), "scans": list(scans), "settings": asdict(settings)}
+    _begin(out, begun)
+
+    pi_0 = out / "goal_agnostic"
+    if not (pi_0 / "report.html").is_file():
+        print(f"goal-agnostic policy: {settings.agnostic_updates} updates into {pi_0}", flush=True)
+        resume = latest(pi_0 / "checkpoints") is not None
+        if not resume:
+            (pi_0 / "config.yaml").unlink(missing_ok=True)
+        train(goal_agnostic(config, settings), pi_0, resume, command)
+    if not (out / "further.json").is_file():
+        _describe(run, scans, out, folder, config, settings, vocabulary, objects)
+    if latest(out / "checkpoints") is None:
+        _start_from(run, out, config, settings, command)
+    train(adapted(config, settings, out), out, True, command)
+    _compare(run, out)
+    print(f"report: {write_report(out)}", flush=True)
+
+
+def check_adaptable(run: Path, config: IRLConfig) -> None:
+    """Raises ConfigurationError where a run cannot be adapted."""
+    if config.env != "graph":
+        raise ConfigurationError(
+            f"{run} walks in 3-D scenes; adaptation is for navigation graphs (env: graph)"
+        )
+    if not config.generates:
+        raise ConfigurationError(
+            f"{run} has no goal generator (method {config.method}): train one with "
+            "--method langgoal and --augment or --relabel"
+        )
+    if config.further:
+        raise ConfigurationError(f"{run} is adapted already: adapt the run that it came from")
+
+
+def check_scans(folder: Path, scans: tuple[str, ...]) -> None:
+    """Raises ConfigurationError for a building that the folder has no graph of, or named twice."""
+    if not scans:
+        raise ConfigurationError("name the buildings to adapt to: --scans A,B,...")
+    if not folder.is_dir():
+        raise DataError(f"data folder {folder} does not exist")
+    known = sorted(
+        f.name.removesuffix(SUFFIX) for f in (folder / "connectivity").glob(f"*{SUFFIX}")
+    )
+    for scan in scans:
+        if scan not in known:
+            near = difflib.get_close_matches(scan, known, n=1, cutoff=0.0)
+            hint = f"; the nearest name is {near[0]}" if near else ""
+            raise ConfigurationError(
+                f"building {scan!r} has no graph in {folder / 'connectivity'}, which holds "
+                f"{len(known)}{hint}"
+            )
+        if scans.count(scan) > 1:
+            raise ConfigurationError(f"building {scan} is named twice")
+
+
+def adapted(config: IRLConfig, settings: AdaptConfig, out: Path) -> IRLConfig:
+    """The configuration of the training on old and new demonstrations, at reduced step sizes."""
+    rates = ("learning_rate", "policy_learning_rate", "critic_learning_rate",
+             "reward_learning_rate")  # fmt: skip
+    return replace(
+        config, further=str(out / "further.json"), clone_updates=settings.clone_updates,
+        updates=settings.updates, warm_start=True, runners=settings.runners, seed=settings.seed,
+        **{name: settings.rate * getattr(config, name) for name in rates},
+    )  # fmt: skip
+
+
+def _begin(out: Path, begun: dict[str, Any]) -> None:
+    """Make the folder, or check that it was begun by the same call."""
+    file = out / "adapt.json"
+    if not file.is_file():
+        prepare(out)
+        write_json(file, begun)
+        return
+    try:
+        before = json.loads(file.read_text())
+    except ValueError as error:
+        raise ConfigurationError(f"{file} cannot be read ({error}): name another folder") from error
+    for name, value in begun.items():
+        if before.get(name) != value:
+            raise ConfigurationError(
+                f"{out} was begun with other {name}: {before.get(name)!r}, now {value!r}; "
+                "name another folder"
+            )
+    print(f"going on with {out}", flush=True)
+
+
+def _describe(
+    run: Path, scans: tuple[str, ...], out: Path, folder: Path, config: IRLConfig,
+    settings: AdaptConfig, vocabulary: Vocabulary, objects: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Every building's job, and then `further.json` and `adaptation.json` from all of them."""
+    task = read_task(folder, config, ("train",), vocabulary, objects)
+    train_split, buildings = task.splits["train"], task.data.buildings
+    described = Described.of(train_split.paths, buildings, room_labels(folder, buildings))
+    trained_in = {episode.scan for episode in train_split.episodes}
+    parts = out / "buildings"
+    parts.mkdir(parents=True, exist_ok=True)
+    jobs = [
+        BuildingJob(
+            folder.resolve(), scan, config, settings, vocabulary, objects, task.world.dimension,
+            described,
+        )
+        for scan in scans
+        if not (parts / f"{scan}.json").is_file()
+    ]  # fmt: skip
+    agent = load_weights(run, load_run(run)[0])
+    agnostic = load_weights(out / "goal_agnostic", load_run(out / "goal_agnostic")[0])
+    for found in _run_jobs(jobs, agent, agnostic, settings):
+        write_json(parts / f"{found['scan']}.json", found)
+        kept = sum(record["kept"] for record in found["described"])
+        print(
+            f"  building {found['scan']}: {found['walked']} walks, {found['fit']} like those "
+            f"people describe, {len(found['described'])} described, {kept} kept",
+            flush=True,
+        )
+    results = [json.loads((parts / f"{scan}.json").read_text()) for scan in scans]
+    records = [r for result in results for r in result["described"] if r["kept"]]
+    if not records:
+        raise DataError(
+            f"{out}: no sentence was agreed on in any of {len(scans)} buildings; lower "
+            f"--agreement (now {settings.agreement}) or train generator and policy for longer"
+        )
+    rows = [
+        {
+            "scan": r["scan"], "path_id": FIRST_PATH_ID + number, "path": r["path"],
+            "heading": r["heading"], "instructions": [r["sentence"]],
+        }
+        for number, r in enumerate(records)
+    ]  # fmt: skip
+    write_json(
+        out / "adaptation.json",
+        {
+            "run": str(run), "settings": asdict(settings),
+            "demonstrations": len(train_split), "described_by_people": asdict(described),
+            "buildings": [
+                {
+                    "scan": result["scan"], "in_training": result["scan"] in trained_in,
+                    "walked": result["walked"], "fit": result["fit"],
+                    "described": len(result["described"]),
+                    "kept": sum(r["kept"] for r in result["described"]),
+                    "samples": [
+                        {"sentence": r["sentence"], **{k: r[k] for k in
+                         ("follower", "generator", "kept")}}
+                        for r in result["described"][:6]
+                    ],
+                }
+                for result in results
+            ],
+        },
+    )  # fmt: skip
+    part = out / ".further.json.part"
+    write_r2r(part, rows)
+    part.replace(out / "further.json")
+
+
+def _run_jobs(
+    jobs: list[BuildingJob], agent: dict[str, np.ndarray], agnostic: dict[str, np.ndarray],
+    settings: AdaptConfig,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """Results as they come: Ray tasks where there are CPUs for them, else one after the other."""
+    if not jobs:
+        return
+    if not settings.runners and not os.environ.get("RAY_ADDRESS"):
+        for job in jobs:
+            yield adapt_building(job, agent, agnostic)
+        return
+    start_ray(settings.runners)
+    try:
+        task = ray.remote(num_cpus=1, max_retries=3)(_in_task)
+        weights = (ray.put(agent), ray.put(agnostic))
+        waiting = {task.remote(job, *weights): job for job in jobs}
+        while waiting:
+            done, _ = ray.wait(list(waiting), num_returns=1)
+            job = waiting.pop(done[0])
+            try:
+                yield ray.get(done[0])
+            except ray.exceptions.RayTaskError as error:
+                cause = error.cause
+                if isinstance(cause, DataError):
+                    raise cause from None
+                raise RuntimeError(f"the job of building {job.scan} failed: {error}") from error
+    finally:
+        ray.shutdown()
+
+
+def _in_task(
+    job: BuildingJob, agent: dict[str, np.ndarray], agnostic: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    torch.set_num_threads(1)  # tasks share the machine's cores
+    return adapt_building(job, agent, agnostic)
+
+
+def _start_from(
+    run: Path, out: Path, config: IRLConfig, settings: AdaptConfig, command: str
+) -> None:
+    """A run folder whose first checkpoint holds the weights of `run` and no update of its own."""
+    own = adapted(config, settings, out)
+    _, vocabulary, objects = load_run(run)
+    folder = Path(config.data)
+    splits = ("train", *(resolve_split(name, folder, config) for name in config.evaluate))
+    task = read_task(folder, own, tuple(dict.fromkeys(splits)), vocabulary, objects)
+    newest = latest(run / "checkpoints")
+    assert newest is not None, "load_weights has found one"
+    saved = load_checkpoint(newest)
+    write_text(out / "config.yaml", to_yaml(own))
+    write_text(out / "vocabulary.json", vocabulary.to_json())
+    write_json(out / "objects.json", objects)
+    about = {"command": command, "hardware": hardware(), "data": str(folder), "adapted": str(run)}
+    write_json(out / "run.json", about)
+    torch.manual_seed(settings.seed)
+    counts = {
+        "generator": own.generator.updates, "clone": 0, "irl": 0, "episodes": 0, "env_steps": 0
+    }  # fmt: skip
+    empty = {name: array[:0] for name, array in saved.replay.items()}
+    state = {
+        "counts": counts, "iteration": 0, "elapsed": 0.0, "config": to_dict(own),
+        "data": task.fingerprint, "clock": {"seconds": {}, "updates": {}},
+    }  # fmt: skip
+    save_checkpoint(
+        out / "checkpoints", own.generator.updates, saved.module, saved.optimizers, empty, state
+    )
+
+
+def _compare(run: Path, out: Path) -> None:
+    """Adds to `adaptation.json` what adapting changed, over the same episodes."""
+    document = json.loads((out / "adaptation.json").read_text())
+    document["change"] = {}
+    for file in sorted(out.glob("episodes_*.jsonl")):
+        before = run / file.name
+        if not before.is_file():
+            continue
+        ours, theirs = (_successes(f) for f in (file, before))
+        shared = [name for name in ours if name in theirs]
+        if not shared:
+            continue
+        difference = paired_difference(
+            np.array([ours[name] for name in shared]), np.array([theirs[name] for name in shared])
+        )
+        split = file.stem.removeprefix("episodes_")
+        document["change"][split] = difference.as_dict()
+        print(
+            f"{split}: success {difference.mean:+.3f} [{difference.low:+.3f}, "
+            f"{difference.high:+.3f}] against {run}, paired over {difference.n} episodes "
+            "(transductive)",
+            flush=True,
+        )
+    write_json(out / "adaptation.json", document)
+
+
+def _successes(file: Path) -> dict[str, float]:
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    return {record["episode_id"]: float(record["success"]) for record in records}
