@@ -106,6 +106,19 @@ def line_chart(
     )
 
 
+def share_grid(axis: Axis, top: int, height: int) -> str:
+    """SVG lines and labels of an axis of shares, 0 to 1, below bars from `top` on; `height` is the
+    chart's. All in pixels."""
+    parts = []
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x = axis(tick)
+        parts.append(
+            f'<line class="grid" x1="{x}" x2="{x}" y1="{top}" y2="{height - 18}"/>'
+            f'<text class="tick mid" x="{x}" y="{height - 5}">{tick:g}</text>'
+        )
+    return "".join(parts)
+
+
 def interval_chart(title: str, rows: Sequence[tuple[str, Interval, bool]]) -> str:
     """Horizontal bars from 0 to 1 with their 95 % intervals as whiskers.
 
@@ -115,13 +128,7 @@ def interval_chart(title: str, rows: Sequence[tuple[str, Interval, bool]]) -> st
     row, top, left, right = 26, 6, 132, 54
     height = top + row * len(rows) + 20
     axis = Axis(0.0, 1.0, left, _WIDTH - right)
-    parts = []
-    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        x = axis(tick)
-        parts.append(
-            f'<line class="grid" x1="{x}" x2="{x}" y1="{top}" y2="{height - 18}"/>'
-            f'<text class="tick mid" x="{x}" y="{height - 5}">{tick:g}</text>'
-        )
+    parts = [share_grid(axis, top, height)]
     for place, (label, found, own) in enumerate(rows):
         y = top + row * place + row / 2
         parts.append(

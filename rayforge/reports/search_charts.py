@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from rayforge.reports.plots import Axis, show
+from rayforge.reports.plots import Axis, share_grid, show
 
 STRONG = 5
 """Trials drawn in a colour of their own, the best first; the others are faint."""
@@ -166,13 +166,7 @@ def importance_chart(metric: str, shares: Mapping[str, float]) -> str:
     row, top, left, right, width = 26, 6, 190, 60, 560
     height = top + row * len(shares) + 20
     axis = Axis(0.0, 1.0, left, width - right)
-    parts = []
-    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        x = axis(tick)
-        parts.append(
-            f'<line class="grid" x1="{x}" x2="{x}" y1="{top}" y2="{height - 18}"/>'
-            f'<text class="tick mid" x="{x}" y="{height - 5}">{tick:g}</text>'
-        )
+    parts = [share_grid(axis, top, height)]
     for place, (key, share) in enumerate(shares.items()):
         y = top + row * (place + 0.5)
         parts.append(
