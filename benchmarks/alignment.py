@@ -119,8 +119,8 @@ class Benchmark:
                     share_first_round(self.out / firsts[run.seed].folder, folder, config)
                 file = self.out / f"{run.folder}.yaml"
                 file.write_text(to_yaml(config))
-                todo[folder] = ["--config", str(file)]
-            run_all(todo, self.parallel, "align")
+                todo[folder] = ["align", "train", "--config", str(file)]
+            run_all(todo, self.parallel)
 
 
 def share_first_round(done: Path, run: Path, config: AlignConfig) -> None:

@@ -85,8 +85,8 @@ class Continuous:
             for name, method in (("LangGoalIRL full", "langgoal"), ("GCBC", "gcbc")):
                 run = self.out / f"{method}-{seed}"
                 runs[run] = [
-                    "--config", str(self.out / "settings.yaml"), "--method", method,
-                    "--seed", str(seed),
+                    "irl", "train", "--config", str(self.out / "settings.yaml"),
+                    "--method", method, "--seed", str(seed),
                 ]  # fmt: skip
                 groups[name].append(run)
         run_all(runs, parallel=2)

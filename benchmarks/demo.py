@@ -42,7 +42,7 @@ class Demo:
             print(f"generating houses into {houses}", flush=True)
             sizes = HousesConfig(train_houses=60, unseen_houses=12, paths_per_house=40)
             write_houses(houses, **{**asdict(sizes), "seed": self.seed})
-        common = ["--data", str(houses), "--seed", str(self.seed), *SETTINGS]
+        common = ["irl", "train", "--data", str(houses), "--seed", str(self.seed), *SETTINGS]
         runs = {
             self.out / "langgoal": [*common, "--method", "langgoal"],
             self.out / "gcbc": [*common, "--method", "gcbc"],

@@ -40,13 +40,13 @@ class DemoAlignment:
         runs = {self.out / name: config for name, config in configurations(self.seed).items()}
         print("reading routes; the supervised start takes some minutes the first time", flush=True)
         read_source(next(iter(runs.values()))).start()
-        settings = {}
+        commands = {}
         for run, config in runs.items():
             file = self.out / f"{run.name}.yaml"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(to_yaml(config))
-            settings[run] = ["--config", str(file)]
-        run_all(settings, parallel=2, half="align")
+            commands[run] = ["align", "train", "--config", str(file)]
+        run_all(commands, parallel=2)
         print(table(*runs))
         print(f"report:     {self.out / 'sera' / 'report.html'}")
 

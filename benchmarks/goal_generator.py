@@ -102,7 +102,10 @@ class Benchmark:
             "judge": [*agent, "--seed", str(self.seed + 1)],
             "plain": [*writer, "--seed", str(self.seed)],
         }
-        runs = {self.out / name: [*common, *own, "--evaluate"] for name, own in settings.items()}
+        runs = {
+            self.out / name: ["irl", "train", *common, *own, "--evaluate"]
+            for name, own in settings.items()
+        }
         run_all(runs, self.parallel)
         task, split = self._task()
         results = {

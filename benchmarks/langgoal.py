@@ -28,6 +28,7 @@ import tyro
 
 from benchmarks.langgoal_page import page_of
 from benchmarks.langgoal_plan import (
+    ADAPTATION,
     BY_SLUG,
     LADDER,
     TRANSFER,
@@ -46,8 +47,6 @@ from trainers.files import write_text
 from trainers.irl.checkpoint import latest
 from trainers.irl.evidence import find_evidence
 
-ADAPTED = "adapted"
-"""Runs of `rayforge irl adapt` are found in a setting's folder under adapted-SEED."""
 COLUMNS = (
     "setting", "method", "kind", "seed", "split", "episodes", "success", "success_low",
     "success_high", "spl", "spl_low", "spl_high", "policy_updates", "generator_updates",
@@ -80,7 +79,7 @@ class LangGoal:
         begun = time.monotonic()
         settings = settings_of(self.settings, self.data, self.out, self.size)
         cells = cells_of(settings, self.seeds, self.out, self.methods)
-        runs = {cell.run: cell.flags for cell in cells}
+        runs = {cell.run: cell.command for cell in cells}
         after = {cell.run: cell.after for cell in cells if cell.after is not None}
         trouble = None
         try:
@@ -104,7 +103,7 @@ class LangGoal:
         parts: list[str] = []
         pages: list[SettingPage] = []
         for setting in settings:
-            groups = groups_of(setting, cells, self.out)
+            groups = groups_of(setting, cells)
             if groups:
                 compared = differences(setting, groups)
                 moved = transfer(setting, groups)
@@ -159,24 +158,20 @@ def rows_of(cell: Cell) -> list[dict[str, Any]]:
     return rows
 
 
-def groups_of(setting: Setting, cells: Sequence[Cell], out: Path) -> dict[str, Group]:
-    """Finished runs by method's slug, in the order of the table; adapted ones where there are."""
+def groups_of(setting: Setting, cells: Sequence[Cell]) -> dict[str, Group]:
+    """Finished runs by method's slug, in the order of the table."""
     found: dict[str, list[Path]] = {}
     for cell in cells:
         if cell.setting == setting and finished(cell.run):
             found.setdefault(cell.method.slug, []).append(cell.run)
     order = [slug for slug in (*BY_SLUG, TRANSFER) if slug in found]
-    groups = {
+    return {
         slug: Group(
             BY_SLUG[slug].name if slug in BY_SLUG else "reward transferred, policy from scratch",
             tuple(read_run(run) for run in sorted(found[slug])),
         )
         for slug in order
     }
-    adapted = [run for run in sorted((out / setting.key).glob(f"{ADAPTED}-*")) if finished(run)]
-    if adapted:
-        groups[ADAPTED] = Group("full, adapted (transductive)", tuple(map(read_run, adapted)))
-    return groups
 
 
 def differences(setting: Setting, groups: dict[str, Group]) -> list[Compared]:
@@ -198,7 +193,7 @@ def differences(setting: Setting, groups: dict[str, Group]) -> list[Compared]:
                 if s in BY_SLUG and BY_SLUG[s].kind in ("variant", "start", "reference")
             ]  # fmt: skip
         pairs += [(a, b, "") for a, b in LADDER]
-        pairs.append((ADAPTED, "full", ""))
+        pairs += [(a, b, "") for a, b in ADAPTATION]
         for a, b, note in pairs:
             if a not in groups or b not in groups:
                 continue

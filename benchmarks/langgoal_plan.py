@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,12 +17,12 @@ from trainers.configuration import to_yaml
 from trainers.files import write_text
 
 Size = Literal["full", "tiny"]
-Kind = Literal["start", "ours", "baseline", "rung", "variant", "control", "reference"]
+Kind = Literal["start", "ours", "baseline", "rung", "variant", "control", "reference", "adapted"]
 
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the table: a name, and flags of `rayforge irl train`."""
+    """One row of the table: a name, and flags of `rayforge irl train`, or of `adapt`."""
 
     slug: str
     name: str
@@ -30,8 +30,9 @@ class Method:
     flags: tuple[str, ...]
     every_seed: bool = False
     """Whether it is run for every seed, or for the first alone."""
-    begins: Literal["start", "scratch"] = "start"
-    """Whether it takes the seed's generator and clone over, or trains all of its own."""
+    begins: Literal["start", "scratch", "full"] = "start"
+    """Whether it takes the seed's generator and clone over, or trains all of its own, or adapts the
+    full method's run."""
 
 
 FULL = ("--method", "langgoal")
@@ -61,6 +62,12 @@ METHODS = (
            "scratch"),
     Method("shuffled", "GCBC taught shuffled sentences", "control",
            ("--method", "gcbc", "--shuffled-text"), False, "scratch"),
+    Method("adapted", "full, adapted to the new buildings (transductive)", "adapted", (), True,
+           "full"),
+    Method("adapted-random", "full, adapted by random paths there (control)", "adapted",
+           ("--walks", "random"), False, "full"),
+    Method("adapted-training", "full, adapted to training buildings (control)", "adapted", (),
+           False, "full"),
 )  # fmt: skip
 BY_SLUG = {method.slug: method for method in METHODS}
 LADDER = (
@@ -69,9 +76,19 @@ LADDER = (
 )  # fmt: skip
 """Each rung and the one below it."""
 
+ADAPTATION = (
+    ("adapted", "full"), ("adapted", "adapted-random"), ("adapted-random", "full"),
+    ("adapted-training", "full"),
+)  # fmt: skip
+"""Adaptation against none, and its controls."""
+TRAIN = ("irl", "train")
 TRANSFER = "transfer"
 """Slug of the run that a frozen reward trains from scratch in the held-out buildings."""
 
+TINY_ADAPTATION = (
+    "--paths", "4", "--candidates", "2", "--agreement", "0", "--agnostic-updates", "4",
+    "--clone-updates", "2", "--updates", "2",
+)  # fmt: skip
 TINY = (
     "--network.word", "16", "--network.hidden", "16", "--generator.word", "16",
     "--generator.hidden", "16", "--generator.latent", "4", "--generator.updates", "4",
@@ -104,6 +121,12 @@ class Setting:
     forcing: bool = True
     """Whether there are shortest-path labels for student forcing."""
     transfer: bool = False
+    new_scans: tuple[str, ...] = ()
+    """The buildings of the split `new`, which the agent adapts to; none: it does not."""
+    seen_scans: tuple[str, ...] = ()
+    """As many training buildings, for the control."""
+    adaptation: tuple[str, ...] = ()
+    """Flags of every adaptation."""
 
     @property
     def splits(self) -> tuple[str, str]:
@@ -135,23 +158,28 @@ def _r2r(key: str, data: Path, size: Size) -> list[Setting]:
         "--data", str(data), "--held-out", *HELD_OUT, "--evaluate", "val_seen", "held_out",
         *(SIZED["r2r"] if size == "full" else (*TINY, "--max-steps", "15")),
     )  # fmt: skip
-    if key == "a":
-        title = "Room-to-Room, all training buildings but the eight held out"
-        return [Setting("a", title, common, "val_seen", "held_out", transfer=True)]
-    training = sorted(
-        {record["scan"] for record in json.loads((data / "R2R_train.json").read_text())}
-        - set(HELD_OUT)
-    )
-    seen = {record["scan"] for record in json.loads((data / "R2R_val_seen.json").read_text())}
-    training = [scan for scan in training if scan in seen]  # so that there is a seen figure
+    # Those with a seen figure.
+    training = sorted((_scans(data, "train") & _scans(data, "val_seen")) - set(HELD_OUT))
     drawn = [training[k] for k in np.random.default_rng(0).permutation(len(training))]
+    every = Setting(
+        "a", "Room-to-Room, all training buildings but the eight held out", common, "val_seen",
+        "held_out", transfer=True, new_scans=HELD_OUT, seen_scans=tuple(drawn[: len(HELD_OUT)]),
+        adaptation=TINY_ADAPTATION if size == "tiny" else (),
+    )  # fmt: skip
+    if key == "a":
+        return [every]
     return [
-        Setting(
-            f"b{count}", f"Room-to-Room, {count} training buildings",
-            (*common, "--buildings", *sorted(drawn[:count])), "val_seen", "held_out",
+        replace(
+            every, key=f"b{count}", title=f"Room-to-Room, {count} training buildings",
+            flags=(*common, "--buildings", *sorted(drawn[:count])), transfer=False,
+            seen_scans=every.seen_scans[:count],
         )
         for count in FEW
     ]  # fmt: skip
+
+
+def _scans(data: Path, split: str) -> set[str]:
+    return {record["scan"] for record in json.loads((data / f"R2R_{split}.json").read_text())}
 
 
 def _houses(folder: Path, size: Size, few: int = 1) -> Path:
@@ -171,7 +199,12 @@ def _rendered(folder: Path, size: Size) -> Setting:
         *(SIZED["houses"] if size == "full" else TINY),
     )  # fmt: skip
     title = "Generated houses, graph task on rendered panoramas"
-    return Setting("c", title, flags, "val_seen", "val_unseen")
+    new = tuple(sorted(_scans(folder, "val_unseen")))
+    return Setting(
+        "c", title, flags, "val_seen", "val_unseen", new_scans=new,
+        seen_scans=tuple(sorted(_scans(folder, "train"))[: len(new)]),
+        adaptation=TINY_ADAPTATION if size == "tiny" else (),
+    )  # fmt: skip
 
 
 def _continuous(folder: Path, out: Path, size: Size) -> Setting:
@@ -190,7 +223,8 @@ class Cell:
     method: Method
     seed: int
     run: Path
-    flags: tuple[str, ...]
+    command: tuple[str, ...]
+    """As `benchmarks.sub_runs.run_all` takes it."""
     after: Path | None
     """A run that has to be finished first: this one begins from it."""
 
@@ -207,19 +241,20 @@ def cells_of(
     if unknown:
         known = ", ".join([*BY_SLUG, TRANSFER])
         raise ValueError(f"there is no method {unknown[0]!r}; there are {known}")
+    begun = {BY_SLUG[m].begins for m in methods if m in BY_SLUG}
+    needed = ["start"] * bool(begun & {"start", "full"}) + ["full"] * ("full" in begun)
     ranked: list[tuple[tuple[int, ...], Cell]] = []
     for place, setting in enumerate(settings):
         for seed in seeds:
             first = seed == seeds[0]
             for order, method in enumerate(METHODS):
-                if not (method.every_seed or first) or (
-                    method.slug == "forcing" and not setting.forcing
+                if (
+                    not (method.every_seed or first)
+                    or (method.slug == "forcing" and not setting.forcing)
+                    or (method.kind == "adapted" and not setting.new_scans)
                 ):
                     continue
-                wanted = not methods or method.slug in methods
-                wanted |= method.slug == "start" and any(
-                    BY_SLUG[m].begins == "start" for m in methods if m in BY_SLUG
-                )
+                wanted = not methods or method.slug in (*methods, *needed)
                 if wanted:
                     late = setting.key not in ("a", "c")
                     rank = (int(late), _level(method, first), seeds.index(seed), order, place)
@@ -235,19 +270,26 @@ def _level(method: Method, first: bool) -> int:
     rest."""
     if not method.every_seed:
         return 4
-    central = method.kind in ("start", "ours", "baseline")
+    central = method.kind in ("start", "ours", "baseline", "adapted")
     return (0 if central else 1) + (0 if first else 2)
 
 
 def _cell(setting: Setting, method: Method, seed: int, out: Path) -> Cell:
     folder = out / setting.key
     run = folder / f"{method.slug}-{seed}"
-    flags = (*setting.flags, *method.flags, "--seed", str(seed))
-    after = None
-    if method.begins == "start":
-        after = folder / f"start-{seed}"
-        flags = (*flags, "--start-from", str(after))
-    return Cell(setting, method, seed, run, flags, after)
+    if method.begins == "full":
+        after = folder / f"full-{seed}"
+        scans = setting.seen_scans if method.slug == "adapted-training" else setting.new_scans
+        command = (
+            "irl", "adapt", str(after), "--scans", *scans, *setting.adaptation, *method.flags,
+            "--seed", str(seed),
+        )  # fmt: skip
+        return Cell(setting, method, seed, run, command, after)
+    flags = (*TRAIN, *setting.flags, *method.flags, "--seed", str(seed))
+    if method.begins == "scratch":
+        return Cell(setting, method, seed, run, flags, None)
+    after = folder / f"start-{seed}"
+    return Cell(setting, method, seed, run, (*flags, "--start-from", str(after)), after)
 
 
 def _transfer(setting: Setting, seed: int, out: Path) -> Cell:
@@ -261,7 +303,7 @@ def _transfer(setting: Setting, seed: int, out: Path) -> Cell:
     start = kept.index("--evaluate")
     del kept[start : start + 3]
     flags = (
-        *kept, "--buildings", *HELD_OUT, "--evaluate", "train", "val_seen", "--reward-from",
+        *TRAIN, *kept, "--buildings", *HELD_OUT, "--evaluate", "train", "val_seen", "--reward-from",
         str(after), "--updates", str(4 * int(kept[kept.index("--updates") + 1])),
         "--seed", str(seed),
     )  # fmt: skip

@@ -43,8 +43,8 @@ class Benchmark:
         for name, config in configurations(self.data).items():
             file = self.out / f"{name}.yaml"
             file.write_text(to_yaml(config))
-            runs[self.out / name] = ["--config", str(file)]
-        run_all(runs, self.parallel, "align")
+            runs[self.out / name] = ["align", "train", "--config", str(file)]
+        run_all(runs, self.parallel)
         print(table(list(runs)))
 
 

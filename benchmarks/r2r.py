@@ -52,7 +52,7 @@ class Benchmark:
     """Runs at a time, one core each."""
 
     def __call__(self) -> None:
-        common = ["--data", str(self.data), "--held-out", *HELD_OUT]
+        common = ["irl", "train", "--data", str(self.data), "--held-out", *HELD_OUT]
         methods: dict[str, tuple[str, tuple[int, ...], list[str]]] = {
             "LangGoalIRL full": ("langgoal", self.seeds, ["--method", "langgoal"]),
             "GCBC, neighbours' rooms visible": (

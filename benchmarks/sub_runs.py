@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -27,20 +26,20 @@ def finished(run: Path) -> bool:
 def run_all(
     runs: Mapping[Path, Sequence[str]],
     parallel: int,
-    half: Literal["irl", "align"] = "irl",
     after: Mapping[Path, Path] | None = None,
     deadline: float = math.inf,
 ) -> list[Path]:
-    """Train each run folder with `rayforge {half} train` and its settings, `parallel` at a time,
-    one core each; returns those that are not finished.
+    """Make each run folder by its command, `parallel` at a time, one core each; returns those that
+    are not finished.
 
+    A command is what comes after `rayforge`, without the folder: "irl", "train" and its settings.
     Finished runs are left alone and broken-off ones resumed. Output goes to `RUN/train.log` and,
     with the run's name before it, to the terminal. A run that `after` names another one for waits
     for it. At `deadline` (of `time.monotonic`) the active ones are stopped, with a checkpoint.
     Raises RuntimeError naming the runs that failed.
     """
     first = after or {}
-    waiting = [(run, list(settings)) for run, settings in runs.items() if not finished(run)]
+    waiting = [(run, list(command)) for run, command in runs.items() if not finished(run)]
     active: dict[subprocess.Popen[str], tuple[Path, threading.Thread]] = {}
     failed: list[Path] = []
     try:
@@ -55,8 +54,8 @@ def run_all(
                         waiting.clear()
                     break
                 waiting.remove(chosen)
-                run, settings = chosen
-                process = _start(run, settings, half)
+                run, command = chosen
+                process = _start(run, command)
                 reader = threading.Thread(target=_relay, args=(process, run), daemon=True)
                 reader.start()
                 active[process] = (run, reader)
@@ -83,19 +82,20 @@ def _stop(active: Mapping[subprocess.Popen[str], tuple[Path, threading.Thread]])
         process.wait()
 
 
-def _start(run: Path, settings: list[str], half: str) -> subprocess.Popen[str]:
+def _start(run: Path, command: list[str]) -> subprocess.Popen[str]:
     run.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "trainers.cli", half, "train"]
-    begun = "checkpoints/[0-9]*" if half == "irl" else "rounds/[0-9]*"
-    if any(run.glob(begun)):
-        command += ["--resume", str(run)]
+    half, verb, *flags = command
+    if verb == "adapt":  # goes on by itself
+        told = ["--out", str(run), *flags]
+    elif any(run.glob("checkpoints/[0-9]*" if half == "irl" else "rounds/[0-9]*")):
+        told = ["--resume", str(run)]
     else:
         (run / "config.yaml").unlink(missing_ok=True)  # broken off before its first checkpoint
-        command += ["--run", str(run), "--threads", "1", *settings]
+        told = ["--run", str(run), "--threads", "1", *flags]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
-        start_new_session=True,
+        [sys.executable, "-m", "trainers.cli", half, verb, *told], env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
 
 

@@ -14,6 +14,15 @@ from envs.graph.navigation_graph import NavigationGraph, write_connectivity
 
 torch.set_num_threads(1)  # tiny tensors: threads cost more than they bring
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in two processes, those that start Ray share one (and its cluster), and the
+    others of a file, which share fixtures, stay together."""
+    for item in items:
+        ray = item.get_closest_marker("ray") is not None
+        item.add_marker(pytest.mark.xdist_group("ray" if ray else item.path.name))
+
+
 ROOMS = "abkl"
 NAMES = ("coffee#table", "lamp", "chair", "bed", "office#chair", "picture#frame")
 SPLITS = {"train": ("alpha", "beta"), "val_seen": ("alpha",), "val_unseen": ("gamma",)}

@@ -74,7 +74,7 @@ def write_benchmark(file: Path, settings: Sequence[SettingPage], left_out: str) 
             "<h1>LangGoalIRL against its baselines</h1>",
             f'<dl class="facts"><dt>Hardware</dt><dd>{escape("; ".join(hardware))}</dd>',
             f"<dt>Left out</dt><dd>{escape(left_out or 'nothing')}</dd></dl>",
-            f'<p class="note">{SEMANTIC_NOTE}</p></header>',
+            "</header>",
             *(_setting(setting) for setting in settings),
             "" if settings else '<p class="gone">No run is finished yet.</p>',
             "</div>",
@@ -85,9 +85,11 @@ def write_benchmark(file: Path, settings: Sequence[SettingPage], left_out: str) 
 
 def _setting(setting: SettingPage) -> str:
     groups = [group for _, group in setting.groups]
+    semantic = any(r.stated("features").startswith("semantic") for g in groups for r in g.runs)
     return "".join(
         (
             f"<h2>({escape(setting.key)}) {escape(setting.title)}</h2>",
+            f'<p class="note">{SEMANTIC_NOTE}</p>' if semantic else "",
             _figures(setting),
             _differences(setting),
             _transfer(setting),

@@ -9,20 +9,22 @@ import pytest
 
 from benchmarks.langgoal_plan import BY_SLUG, METHODS, Setting, cells_of, settings_of
 from benchmarks.r2r import HELD_OUT
-from trainers.cli import Train, _read
+from trainers.cli import Adapt, Train, _read
 from trainers.irl.config import IRLConfig
 
 SETTINGS = [
     Setting("b5", "few", ("--data", "r2r"), "val_seen", "held_out"),
     Setting("a", "all", ("--data", "r2r", "--held-out", *HELD_OUT, "--evaluate", "val_seen",
-                         "held_out", "--updates", "8"), "val_seen", "held_out", transfer=True),
+                         "held_out", "--updates", "8"), "val_seen", "held_out", transfer=True,
+            new_scans=HELD_OUT, seen_scans=("one", "two")),
     Setting("d", "3-D", ("--env", "continuous"), "val_seen", "val_unseen", forcing=False),
 ]  # fmt: skip
 
 
 def settings_read(flags: tuple[str, ...]) -> IRLConfig:
     """What the real command makes of flags."""
-    read: IRLConfig = _read(Train, "irl train", [*flags, "--run", "x"]).settings
+    assert flags[:2] == ("irl", "train")
+    read: IRLConfig = _read(Train, "irl train", [*flags[2:], "--run", "x"]).settings
     return read
 
 
@@ -33,6 +35,9 @@ def test_the_queue_begins_with_what_matters_most() -> None:
     assert names[:6] == [
         "a/start-3", "a/full-3", "a/gcbc-3", "a/gail-3", "a/hindsight-3", "a/completion-3",
     ]  # fmt: skip
+    assert names.index("a/adapted-3") < names.index("a/base-3")
+    assert "a/adapted-4" in names and "a/adapted-random-4" not in names
+    assert "d/adapted-3" not in names, "no graph to adapt to"
     assert names.index("a/relabel-3") < names.index("a/full-4") < names.index("a/base-4")
     assert names.index("a/base-4") < names.index("a/no-text-3") < names.index("b5/start-3")
     assert "a/no-text-4" not in names, "controls take the first seed alone"
@@ -46,10 +51,11 @@ def test_what_begins_from_another_run_waits_for_it() -> None:
     for k, cell in enumerate(cells):
         if cell.after is not None:
             assert place[cell.after] < k
-            assert str(cell.after) in cell.flags
+            assert str(cell.after) in cell.command
             assert str(cell.seed) == cell.after.name.split("-")[-1]
     begun = {cell.method.slug for cell in cells if cell.after is not None}
-    assert begun >= {"full", "gail", "hindsight", "completion", "forcing", "cold", "transfer"}
+    assert begun >= {"full", "gail", "hindsight", "completion", "forcing", "cold", "transfer",
+                     "adapted"}  # fmt: skip
     assert not begun & {"start", "gcbc", "no-text", "shuffled"}
 
 
@@ -61,10 +67,25 @@ def test_asking_for_some_methods_brings_their_start() -> None:
         cells_of(SETTINGS, (0,), Path("out"), ("airl",))
 
 
+def test_adapting_brings_the_run_that_is_adapted_and_its_start() -> None:
+    cells = cells_of(SETTINGS[1:2], (0,), Path("out"), ("adapted", "adapted-training"))
+    names = [cell.run.name for cell in cells]
+    assert names == ["start-0", "full-0", "adapted-0", "adapted-training-0"]
+    scans: list[tuple[str, ...]] = []
+    for cell in cells[2:]:
+        adapt = _read(Adapt, "irl adapt", [*cell.command[2:], "--out", str(cell.run)])
+        assert isinstance(adapt, Adapt) and adapt.run == Path("out/a/full-0")
+        scans.append(adapt.scans)
+    assert scans == [HELD_OUT, ("one", "two")]
+
+
 def test_flags_are_settings_and_all_methods_take_the_same_updates() -> None:
     cells = cells_of(SETTINGS, (0,), Path("out"), ())
-    read = {c.run.name: settings_read(c.flags) for c in cells if c.setting.key == "a"}
+    read = {c.run.name: settings_read(c.command) for c in cells
+            if c.setting.key == "a" and c.method.kind != "adapted"}  # fmt: skip
     for method in METHODS:
+        if method.kind == "adapted":
+            continue
         config = read[f"{method.slug}-0"]
         assert config.held_out == HELD_OUT
         assert config.updates == (0 if method.slug == "start" else 8)
@@ -87,7 +108,8 @@ def test_few_buildings_are_nested_and_never_held_out(tmp_path: Path) -> None:
         records = [{"scan": scan} for scan in known]
         (tmp_path / f"R2R_{split}.json").write_text(json.dumps(records))
     few = [
-        set(settings_read(s.flags).buildings) for s in settings_of("b", tmp_path, tmp_path, "full")
+        set(settings_read(("irl", "train", *s.flags)).buildings)
+        for s in settings_of("b", tmp_path, tmp_path, "full")
     ]
     assert [len(drawn) for drawn in few] == [5, 10, 20]
     assert few[0] < few[1] < few[2] <= set(scans[:25])

@@ -31,12 +31,12 @@ raise SystemExit(code)
 
 @pytest.fixture(autouse=True)
 def small_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In place of a training run: something that takes its settings' seconds."""
+    """In place of a training run: something that takes its command's seconds."""
 
-    def start(run: Path, settings: list[str], half: str) -> subprocess.Popen[str]:
+    def start(run: Path, command: list[str]) -> subprocess.Popen[str]:
         run.mkdir(parents=True, exist_ok=True)
         return subprocess.Popen(
-            [sys.executable, "-c", PROCESS, str(run), *settings], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", PROCESS, str(run), *command], stdout=subprocess.PIPE, text=True
         )
 
     monkeypatch.setattr(sub_runs, "_start", start)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -141,6 +143,14 @@ def test_nothing_listens_on_other_addresses_than_loopback(head: LocalCluster) ->
         assert addresses <= LOOPBACK, f"port {port} listens on {addresses}"
 
 
+def prometheus(head: LocalCluster) -> str:
+    """What the node tells Prometheus of our runs; "" before it tells anything."""
+    url = f"http://127.0.0.1:{head.nodes['head'].metrics}/metrics"
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        told = answer.read().decode()
+    return told if "ray_rayforge_" in told else ""
+
+
 def test_a_stopped_job_goes_on_from_its_checkpoint(head: LocalCluster, settings: Path) -> None:
     run = settings / "stopped"
     first = head.submit("first", *TRAIN, "--config", str(settings / "run.yaml"), "--run", str(run))
@@ -159,6 +169,11 @@ def test_a_stopped_job_goes_on_from_its_checkpoint(head: LocalCluster, settings:
     assert len((run / "metrics.jsonl").read_text().splitlines()) == iteration
 
     second = head.submit("second", *TRAIN, "--resume", str(run))
+    output, scraped = "", ""
+    while second.poll() is None:
+        assert time.monotonic() < deadline + 200
+        scraped = prometheus(head) or scraped
+        time.sleep(1)
     output = second.communicate(timeout=400)[0]
     assert second.returncode == 0, output
     assert f"resumed from {newest}: iteration {iteration}, " in output
@@ -166,3 +181,7 @@ def test_a_stopped_job_goes_on_from_its_checkpoint(head: LocalCluster, settings:
     assert [record["iteration"] for record in records] == list(range(1, len(records) + 1))
     assert records[-1]["updates"] == 4 + 4 + 120
     assert len(records) > iteration
+    # While it ran, Prometheus would have found its figures, under the name of the run's folder.
+    figures = dict(re.findall(r'^ray_rayforge_(\w+)\{.*run="stopped".*\} (\S+)$', scraped, re.M))
+    assert {"rollout_success", "rollout_runners", "discriminator_accuracy"} <= figures.keys()
+    assert float(figures["rollout_runners"]) == 1

@@ -137,7 +137,8 @@ def adapted(config: IRLConfig, settings: AdaptConfig, out: Path) -> IRLConfig:
              "reward_learning_rate")  # fmt: skip
     return replace(
         config, further=str(out / "further.json"), clone_updates=settings.clone_updates,
-        updates=settings.updates, warm_start=True, runners=settings.runners, seed=settings.seed,
+        updates=settings.updates, warm_start=True, runners=settings.runners, start_from="",
+        seed=settings.seed,
         **{name: settings.rate * getattr(config, name) for name in rates},
     )  # fmt: skip
 

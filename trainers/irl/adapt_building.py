@@ -131,7 +131,7 @@ def goal_agnostic(config: IRLConfig, settings: AdaptConfig) -> IRLConfig:
     """The configuration of pi_0: the run's networks cloned from its demonstrations without text."""
     return replace(
         config, method="gcbc", text=False, clone_updates=settings.agnostic_updates, updates=0,
-        evaluate=(), runners=0, runner_resource="", seed=settings.seed,
+        evaluate=(), runners=0, runner_resource="", start_from="", seed=settings.seed,
     )  # fmt: skip
 
 
