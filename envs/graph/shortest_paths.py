@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from envs.graph.buildings import Buildings
-from envs.graph.simulator import GraphSimulator
+from envs.graph.walking import walk
 from rayforge.evaluation.metrics import SUCCESS_METRES
-from rayforge.language.vocabulary import PAD
 from rayforge.paths.arrays import Paths
 
 NEAR_LENGTH = (0.5, 1.6)
@@ -21,25 +20,8 @@ def shortest_paths(
     sentences. And whether it takes `max_steps` actions (STOP included) at most, bool [n]: those
     that take more are cut there.
     """
-    simulator = GraphSimulator(buildings, max_steps)
-    simulator.reset(start, heading)
-    shape = (len(start), max_steps)
-    viewpoint, facing = np.zeros(shape, np.int32), np.zeros(shape, np.int8)
-    action, length = np.zeros(shape, np.int8), np.zeros(len(start), np.int16)
-    for step in range(max_steps):
-        going = ~simulator.done
-        if not going.any():
-            break
-        legal = simulator.legal()
-        taken = np.where(going, simulator.expert(goal), 0)
-        taken = np.where(legal[np.arange(len(taken)), taken], taken, 0)
-        viewpoint[going, step] = simulator.viewpoint[going]
-        facing[going, step] = simulator.heading_bin[going]
-        action[going, step] = taken[going]
-        length[going] += 1
-        simulator.step(taken)
-    tokens = np.full((len(start), 1), PAD, np.int16)
-    return Paths(viewpoint, facing, action, length, tokens), simulator.viewpoint == goal
+    paths = walk(buildings, start, heading, max_steps, lambda simulator: simulator.expert(goal))
+    return paths, paths.viewpoint[np.arange(len(paths)), paths.length - 1] == goal
 
 
 def other_ways(

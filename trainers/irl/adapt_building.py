@@ -20,8 +20,9 @@ from envs.graph.buildings import Buildings
 from envs.graph.navigation_data import SCENES, read_surroundings
 from envs.graph.navigation_graph import SUFFIX, read_connectivity
 from envs.graph.rendered_features import Rendering
-from envs.graph.simulator import GraphSimulator
-from rayforge.language.vocabulary import END, PAD, Vocabulary
+from envs.graph.simulator import STOP, GraphSimulator
+from envs.graph.walking import walk
+from rayforge.language.vocabulary import END, Vocabulary
 from rayforge.paths.arrays import Paths, join_paths
 from trainers.irl.adapt_config import AdaptConfig
 from trainers.irl.config import IRLConfig
@@ -208,7 +209,7 @@ def _walks(
         goals = Goals(start, rng.integers(12, size=ROUND).astype(np.int32), silent(ROUND))
         draws = rng.random((ROUND, job.config.max_steps), np.float32)
         if settings.walks == "random":
-            paths = _random_walks(simulator, goals, described, rng)
+            paths = _random_walks(world, goals, described, job.config.max_steps, rng)
             good = paths.length > 1
         else:
             paths = roll_out(walker.policy, walker.observer, simulator, goals, draws).paths
@@ -240,25 +241,19 @@ def _walks(
 
 
 def _random_walks(
-    simulator: GraphSimulator, goals: Goals, described: Described, rng: np.random.Generator
+    world: World, goals: Goals, described: Described, max_steps: int, rng: np.random.Generator
 ) -> Paths:
     """Random steps, as many as people's paths have; a control."""
-    count, limit = len(goals), simulator.max_steps
-    simulator.reset(goals.viewpoint, goals.heading)
-    steps = rng.choice(list(described.edges), size=count, p=list(described.edges.values()))
-    paths = Paths.zeros(count, limit, 1)
-    paths.tokens[:] = PAD
-    for step in range(limit):
-        going = ~simulator.done
-        legal = simulator.legal()
-        move = legal[:, 1:] * rng.random((count, legal.shape[1] - 1))
-        taken = np.where((step < steps) & move.any(1), 1 + move.argmax(1), 0)
-        paths.viewpoint[going, step] = simulator.viewpoint[going]
-        paths.heading[going, step] = simulator.heading_bin[going]
-        paths.action[going, step] = taken[going]
-        paths.length[going] += 1
-        simulator.step(taken)
-    return paths
+    steps = rng.choice(
+        list(described.edges), size=len(goals), p=list(described.edges.values())
+    )  # fmt: skip
+
+    def choose(simulator: GraphSimulator) -> np.ndarray:
+        legal = simulator.legal()[:, 1:]
+        move = 1 + (legal * rng.random(legal.shape)).argmax(1)
+        return np.where(simulator.steps < steps, move, STOP)
+
+    return walk(world.buildings, goals.viewpoint, goals.heading, max_steps, choose)
 
 
 def _shares(values: Sequence[Any]) -> dict[Any, float]:

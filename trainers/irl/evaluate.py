@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.graph import walking
 from envs.graph.buildings import Buildings
 from envs.graph.simulator import GraphSimulator
 from rayforge.evaluation.intervals import summarise
@@ -65,23 +66,9 @@ def walk(
     choose: Callable[[GraphSimulator], np.ndarray],
 ) -> Paths:  # fmt: skip
     """Paths of an agent that reads nothing: `choose` gives every row's action from the state."""
-    simulator = GraphSimulator(buildings, max_steps)
     start = Goals.of(split.paths)
-    simulator.reset(start.viewpoint, start.heading)
-    shape = (len(split), max_steps)
-    viewpoint, heading = np.zeros(shape, np.int32), np.zeros(shape, np.int8)
-    action, length = np.zeros(shape, np.int8), np.zeros(len(split), np.int16)
-    for step in range(max_steps):
-        going = ~simulator.done
-        if not going.any():
-            break
-        taken = np.where(going, choose(simulator), 0)
-        taken = np.where(simulator.legal()[np.arange(len(taken)), taken], taken, 0)
-        viewpoint[:, step], heading[:, step] = simulator.viewpoint, simulator.heading_bin
-        action[:, step] = taken
-        length[going] += 1
-        simulator.step(taken)
-    return Paths(viewpoint, heading, action, length, split.paths.tokens)
+    paths = walking.walk(buildings, start.viewpoint, start.heading, max_steps, choose)
+    return paths.with_tokens(split.paths.tokens)
 
 
 def straight(steps: int) -> Callable[[GraphSimulator], np.ndarray]:
