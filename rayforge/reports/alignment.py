@@ -28,6 +28,7 @@ METHODS = {
 _COLUMNS = (
     ("review/greedy_score", "Greedy", "judge's mean score of greedy answers"),
     ("review/sampled_score", "Sampled", "judge's mean score of answers sampled at temperature 1"),
+    ("review/win_rate", "Wins", "greedy answers that beat the start's; ties count half"),
     ("review/accuracy", "Accuracy", "held-out pairs that the implicit reward orders as labelled"),
     ("review/margin", "Margin", "mean margin of held-out pairs, nats"),
     ("review/kl_per_token", "KL", "divergence from the start, nats a token"),
@@ -49,6 +50,7 @@ _COLUMNS = (
 _CHARTS = (
     ("Judge's score", (("review/greedy_score", "greedy"), ("review/sampled_score", "sampled")),
      "Success by execution, or a reward model's score.", False),
+    ("Win rate against the start", (("review/win_rate", "greedy"),), "Ties count half.", False),
     ("Held-out accuracy", (("review/accuracy", "implicit reward"),), "0.5 is chance.", False),
     ("Kept share", (("select/kept_share", "given pairs"),), "", True),
     ("Generated share", (("select/generated_share", "of the training set"),), "", True),
