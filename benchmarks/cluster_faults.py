@@ -200,7 +200,8 @@ class Disturbed:
                 if fault == "learner":
                     self._lose_job()
                     self._submit()
-            self._wait(partial(self._is_beyond, at + 1))
+            # A driver may write on for a moment after its head has gone.
+            self._wait(partial(self._is_beyond, progress(self.half, self.run)))
             went_on = at if self.half == "irl" and fault == "worker" else self._went_on(moment)
             struck.append(Struck(self.half, f"{victim} ({holds})", at, saved, went_on))
         self._wait(lambda: self._ended() == 0)

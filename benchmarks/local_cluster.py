@@ -157,7 +157,14 @@ class LocalCluster:
             if node.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the head did not start:\n{log.read_text()}")
             time.sleep(0.2)
-        return node
+        while True:  # a busy machine's dashboard comes up later
+            try:
+                self.ask("GET", "/api/version", self.token)
+                return node
+            except OSError as error:
+                if node.process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the dashboard did not start: {error}") from error
+                time.sleep(0.2)
 
     def start_node(self, name: str, offers: Mapping[str, float]) -> Node:
         """Start a further node that offers these resources and a CPU for each of them; it will join

@@ -94,7 +94,7 @@ def _read(
 ) -> Task | HomesTask:
     """The data set, with words and objects as a resumed run knew them; says what was read."""
     print(f"reading {folder}", flush=True)
-    names = ("train", *dict.fromkeys(splits))
+    names = tuple(dict.fromkeys(("train", *splits)))
     if resumed is None:
         task = read_any_task(folder, config, names)
     else:

@@ -43,7 +43,7 @@ def read_trial_task(config: IRLConfig) -> Task | HomesTask:
     """The data of a configuration, with the splits that it is evaluated on."""
     folder = data_folder(config)
     splits = [resolve_split(name, folder, config) for name in config.evaluate]
-    return read_any_task(folder, config, ("train", *dict.fromkeys(splits)))
+    return read_any_task(folder, config, tuple(dict.fromkeys(("train", *splits))))
 
 
 def updates_in_all(config: IRLConfig) -> int:

@@ -126,15 +126,27 @@ def test_cloning_trains_with_runners_by_the_same_command(
     run = tmp_path / "gcbc"
     command = [sys.executable, "-m", "trainers.cli", "irl", "train", *trained.arguments]
     done = subprocess.run(
-        [*command, "--method", "gcbc", "--updates", "2", "--evaluate", "val_seen", "--run", run],
+        [
+            *command,
+            "--method",
+            "gcbc",
+            "--updates",
+            "2",
+            "--evaluate",
+            "val_seen",
+            "train",
+            "--run",
+            run,
+        ],
         capture_output=True,
         text=True,
         timeout=200,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    document = assert_evaluated(run, "val_seen", sentences(houses, "val_seen"))
-    assert document["method"] == "GCBC"
+    for split in ("val_seen", "train"):
+        document = assert_evaluated(run, split, sentences(houses, split))
+        assert document["method"] == "GCBC"
     assert [record["phase"] for record in lines(run / "metrics.jsonl")] == ["clone"] * 3
     assert (run / "report.html").is_file()
     assert not (run / "sentences.jsonl").exists()
