@@ -25,8 +25,12 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         part.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    write_whole(path, lambda stream: stream.write(data))
+
+
 def write_text(path: Path, text: str) -> None:
-    write_whole(path, lambda stream: stream.write(text.encode()))
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -60,7 +60,13 @@ class Population(PopulationBasedTraining):
     def _get_new_config(self, trial: Any, trial_to_clone: Any) -> Any:
         """The other trial's settings, changed a little; the number stays the trial's own."""
         config, operations = super()._get_new_config(trial, trial_to_clone)
-        return {**config, NUMBER: trial.config[NUMBER]}, operations
+        config = {**config, NUMBER: trial.config[NUMBER]}
+        # A resumed search begins from what a trial's settings were before Ray put the plan in the
+        # place of its stand-in: without this line it would go on with another's weights under the
+        # settings that it was born with.
+        original = trial._Trial__unresolved_config
+        trial._Trial__unresolved_config = {**config, "search": original["search"]}
+        return config, operations
 
 
 class KeptRungs(Callback):

@@ -17,6 +17,7 @@ from trainers.configuration import ConfigurationError
 from trainers.search.agent import AgentTrial
 from trainers.search.both import both_trial
 from trainers.search.config import Search
+from trainers.search.kept import KeptState, bring_back
 from trainers.search.language import language_trial
 from trainers.search.resources import need
 from trainers.search.results import read_trials, write_results
@@ -69,7 +70,7 @@ def tune_all(
 def _fresh(plan: Search, folder: Folder, at_once: int) -> Tuner:
     """The whole search from its beginning."""
     settings, chosen = plan.settings, scheduler(plan)
-    callbacks: list[Callback] = [Progress(plan), TrackedTrials(plan, folder)]
+    callbacks: list[Callback] = [Progress(plan), TrackedTrials(plan, folder), KeptState()]
     if isinstance(chosen, AsyncHyperBandScheduler):
         callbacks.append(KeptRungs(chosen))
     return Tuner(
@@ -117,6 +118,8 @@ def _restored(plan: Search, folder: Folder) -> Tuner | None:
     """
     known: set[str] = set()
     tuner = None
+    if not folder.remote:
+        bring_back(Path(str(folder)))
     if Tuner.can_restore(str(folder)):
         tuner = Tuner.restore(
             str(folder), _trainable(plan), resume_unfinished=True, resume_errored=True,

@@ -67,7 +67,9 @@ def killed_and_resumed(folder: Path, tiny: IRLConfig, until: re.Pattern[str], **
     time.sleep(1)  # Tune writes its state down in its next step
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    # What a trial that Tune had not yet written down leaves behind.
+    # What a kill leaves while Tune copies its state, and a trial that it had not yet written down.
+    for state in (folder / "mine").glob("experiment_state-*.json"):
+        state.write_text("")
     (folder / "mine" / f"{TRIAL}0009").mkdir()
     assert tune(file, folder / "second.log", "--resume").wait(240) == 0
     assert f"{TRIAL}0009" not in Folder(str(folder), "mine").folders()
@@ -107,6 +109,32 @@ def test_asha_and_optuna_go_on_with_what_is_missing(
     assert any(b"hparams" in file.read_bytes() for file in events)
     best = read_configuration(IRLConfig, tmp_path / "mine" / "best.yaml")
     assert best.houses == tiny.houses and best.evaluate == ("val_unseen",)
+
+
+def test_a_population_goes_on_with_its_members(
+    cluster: None, tiny: IRLConfig, tmp_path: Path
+) -> None:
+    killed_and_resumed(
+        tmp_path, tiny, re.compile(r"report 2"), scheduler="pbt", searcher="random", trials=3,
+        reports=4, grace=1,
+    )  # fmt: skip
+    rows = rows_of(tmp_path)
+    assert [row["trial"] for row in rows] == ["1", "2", "3"]
+    assert {row["status"] for row in rows} == {"finished"}
+    assert {row["reports"] for row in rows} == {"4"}
+    for row in rows:
+        assert 1e-3 <= float(row["learning_rate"]) <= 1e-1
+    # Some member went on from a better one's checkpoint, under settings changed a little, before or
+    # after the kill; and they are what it has in the end.
+    taken = {}
+    for line in (tmp_path / "mine" / "pbt_global.txt").read_text().splitlines():
+        settings = json.loads(line)[-1]
+        taken[str(settings["number"])] = settings
+    assert taken
+    for row in rows:
+        if row["trial"] in taken:
+            for key in ("learning_rate", "imitation_weight"):
+                assert float(row[key]) == taken[row["trial"]][key]
 
 
 def test_more_cpus_than_a_cluster_has_are_told_with_the_sum(
