@@ -382,7 +382,9 @@ def draw(samples: Sequence[Sample], costs: Costs, each: int) -> str:
         parts[name] = np.array([getattr(round_of(costs, site, n), name) for n in runners])
     body = "".join(
         (
-            "<h1>Roll-outs on up to 1,000 runners</h1>",
+            '<div class="page"><header><p class="over">RayForge benchmark</p>',
+            "<h1>Roll-outs on up to 1,000 runners</h1></header>",
+            '<div class="charts">',
             line_chart("Efficiency, by runners", shares, from_zero=True),
             line_chart("Environment steps a second, by runners", speeds, from_zero=True),
             line_chart(
@@ -393,9 +395,10 @@ def draw(samples: Sequence[Sample], costs: Costs, each: int) -> str:
                 ],
                 from_zero=True,
             ),
+            "</div></div>",
         )
     )
-    return page("Scaling", body)
+    return page("Scaling · RayForge", body)
 
 
 if __name__ == "__main__":
