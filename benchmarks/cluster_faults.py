@@ -288,10 +288,15 @@ class Disturbed:
     def _went_on(self, moment: float) -> int:
         """Up to where the records of before `moment` were kept."""
         if self.half == "irl":
-            told = re.findall(r"resumed from .*: iteration (\d+)", "".join(self.lines))
-            return int(told[-1])
+            self._wait(lambda: bool(self._resumed()))  # the job's lines come after its records
+            return self._resumed()[-1]
         kept = [r["updates"] for r in records(self.run) if r["time"] < moment]
         return max(kept, default=0)
+
+    def _resumed(self) -> list[int]:
+        """The iterations that the job said it resumed from."""
+        told = re.findall(r"resumed from .*: iteration (\d+)", "".join(self.lines))
+        return [int(iteration) for iteration in told]
 
 
 def _keep(job: subprocess.Popen[str], lines: list[str], log: Path) -> None:
