@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from envs.episodes.r2r import write_r2r
 from envs.graph.buildings import join_graphs
 from envs.graph.navigation_graph import NavigationGraph, write_connectivity
 
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 torch.set_num_threads(1)  # tiny tensors: threads cost more than they bring
 
 
