@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import ray
 import yaml
+from mlflow import MlflowClient
 
 from trainers.configuration import ConfigurationError, read_configuration, to_dict
 from trainers.irl.config import IRLConfig
@@ -86,7 +87,7 @@ def test_asha_and_optuna_go_on_with_what_is_missing(
 ) -> None:
     second = killed_and_resumed(
         tmp_path, tiny, ENDS, scheduler="asha", searcher="optuna", trials=3, reports=2, grace=1,
-        concurrent=1,
+        concurrent=1, track=["mlflow"],
     )  # fmt: skip
     before = set(ENDS.findall((tmp_path / "first.log").read_text()))
     after = STARTS.findall(second)
@@ -105,6 +106,15 @@ def test_asha_and_optuna_go_on_with_what_is_missing(
     for number in (1, 2):
         wanted = "stopped" if errors[number] > np.median(errors[:number]) else "finished"
         assert rows[number]["status"] == wanted
+    # In MLflow every trial is one run, with all its reports, whichever process they came from.
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("rayforge").experiment_id
+    shown = {run.info.run_name: run.info.run_id for run in client.search_runs([experiment])}
+    assert sorted(shown) == [f"{TRIAL}{number:04d}" for number in (1, 2, 3)]
+    for row in rows:
+        run = shown[f"{TRIAL}{int(row['trial']):04d}"]
+        sent = client.get_metric_history(run, "val_unseen/navigation_error")
+        assert [m.step for m in sent] == list(range(1, int(row["reports"]) + 1))
     events = list((tmp_path / "mine" / f"{TRIAL}0001").glob("events.out.tfevents.*"))
     assert any(b"hparams" in file.read_bytes() for file in events)
     best = read_configuration(IRLConfig, tmp_path / "mine" / "best.yaml")
