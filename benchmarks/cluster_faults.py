@@ -127,6 +127,7 @@ class ClusterFaults:
             with Disturbed(half, settings, broken, wanted) as run:
                 struck += run.go(self.faults)
             outcomes.append(compare(half, whole, broken))
+            print(report([s for s in struck if s.half == half], outcomes[-1:]), flush=True)
         minutes = (time.perf_counter() - began) / 60
         table = report(struck, outcomes)
         print(f"\n{hardware()}; {minutes:.1f} minutes\n\n{table}")
@@ -200,7 +201,7 @@ class Disturbed:
                 if fault == "learner":
                     self._lose_job()
                     self._submit()
-            # A driver may write on for a moment after its head has gone.
+            # A driver may write on after its head has gone, to the end even.
             self._wait(partial(self._is_beyond, progress(self.half, self.run)))
             went_on = at if self.half == "irl" and fault == "worker" else self._went_on(moment)
             struck.append(Struck(self.half, f"{victim} ({holds})", at, saved, went_on))
@@ -253,7 +254,8 @@ class Disturbed:
             time.sleep(0.05)
 
     def _is_beyond(self, count: int) -> bool:
-        return progress(self.half, self.run) > count
+        """Whether the job has got further than `count`, or to its end."""
+        return progress(self.half, self.run) > count or self._ended() == 0
 
     def _ready_for(self, fault: Fault) -> bool:
         if progress(self.half, self.run) < SHARES[fault] * self.wanted:
