@@ -44,7 +44,6 @@ def test_all_take_the_same_steps_from_the_same_start() -> None:
     groups = list(plan((0, 1)))
     every = [run for group in groups for run in group]
     assert len(set(every)) == len(every) == sum(2 * len(names) for names in CELLS.values())
-    assert {run.name for run in groups[1]} == {"dpo", "sera"}, "what matters most goes first"
     assert {run.name for group in groups for run in group} == METHODS.keys() - {FIRST}
     configs = [configuration(run, Path("start")) for group in groups for run in group]
     assert {c.round_count * c.round_steps for c in configs} == {96}
