@@ -213,7 +213,8 @@ def test_a_population_changes_settings_within_their_ranges(tmp_path: Path) -> No
 
 def numbered(number: int, gamma: float, reported: float | None = None) -> Any:
     """A trial of Tune's as schedulers see it."""
-    trial = ray_trial.Trial("stub", stub=True, config={"gamma": gamma, "number": number})
+    config = {"gamma": gamma, "number": number, "search": "stand-in"}
+    trial = ray_trial.Trial("stub", stub=True, config=config)
     if reported is not None:
         trial.run_metadata.last_result = {"val_unseen/success": reported, "training_iteration": 2}
     return trial
@@ -249,6 +250,9 @@ def test_a_population_takes_a_settings_list_and_keeps_its_numbers(tmp_path: Path
     config, _ = population._get_new_config(poor, good)
     assert config["number"] == 2
     assert 0.9 <= config["gamma"] <= 0.99
+    poor.set_config(config)
+    poor.resolve_config_placeholders({})  # as in a search that is resumed
+    assert poor.config == {**config, "search": "stand-in"}
     assert takes_turns(search)
     assert not takes_turns(search_of(tmp_path))
 
