@@ -49,7 +49,7 @@ class Benchmark:
 
 
 def configurations(data: Path) -> dict[str, AlignConfig]:
-    """Sized to about twenty minutes of two idle cores for all four."""
+    """Sized to about twenty minutes of two idle cores for all four (estimated)."""
     shared = AlignConfig(
         tiny=TinyModelConfig(width=96, layers=2, inner=384, context=384, vocabulary=2048),
         start=StartConfig(steps=80, batch=16), max_tokens=384, rounds=3, steps=32, batch=16,
