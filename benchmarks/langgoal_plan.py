@@ -36,19 +36,22 @@ class Method:
 
 
 FULL = ("--method", "langgoal")
+IMITATING = ("--policy-learning-rate", "0.001")
+"""Step size of methods whose updates are cloning: chosen on buildings held out for tuning."""
 METHODS = (
     Method("start", "cloned start", "start", (*FULL, "--updates", "0"), True, "scratch"),
     Method("full", "LangGoalIRL full", "ours", FULL, True),
     Method("gcbc", "GCBC", "baseline", ("--method", "gcbc"), True, "scratch"),
     Method("gail", "GAIL-type", "baseline", ("--method", "gail", "--no-mismatched-negatives"),
            True),
-    Method("hindsight", "hindsight imitation", "baseline", ("--method", "hindsight"), True),
+    Method("hindsight", "hindsight imitation", "baseline", ("--method", "hindsight", *IMITATING),
+           True),
     Method("completion", "completion reward", "baseline", ("--method", "completion"), True),
     Method("base", "BASE", "rung", (*FULL, "--no-augment", "--no-relabel"), True),
     Method("augment", "BASE + augment", "rung", (*FULL, "--no-relabel"), True),
     Method("relabel", "BASE + relabel", "rung", (*FULL, "--no-augment"), True),
     Method("forcing", "student forcing, shortest-path labels", "reference",
-           ("--method", "forcing"), True),
+           ("--method", "forcing", *IMITATING), True),
     Method("matched", "full without mismatched negatives", "variant",
            (*FULL, "--no-mismatched-negatives")),
     Method("shaped", "full with potential shaping", "variant", (*FULL, "--potential-shaping")),
@@ -98,6 +101,7 @@ TINY = (
 )  # fmt: skip
 SIZED = {
     "r2r": ("--clone-updates", "1200", "--updates", "240"),
+    "few": ("--clone-updates", "600", "--updates", "160"),
     "houses": (
         "--network.word", "64", "--network.hidden", "128", "--max-words", "60",
         "--generator.word", "64", "--generator.hidden", "128", "--generator.updates", "300",
@@ -154,9 +158,10 @@ def settings_of(keys: Sequence[str], data: Path | None, out: Path, size: Size) -
 
 
 def _r2r(key: str, data: Path, size: Size) -> list[Setting]:
+    sized = SIZED["r2r" if key == "a" else "few"]
     common = (
         "--data", str(data), "--held-out", *HELD_OUT, "--evaluate", "val_seen", "held_out",
-        *(SIZED["r2r"] if size == "full" else (*TINY, "--max-steps", "15")),
+        *(sized if size == "full" else (*TINY, "--max-steps", "15")),
     )  # fmt: skip
     # Those with a seen figure.
     training = sorted((_scans(data, "train") & _scans(data, "val_seen")) - set(HELD_OUT))
@@ -233,7 +238,8 @@ def cells_of(
     settings: Sequence[Setting], seeds: Sequence[int], out: Path, methods: Sequence[str]
 ) -> list[Cell]:
     """Every sub-run in the order of the queue: settings (a) and (c) before (b) and (d); the first
-    seed's baselines, then its ladder, the other seeds, and the first seed's variants and controls.
+    seed's baselines, then its ladder, the adaptation's controls and the transfer, the other seeds,
+    and the first seed's variants and controls.
 
     `methods` are slugs; empty: all. Raises ValueError for an unknown one.
     """
@@ -260,17 +266,17 @@ def cells_of(
                     rank = (int(late), _level(method, first), seeds.index(seed), order, place)
                     ranked.append((rank, _cell(setting, method, seed, out)))
         if setting.transfer and (not methods or TRANSFER in methods):
-            rank = (0, 4, 0, len(METHODS), place)
-            ranked.append((rank, _transfer(setting, seeds[0], out)))
+            cell = _transfer(setting, seeds[0], out)
+            ranked.append(((0, _level(cell.method, True), 0, len(METHODS), place), cell))
     return [cell for _, cell in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def _level(method: Method, first: bool) -> int:
-    """0: what the claims are about; 1: the ladder; 2 and 3: the same of further seeds; 4: the
-    rest."""
-    if not method.every_seed:
+    """0: what the claims are about; 1: the ladder, the adaptation's controls and the transfer;
+    2 and 3: the same of further seeds; 4: the rest."""
+    central = method.every_seed and method.kind in ("start", "ours", "baseline", "adapted")
+    if not (method.every_seed or method.kind == "adapted" or method.slug == TRANSFER):
         return 4
-    central = method.kind in ("start", "ours", "baseline", "adapted")
     return (0 if central else 1) + (0 if first else 2)
 
 
