@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 
@@ -42,6 +43,7 @@ def run_all(
     waiting = [(run, list(command)) for run, command in runs.items() if not finished(run)]
     active: dict[subprocess.Popen[str], tuple[Path, threading.Thread]] = {}
     failed: list[Path] = []
+    previous = signal.signal(signal.SIGTERM, _end)
     try:
         while waiting or active:
             if time.monotonic() > deadline:
@@ -68,10 +70,16 @@ def run_all(
     except BaseException:
         _stop(active)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, previous)
     if failed:
         names = ", ".join(str(run / "train.log") for run in failed)
         raise RuntimeError(f"{len(failed)} runs failed; their output: {names}")
     return [run for run in runs if not finished(run)]
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _stop(active: Mapping[subprocess.Popen[str], tuple[Path, threading.Thread]]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -68,3 +71,19 @@ def test_at_the_deadline_runs_are_stopped_with_a_checkpoint(tmp_path: Path) -> N
     assert not finished(never)
     runs[slow] = ["0", "0"]
     assert run_all(runs, 1) == [], "the same call goes on"
+
+
+def test_a_benchmark_that_is_told_to_end_ends_its_runs(tmp_path: Path) -> None:
+    run = tmp_path / "slow"
+
+    def tell() -> None:
+        while not (run / "train.log").exists() or not (run / "train.log").read_text():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Thread(target=tell, daemon=True).start()
+    with pytest.raises(SystemExit):
+        run_all({run: ["60", "0"]}, 1)
+    assert (run / "checkpoint").exists() and not finished(run)
+    assert signal.getsignal(signal.SIGTERM) is before
