@@ -104,7 +104,8 @@ SIZED = {
     "few": ("--clone-updates", "600", "--updates", "160"),
     "houses": (
         "--network.word", "64", "--network.hidden", "128", "--max-words", "60",
-        "--generator.word", "64", "--generator.hidden", "128", "--generator.updates", "300",
+        "--generator.word", "64", "--generator.hidden", "128", "--generator.updates", "2400",
+        "--generator.feature-dropout", "0.2",
         "--clone-updates", "600", "--updates", "160",
     ),
 }  # fmt: skip

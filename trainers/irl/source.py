@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from trainers.irl.run_folder import load_run
 
 SEEN = ("env", "features", "neighbour_rooms", "network", "max_words", "text")
 """Settings that decide what the networks read; they must be the same."""
+WRITING = ("top_p", "candidates", "agreement", "others")
+"""Settings of the goal generator that decide how it is used, not what it has learnt."""
 TAUGHT = ("data", "houses", "held_out", "buildings", "shuffled_text")
 """Settings that decide which demonstrations are read: the same, where a clone is taken over."""
 
@@ -35,6 +38,8 @@ def source_words(config: IRLConfig) -> tuple[Vocabulary, tuple[str, ...]] | None
         same = (*same, "method", "potential_shaping", "gamma")
     else:
         same = (*same, *TAUGHT, *(("generator",) if config.generates else ()))
+    used = {name: getattr(config.generator, name) for name in WRITING}
+    other = replace(other, generator=replace(other.generator, **used))
     for key in same:
         if getattr(other, key) != getattr(config, key):
             raise ConfigurationError(

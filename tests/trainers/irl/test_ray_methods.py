@@ -80,8 +80,11 @@ def test_a_run_begins_from_another_ones_generator_and_clone(
     where = latest(trained.run / "checkpoints")
     assert where is not None
     source, state = load_module(where)
+    own = load_run(trained.run)[0]
+    choosing = replace(own.generator, candidates=2)  # used otherwise, and learnt alike
     for method in ("langgoal", "completion"):
-        _, algorithm = begin(trained, task, start_from=str(trained.run), method=method, updates=2)
+        _, algorithm = begin(trained, task, start_from=str(trained.run), method=method, updates=2,
+                             generator=choosing)  # fmt: skip
         try:
             taken = weights(algorithm)
             shared = [k for k in taken if k.startswith(("policy.", "generator."))]
@@ -96,7 +99,10 @@ def test_a_run_begins_from_another_ones_generator_and_clone(
             algorithm.stop()
     with pytest.raises(ConfigurationError, match=r"network is .* they must be the same"):
         begin(trained, task, start_from=str(trained.run),
-              network=replace(load_run(trained.run)[0].network, hidden=32))  # fmt: skip
+              network=replace(own.network, hidden=32))  # fmt: skip
+    with pytest.raises(ConfigurationError, match=r"generator is .* they must be the same"):
+        begin(trained, task, start_from=str(trained.run),
+              generator=replace(own.generator, free_nats=1.0))  # fmt: skip
     with pytest.raises(ConfigurationError, match="its buildings is"):
         begin(trained, task, start_from=str(trained.run), buildings=("house00000",))
 
