@@ -39,6 +39,8 @@ def test_the_queue_begins_with_what_matters_most() -> None:
     assert "a/adapted-4" in names and "a/adapted-random-4" not in names
     assert "d/adapted-3" not in names, "no graph to adapt to"
     assert names.index("a/relabel-3") < names.index("a/full-4") < names.index("a/base-4")
+    for early in ("a/adapted-random-3", "a/transfer-3"):
+        assert names.index("a/completion-3") < names.index(early) < names.index("a/full-4")
     assert names.index("a/base-4") < names.index("a/no-text-3") < names.index("b5/start-3")
     assert "a/no-text-4" not in names, "controls take the first seed alone"
     assert "d/forcing-3" not in names, "no shortest-path labels there"
