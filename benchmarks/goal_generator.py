@@ -193,7 +193,7 @@ class Measurement:
         found["seconds_a_path"] = seconds
         human = self._reached(self.judge, self.split.paths.tokens)
         for name, kind in kinds.items():
-            found[name] = self._followed(kind, human)
+            found[name] = self._followed(name, kind, human)
         found["human"] |= {
             "follower": bootstrap_interval(
                 self._reached(self.follower, self.split.paths.tokens)
@@ -265,6 +265,7 @@ class Measurement:
         scores: dict[str, Scores] = {}
         seconds: dict[str, float] = {}
         for name, (module, rephrase) in modes.items():
+            print(f"  writing: {name}", flush=True)
             started = time.process_time()
             parts = [
                 label_paths(module, world, split.paths[rows], self.seed + int(rows[0]), rephrase)
@@ -283,6 +284,7 @@ class Measurement:
         judged = {**{name: kind.tokens for name, kind in kinds.items()},
                   "another path's": split.paths.tokens[others]}  # fmt: skip
         for name, tokens in judged.items():
+            print(f"  judging: {name}", flush=True)
             parts_ = [
                 judge(self.chosen, world, split.paths[rows], tokens[rows, None], self.seed)
                 for rows in self._chunks()
@@ -304,8 +306,9 @@ class Measurement:
         distance = buildings.distance(np.concatenate(ends), self.split.goal)
         return np.asarray(distance < SUCCESS_METRES, float)
 
-    def _followed(self, kind: Kind, human: np.ndarray) -> dict[str, Any]:
+    def _followed(self, name: str, kind: Kind, human: np.ndarray) -> dict[str, Any]:
         """How sentences are followed; differences from human ones over the same paths."""
+        print(f"  following: {name}", flush=True)
         reached = self._reached(self.judge, kind.tokens)
         kept = kind.kept
         found: dict[str, Any] = {
