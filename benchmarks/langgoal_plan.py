@@ -105,6 +105,7 @@ SIZED = {
     "houses": (
         "--network.word", "64", "--network.hidden", "128", "--max-words", "60",
         "--generator.word", "64", "--generator.hidden", "128", "--generator.updates", "2400",
+        "--generator.latent", "32", "--generator.free-nats", "0",
         "--generator.feature-dropout", "0.2",
         "--clone-updates", "600", "--updates", "160",
     ),

@@ -13,15 +13,15 @@ class GeneratorConfig:
     """Size of word vectors."""
     hidden: int = 256
     """Size of the recurrent states."""
-    latent: int = 32
+    latent: int = 16
     """Size of the latent z."""
     dropout: float = 0.3
     """Share of activations dropped while training."""
-    feature_dropout: float = 0.0
+    feature_dropout: float = 0.3
     """Share of what is seen that is hidden while training, the same features along a path."""
     word_dropout: float = 0.25
     """Share of the decoder's input words hidden while training, so that it needs z and the path."""
-    updates: int = 400
+    updates: int = 1600
     """Updates of its training, before anything else is trained."""
     batch: int = 64
     """Pairs of path and sentence an update."""
@@ -31,7 +31,7 @@ class GeneratorConfig:
     """Weight of the KL term at the end of its ramp (1 is the evidence bound; less carries more)."""
     kl_ramp: float = 0.5
     """Share of the updates over which that weight rises from 0."""
-    free_nats: float = 0.0
+    free_nats: float = 8.0
     """Nats of the latent that cost nothing, shared evenly by its dimensions (free bits)."""
     top_p: float = 0.9
     """Words are sampled from the smallest set that holds this much probability; 0 is greedy."""
