@@ -80,8 +80,8 @@ LADDER = (
 """Each rung and the one below it."""
 
 ADAPTATION = (
-    ("adapted", "full"), ("adapted", "adapted-random"), ("adapted-random", "full"),
-    ("adapted-training", "full"),
+    ("adapted", "full"), ("adapted", "adapted-training"), ("adapted", "adapted-random"),
+    ("adapted-random", "full"), ("adapted-training", "full"),
 )  # fmt: skip
 """Adaptation against none, and its controls."""
 TRAIN = ("irl", "train")

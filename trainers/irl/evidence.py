@@ -142,7 +142,9 @@ def find_evidence(
     write_json(run / f"evidence_{split}.json", document)
     print(f"{split}: {len(part)} episodes, {document['method']}")
     for name, figure in found.items():
-        print(f"  {name:64} {figure['mean']:8.3f} [{figure['low']:.3f}, {figure['high']:.3f}]")
+        low, high = figure["low"], figure["high"]
+        limits = f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) else ""
+        print(f"  {name:64} {figure['mean']:8.3f}{limits}")
     print(f"report: {write_report(run)}", flush=True)
     return document
 
