@@ -267,7 +267,8 @@ def table(
     lines += ["", "| success | split | over episodes | over seeds | relative |", "|---" * 5 + "|"]
     for name, split, episodes, seeds, ratio in compared:
         over = show(seeds, "+") if seeds.n > 1 else ""
-        lines.append(f"| {name} | {split} | {show(episodes, '+')} | {over} | {ratio:+.0%} |")
+        relative = f"{ratio:+.0%}" if math.isfinite(ratio) else ""
+        lines.append(f"| {name} | {split} | {show(episodes, '+')} | {over} | {relative} |")
     if moved:
         lines += ["", "| reward transfer | success |", "|---|---|"]
         lines += [f"| {name} | {show(found)} |" for name, found in moved]
