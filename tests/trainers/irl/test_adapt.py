@@ -137,11 +137,12 @@ def test_the_first_checkpoint_goes_on_from_the_runs_weights(
     untrained: Path, tiny: IRLConfig, task: Task, houses: Path, tmp_path: Path
 ) -> None:
     config, vocabulary, objects = load_run(untrained)
+    settings = replace(SMALL, rate=0.3)
     untrained_run(tmp_path / "goal_agnostic", goal_agnostic(tiny, SMALL), task)
-    _describe(untrained, (NEW,), tmp_path, houses, config, SMALL, vocabulary, objects)
-    _start_from(untrained, tmp_path, config, SMALL, "rayforge irl adapt")
+    _describe(untrained, (NEW,), tmp_path, houses, config, settings, vocabulary, objects)
+    _start_from(untrained, tmp_path, config, settings, "rayforge irl adapt")
     own = read_configuration(IRLConfig, tmp_path / "config.yaml")
-    assert own == adapted(config, SMALL, tmp_path)
+    assert own == adapted(config, settings, tmp_path)
     assert own.learning_rate == pytest.approx(0.3 * tiny.learning_rate)
     saved = read_saved(tmp_path, own)
     before = load_weights(untrained, config)
