@@ -37,7 +37,7 @@ class Method:
 
 FULL = ("--method", "langgoal")
 IMITATING = ("--policy-learning-rate", "0.001")
-"""Step size of methods whose updates are cloning: chosen on buildings held out for tuning."""
+"""Step size of methods whose updates are cloning: half of cloning's own at its start."""
 METHODS = (
     Method("start", "cloned start", "start", (*FULL, "--updates", "0"), True, "scratch"),
     Method("full", "LangGoalIRL full", "ours", FULL, True),
@@ -110,7 +110,8 @@ SIZED = {
         "--clone-updates", "600", "--updates", "160",
     ),
 }  # fmt: skip
-"""Sizes by data: (a) and (c) with three seeds are meant for three hours of two cores."""
+"""Sizes by data: (a) and (c) with three seeds take five to six hours of two cores, by the runs that
+were made."""
 FEW = (5, 10, 20)
 """Training buildings of setting (b); the smaller draws are part of the larger ones."""
 

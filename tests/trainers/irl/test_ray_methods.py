@@ -81,7 +81,8 @@ def test_a_run_begins_from_another_ones_generator_and_clone(
     assert where is not None
     source, state = load_module(where)
     own = load_run(trained.run)[0]
-    choosing = replace(own.generator, candidates=2)  # used otherwise, and learnt alike
+    choosing = replace(own.generator, candidates=3)  # used otherwise, and learnt alike
+    assert choosing != own.generator
     for method in ("langgoal", "completion"):
         _, algorithm = begin(trained, task, start_from=str(trained.run), method=method, updates=2,
                              generator=choosing)  # fmt: skip
