@@ -15,6 +15,7 @@ from benchmarks.r2r import HELD_OUT
 from envs.houses.dataset import HousesConfig, write_houses
 from trainers.configuration import to_yaml
 from trainers.files import write_text
+from trainers.irl.adapt_config import AdaptConfig
 
 Size = Literal["full", "tiny"]
 Kind = Literal["start", "ours", "baseline", "rung", "variant", "control", "reference", "adapted"]
@@ -67,6 +68,10 @@ METHODS = (
            ("--method", "gcbc", "--shuffled-text"), False, "scratch"),
     Method("adapted", "full, adapted to the new buildings (transductive)", "adapted", (), True,
            "full"),
+    Method("adapted-none", "full, trained further without new pairs (control)", "adapted",
+           ("--walks", "none"), True, "full"),
+    Method("longer", "GCBC for as many updates as the adapted agent (control)", "control",
+           ("--method", "gcbc"), True, "scratch"),
     Method("adapted-random", "full, adapted by random paths there (control)", "adapted",
            ("--walks", "random"), False, "full"),
     Method("adapted-training", "full, adapted to training buildings (control)", "adapted", (),
@@ -80,7 +85,8 @@ LADDER = (
 """Each rung and the one below it."""
 
 ADAPTATION = (
-    ("adapted", "full"), ("adapted", "adapted-training"), ("adapted", "adapted-random"),
+    ("adapted", "full"), ("adapted", "adapted-none"), ("adapted", "longer"),
+    ("adapted", "adapted-training"), ("adapted", "adapted-random"), ("adapted-none", "full"),
     ("adapted-random", "full"), ("adapted-training", "full"),
 )  # fmt: skip
 """Adaptation against none, and its controls."""
@@ -260,7 +266,10 @@ def cells_of(
                 if (
                     not (method.every_seed or first)
                     or (method.slug == "forcing" and not setting.forcing)
-                    or (method.kind == "adapted" and not setting.new_scans)
+                    or (
+                        not setting.new_scans
+                        and (method.kind == "adapted" or method.slug == "longer")
+                    )
                 ):
                     continue
                 wanted = not methods or method.slug in (*methods, *needed)
@@ -277,7 +286,7 @@ def cells_of(
 def _level(method: Method, first: bool) -> int:
     """0: what the claims are about; 1: the ladder, the adaptation's controls and the transfer;
     2 and 3: the same of further seeds; 4: the rest."""
-    central = method.every_seed and method.kind in ("start", "ours", "baseline", "adapted")
+    central = method.every_seed and method.kind not in ("rung", "reference")
     if not (method.every_seed or method.kind == "adapted" or method.slug == TRANSFER):
         return 4
     return (0 if central else 1) + (0 if first else 2)
@@ -295,10 +304,25 @@ def _cell(setting: Setting, method: Method, seed: int, out: Path) -> Cell:
         )  # fmt: skip
         return Cell(setting, method, seed, run, command, after)
     flags = (*TRAIN, *setting.flags, *method.flags, "--seed", str(seed))
+    if method.slug == "longer":
+        own, further = int(_told(setting.flags, "--updates")), _further_updates(setting)
+        flags = (*flags, "--updates", str(own + further))
     if method.begins == "scratch":
         return Cell(setting, method, seed, run, flags, None)
     after = folder / f"start-{seed}"
     return Cell(setting, method, seed, run, (*flags, "--start-from", str(after)), after)
+
+
+def _told(flags: Sequence[str], flag: str) -> str:
+    """The value that the last mention of a flag gives it."""
+    return flags[len(flags) - 1 - flags[::-1].index(flag) + 1]
+
+
+def _further_updates(setting: Setting) -> int:
+    """Updates of the policy in an adaptation of this setting."""
+    told, usual = setting.adaptation, AdaptConfig()
+    own = (("--clone-updates", usual.clone_updates), ("--updates", usual.updates))
+    return sum(int(_told(told, flag)) if flag in told else value for flag, value in own)
 
 
 def _transfer(setting: Setting, seed: int, out: Path) -> Cell:
@@ -313,7 +337,7 @@ def _transfer(setting: Setting, seed: int, out: Path) -> Cell:
     del kept[start : start + 3]
     flags = (
         *TRAIN, *kept, "--buildings", *HELD_OUT, "--evaluate", "train", "val_seen", "--reward-from",
-        str(after), "--updates", str(4 * int(kept[kept.index("--updates") + 1])),
+        str(after), "--updates", str(4 * int(_told(kept, "--updates"))),
         "--seed", str(seed),
     )  # fmt: skip
     flags = (*flags, "--policy-learning-rate", "0.001", "--critic-learning-rate", "0.001")

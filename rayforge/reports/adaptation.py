@@ -47,6 +47,12 @@ def _section(document: dict[str, Any]) -> str:
         for split, figure in document.get("change", {}).items()
         if (found := interval(figure)).n
     )
+    came = f"From <code>{escape(document['run'])}</code>"
+    if settings["walks"] == "none":
+        return (
+            f"<h2>Further training</h2><p>{came}; from the demonstrations alone, no building was "
+            f"walked in (a control of adaptation).</p>{change}"
+        )
     samples = "".join(
         f"<li><dl><dt>Sentence</dt><dd>{escape(s['sentence'])}</dd></dl>"
         f'<p class="muted small">{escape(b["scan"])} · follower {s["follower"]:.2f} an action · '
@@ -56,7 +62,7 @@ def _section(document: dict[str, Any]) -> str:
     )
     return (
         f'<h2>Adaptation</h2><p class="note">{NOTE}</p>'
-        f"<p>From <code>{escape(document['run'])}</code>; paths of {walks}; {kept:,} pairs joined "
+        f"<p>{came}; paths of {walks}; {kept:,} pairs joined "
         f"{document['demonstrations']:,} demonstrations.</p>{change}"
         '<div class="scroll"><table><thead><tr><th>Building</th><th>Walks</th>'
         "<th>Like people's paths</th><th>Described</th><th>Kept</th></tr></thead>"

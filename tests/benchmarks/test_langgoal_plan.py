@@ -37,7 +37,8 @@ def test_the_queue_begins_with_what_matters_most() -> None:
     ]  # fmt: skip
     assert names.index("a/adapted-3") < names.index("a/base-3")
     assert "a/adapted-4" in names and "a/adapted-random-4" not in names
-    assert "d/adapted-3" not in names, "no graph to adapt to"
+    assert "a/adapted-none-4" in names and "a/longer-4" in names
+    assert not {"d/adapted-3", "d/longer-3"} & {*names}, "no graph to adapt to"
     assert names.index("a/relabel-3") < names.index("a/full-4") < names.index("a/base-4")
     for early in ("a/adapted-random-3", "a/transfer-3"):
         assert names.index("a/completion-3") < names.index(early) < names.index("a/full-4")
@@ -58,7 +59,7 @@ def test_what_begins_from_another_run_waits_for_it() -> None:
     begun = {cell.method.slug for cell in cells if cell.after is not None}
     assert begun >= {"full", "gail", "hindsight", "completion", "forcing", "cold", "transfer",
                      "adapted"}  # fmt: skip
-    assert not begun & {"start", "gcbc", "no-text", "shuffled"}
+    assert not begun & {"start", "gcbc", "no-text", "shuffled", "longer"}
 
 
 def test_asking_for_some_methods_brings_their_start() -> None:
@@ -90,7 +91,8 @@ def test_flags_are_settings_and_all_methods_take_the_same_updates() -> None:
             continue
         config = read[f"{method.slug}-0"]
         assert config.held_out == HELD_OUT
-        assert config.updates == (0 if method.slug == "start" else 8)
+        # As many as adapting takes by default come on top for the control of longer cloning.
+        assert config.updates == {"start": 0, "longer": 8 + 800 + 100}.get(method.slug, 8)
         assert config.cloning_first == (0 if method.slug in ("cold", "unaided") else 1200)
         assert (config.episodes_per_iteration, config.updates_per_iteration) == (128, 8)
     assert not read["gail-0"].mismatched_negatives and not read["gail-0"].generates

@@ -79,15 +79,18 @@ def adapt(
     begun = {"run": str(run), "scans": list(scans), "settings": asdict(settings)}
     _begin(out, begun)
 
-    pi_0 = out / "goal_agnostic"
-    if not (pi_0 / "report.html").is_file():
-        print(f"goal-agnostic policy: {settings.agnostic_updates} updates into {pi_0}", flush=True)
-        resume = latest(pi_0 / "checkpoints") is not None
-        if not resume:
-            (pi_0 / "config.yaml").unlink(missing_ok=True)
-        train(goal_agnostic(config, settings), pi_0, resume, command)
-    if not (out / "further.json").is_file():
-        _describe(run, scans, out, folder, config, settings, vocabulary, objects)
+    if settings.walks != "none":
+        pi_0 = out / "goal_agnostic"
+        if not (pi_0 / "report.html").is_file():
+            print(
+                f"goal-agnostic policy: {settings.agnostic_updates} updates into {pi_0}", flush=True
+            )
+            resume = latest(pi_0 / "checkpoints") is not None
+            if not resume:
+                (pi_0 / "config.yaml").unlink(missing_ok=True)
+            train(goal_agnostic(config, settings), pi_0, resume, command)
+        if not (out / "further.json").is_file():
+            _describe(run, scans, out, folder, config, settings, vocabulary, objects)
     if latest(out / "checkpoints") is None:
         _start_from(run, out, config, settings, command)
     train(adapted(config, settings, out), out, True, command)
@@ -135,10 +138,10 @@ def adapted(config: IRLConfig, settings: AdaptConfig, out: Path) -> IRLConfig:
     """The configuration of the training on old and new demonstrations, at reduced step sizes."""
     rates = ("learning_rate", "policy_learning_rate", "critic_learning_rate",
              "reward_learning_rate")  # fmt: skip
+    further = "" if settings.walks == "none" else str(out / "further.json")
     return replace(
-        config, further=str(out / "further.json"), clone_updates=settings.clone_updates,
-        updates=settings.updates, warm_start=True, runners=settings.runners, start_from="",
-        seed=settings.seed,
+        config, further=further, clone_updates=settings.clone_updates, updates=settings.updates,
+        warm_start=True, runners=settings.runners, start_from="", seed=settings.seed,
         **{name: settings.rate * getattr(config, name) for name in rates},
     )  # fmt: skip
 
@@ -274,6 +277,11 @@ def _start_from(
 ) -> None:
     """A run folder whose first checkpoint holds the weights of `run` and no update of its own."""
     own = adapted(config, settings, out)
+    if not own.further:
+        write_json(
+            out / "adaptation.json",
+            {"run": str(run), "settings": asdict(settings), "buildings": []},
+        )
     _, vocabulary, objects = load_run(run)
     folder = Path(config.data)
     splits = ("train", *(resolve_split(name, folder, config) for name in config.evaluate))

@@ -10,9 +10,10 @@ from typing import Literal
 class AdaptConfig:
     """How an agent makes its own training data in new buildings, and how it learns from it."""
 
-    walks: Literal["policy", "random"] = "policy"
-    """"policy": paths of the goal-agnostic policy that are like those people describe; "random":
-    random walks of like lengths (a control)."""
+    walks: Literal["policy", "random", "none"] = "policy"
+    """"policy": paths of the goal-agnostic policy that are like those people describe. Controls:
+    "random", random walks of like lengths; "none", no walks and no new pairs, the same further
+    training from the original demonstrations alone."""
     paths: int = 500
     """Paths a building that are described; those whose sentences are rejected are left out."""
     candidates: int = 4

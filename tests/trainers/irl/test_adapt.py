@@ -16,6 +16,7 @@ import pytest
 
 from rayforge.language.vocabulary import END
 from rayforge.paths.arrays import Paths
+from rayforge.reports.adaptation import adaptation_section
 from tests.trainers.conftest import untrained_run
 from trainers.cli import main
 from trainers.configuration import read_configuration
@@ -153,6 +154,22 @@ def test_the_first_checkpoint_goes_on_from_the_runs_weights(
     union = read_task(houses, own, ("train",), vocabulary, objects).splits["train"]
     assert len(union) == len(task.splits["train"]) + SMALL.paths
     assert union.episodes[-1].scan == NEW
+
+
+def test_further_training_without_walks_is_a_control(
+    untrained: Path, tiny: IRLConfig, task: Task, tmp_path: Path
+) -> None:
+    """The same weights and updates as an adaptation, and the demonstrations alone."""
+    config, *_ = load_run(untrained)
+    settings = replace(SMALL, walks="none")
+    _start_from(untrained, tmp_path, config, settings, "rayforge irl adapt")
+    own = read_configuration(IRLConfig, tmp_path / "config.yaml")
+    walking = adapted(config, SMALL, tmp_path)
+    assert own == replace(walking, further="")
+    saved, before = read_saved(tmp_path, own), load_weights(untrained, config)
+    assert all((saved.module[name] == before[name]).all() for name in before)
+    section = adaptation_section(tmp_path)
+    assert "a control of adaptation" in section and "Transductive" not in section
 
 
 def test_the_goal_agnostic_policy_is_told_nothing(
