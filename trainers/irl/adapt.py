@@ -312,6 +312,7 @@ def _compare(run: Path, out: Path) -> None:
     """Adds to `adaptation.json` what adapting changed, over the same episodes."""
     document = json.loads((out / "adaptation.json").read_text())
     document["change"] = {}
+    how = "" if document["settings"]["walks"] == "none" else " (transductive)"
     for file in sorted(out.glob("episodes_*.jsonl")):
         before = run / file.name
         if not before.is_file():
@@ -327,8 +328,7 @@ def _compare(run: Path, out: Path) -> None:
         document["change"][split] = difference.as_dict()
         print(
             f"{split}: success {difference.mean:+.3f} [{difference.low:+.3f}, "
-            f"{difference.high:+.3f}] against {run}, paired over {difference.n} episodes "
-            "(transductive)",
+            f"{difference.high:+.3f}] against {run}, paired over {difference.n} episodes{how}",
             flush=True,
         )
     write_json(out / "adaptation.json", document)
