@@ -259,12 +259,16 @@ def _check_known(
     known = sorted({e.scan for s in HELD_OUT_SOURCES for e in episodes.get(s, ())})
     for scan in scans:
         if scan not in known:
-            near = difflib.get_close_matches(scan, known, n=1, cutoff=0.0)
-            hint = f"; the nearest name is {near[0]}" if near else ""
             raise DataError(
                 f"{folder}: {kind} building {scan!r} is in neither R2R_train.json nor"
-                f" R2R_val_seen.json{hint}"
+                f" R2R_val_seen.json{nearest_name(scan, known)}"
             )
+
+
+def nearest_name(name: str, known: Sequence[str]) -> str:
+    """ "; the nearest name is ..." for a message about an unknown name; "" where none is known."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"; the nearest name is {near[0]}" if near else ""
 
 
 def _training_scans(folder: Path, held_out: Sequence[str], only: Sequence[str]) -> list[str]:

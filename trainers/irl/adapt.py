@@ -12,7 +12,6 @@ written when it is whole; the same command goes on where it was broken off.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ import torch
 
 from envs.episodes.episode import DataError
 from envs.episodes.r2r import write_r2r
+from envs.graph.navigation_data import nearest_name
 from envs.graph.navigation_graph import SUFFIX
 from rayforge.evaluation.intervals import paired_difference
 from rayforge.language.vocabulary import Vocabulary
@@ -124,11 +124,9 @@ def check_scans(folder: Path, scans: tuple[str, ...]) -> None:
     )
     for scan in scans:
         if scan not in known:
-            near = difflib.get_close_matches(scan, known, n=1, cutoff=0.0)
-            hint = f"; the nearest name is {near[0]}" if near else ""
             raise ConfigurationError(
                 f"building {scan!r} has no graph in {folder / 'connectivity'}, which holds "
-                f"{len(known)}{hint}"
+                f"{len(known)}{nearest_name(scan, known)}"
             )
         if scans.count(scan) > 1:
             raise ConfigurationError(f"building {scan} is named twice")
