@@ -5,8 +5,9 @@
 Methods x settings x seeds, each a run of `rayforge irl train` on one core; a seed's methods begin
 from one and the same goal generator and cloned policy (`start`), so that they differ in what comes
 after, by as many updates and environment steps. Settings: (a) Room-to-Room, (b) the same with few
-training buildings, (c) generated houses on rendered panoramas, (d) generated houses in 3-D. The
-queue begins with what matters most: (a) and (c), first seed, our method against its baselines.
+training buildings, (c) generated houses on rendered panoramas, (c10) the same with ten training
+houses, (d) generated houses in 3-D. The queue begins with what matters most: (a), (c) and (c10),
+first seed, our method against its baselines.
 Resumable: the same command goes on where it was broken off, and only reports where all is done.
 `rows.csv`, `table.md` and `report.html` are written in any case, of whatever is finished.
 """
@@ -63,7 +64,7 @@ class LangGoal:
     data: Path | None = None
     """Folder of Room-to-Room data, for the settings a and b."""
     settings: tuple[str, ...] = ("a", "c")
-    """Which of a, b, c and d."""
+    """Which of a, b, c, c10 and d."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds; variants and controls take the first alone."""
     methods: tuple[str, ...] = ()

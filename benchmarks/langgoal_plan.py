@@ -115,11 +115,15 @@ SIZED = {
         "--generator.feature-dropout", "0.2",
         "--clone-updates", "600", "--updates", "160",
     ),
+    "few houses": ("--generator.updates", "800"),
 }  # fmt: skip
 """Sizes by data: (a) and (c) with three seeds take five to six hours of two cores, by the runs that
 were made."""
 FEW = (5, 10, 20)
 """Training buildings of setting (b); the smaller draws are part of the larger ones."""
+FEW_HOUSES = 10
+"""Training houses of setting (c10): with so few, 600 updates of cloning reach as much as 2,400 (on
+houses for tuning), so that what is gained after them is not merely further training."""
 
 
 @dataclass(frozen=True)
@@ -147,20 +151,20 @@ class Setting:
 
 
 def settings_of(keys: Sequence[str], data: Path | None, out: Path, size: Size) -> list[Setting]:
-    """The settings named a, b, c, d, in the order of the names; houses are written where missing.
+    """The settings named a, b, c, c10, d, in that order; houses are written where missing.
 
     Raises ValueError for an unknown name, or R2R's settings without its folder.
     """
     found: list[Setting] = []
     for key in keys:
-        if key not in ("a", "b", "c", "d"):
-            raise ValueError(f"there are the settings a, b, c and d, not {key!r}")
+        if key not in ("a", "b", "c", "c10", "d"):
+            raise ValueError(f"there are the settings a, b, c, c10 and d, not {key!r}")
         if key in ("a", "b"):
             if data is None:
                 raise ValueError(f"setting {key} reads Room-to-Room: name its folder with --data")
             found += _r2r(key, data, size)
-        elif key == "c":
-            found.append(_rendered(_houses(out / "houses", size), size))
+        elif key in ("c", "c10"):
+            found.append(_rendered(key, _houses(out / "houses", size), size))
         else:
             found.append(_continuous(_houses(out / "houses-continuous", size, 3), out, size))
     return found
@@ -207,18 +211,24 @@ def _houses(folder: Path, size: Size, few: int = 1) -> Path:
     return folder
 
 
-def _rendered(folder: Path, size: Size) -> Setting:
+def _rendered(key: str, folder: Path, size: Size) -> Setting:
     flags = (
         "--data", str(folder), "--features", "rendered", "--evaluate", "val_seen", "val_unseen",
         *(SIZED["houses"] if size == "full" else TINY),
     )  # fmt: skip
     title = "Generated houses, graph task on rendered panoramas"
-    new = tuple(sorted(_scans(folder, "val_unseen")))
-    return Setting(
+    new, training = (tuple(sorted(_scans(folder, s))) for s in ("val_unseen", "train"))
+    every = Setting(
         "c", title, flags, "val_seen", "val_unseen", new_scans=new,
-        seen_scans=tuple(sorted(_scans(folder, "train"))[: len(new)]),
-        adaptation=TINY_ADAPTATION if size == "tiny" else (),
+        seen_scans=training[: len(new)], adaptation=TINY_ADAPTATION if size == "tiny" else (),
     )  # fmt: skip
+    if key == "c":
+        return every
+    few = training[:FEW_HOUSES]
+    fewer = (*flags, *(SIZED["few houses"] if size == "full" else ()), "--buildings", *few)
+    return replace(
+        every, key=key, title=f"{title}, {FEW_HOUSES} training houses", flags=fewer, seen_scans=few
+    )
 
 
 def _continuous(folder: Path, out: Path, size: Size) -> Setting:
@@ -246,7 +256,7 @@ class Cell:
 def cells_of(
     settings: Sequence[Setting], seeds: Sequence[int], out: Path, methods: Sequence[str]
 ) -> list[Cell]:
-    """Every sub-run in the order of the queue: settings (a) and (c) before (b) and (d); the first
+    """Every sub-run in the order of the queue: settings (a), (c), (c10) before (b), (d); the first
     seed's baselines, then its ladder, the adaptation's controls and the transfer, the other seeds,
     and the first seed's variants and controls.
 
@@ -274,7 +284,7 @@ def cells_of(
                     continue
                 wanted = not methods or method.slug in (*methods, *needed)
                 if wanted:
-                    late = setting.key not in ("a", "c")
+                    late = setting.key not in ("a", "c", "c10")
                     rank = (int(late), _level(method, first), seeds.index(seed), order, place)
                     ranked.append((rank, _cell(setting, method, seed, out)))
         if setting.transfer and (not methods or TRANSFER in methods):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,21 @@ def test_flags_are_settings_and_all_methods_take_the_same_updates() -> None:
     assert moved.reward_from == "out/a/full-0"
     assert moved.evaluate == ("train", "val_seen")
     assert BY_SLUG["full"].every_seed
+
+
+def test_ten_houses_are_the_same_houses(tmp_path: Path) -> None:
+    """(c10) differs from (c) in its training houses, and in the generator's updates for so few."""
+    (tmp_path / "houses").mkdir()
+    (tmp_path / "houses" / "houses.json").write_text("{}")
+    for split, scans in (("train", range(60)), ("val_unseen", range(60, 72))):
+        records = [{"scan": f"house{k:05d}"} for k in scans]
+        (tmp_path / "houses" / f"R2R_{split}.json").write_text(json.dumps(records))
+    every, ten = settings_of(("c", "c10"), None, tmp_path, "full")
+    assert every.new_scans == ten.new_scans and len(ten.new_scans) == 12
+    whole, few = (settings_read(("irl", "train", *s.flags)) for s in (every, ten))
+    assert few.buildings == ten.seen_scans and len(few.buildings) == 10
+    assert few.generator.updates < whole.generator.updates
+    assert replace(few, buildings=(), generator=whole.generator) == whole
 
 
 def test_few_buildings_are_nested_and_never_held_out(tmp_path: Path) -> None:
