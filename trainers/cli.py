@@ -49,6 +49,16 @@ examples:
 rayforge COMMAND --help lists the settings of a command."""
 
 
+def _run_folder(run: Path | None, resume: Path | None) -> Path:
+    """The folder that `--run` or `--resume` names; raises ConfigurationError for none or both."""
+    named = [folder for folder in (run, resume) if folder is not None]
+    if len(named) != 1:
+        raise ConfigurationError(
+            "say where the run goes, --run DIR, or what to go on with, --resume RUN"
+        )
+    return named[0]
+
+
 @dataclass(frozen=True)
 class Houses:
     """Write generated houses: connectivity, object boxes, room labels, R2R episodes.
@@ -95,14 +105,10 @@ class Train:
     """Everything in this process and over in a minute: breakpoints work, each size is small."""
 
     def __call__(self) -> None:
-        if (self.run is None) == (self.resume is None):
-            raise ConfigurationError("say where the run goes, --run DIR, or what to go on with, "
-                                     "--resume RUN")  # fmt: skip
+        run = _run_folder(self.run, self.resume)
         from trainers.debugging import small_agent
         from trainers.early import check_run
 
-        run = self.run or self.resume
-        assert run is not None
         settings = small_agent(self.settings) if self.debug else self.settings
         check_run(settings, run, self.resume is not None)
         from trainers.irl.run import train
@@ -235,14 +241,10 @@ class AlignTrain:
     """Everything in this process and small, without Ray: breakpoints work."""
 
     def __call__(self) -> None:
-        if (self.run is None) == (self.resume is None):
-            raise ConfigurationError("say where the run goes, --run DIR, or what to go on with, "
-                                     "--resume RUN")  # fmt: skip
+        run = _run_folder(self.run, self.resume)
         from trainers.debugging import small_language_model
         from trainers.early import check_run
 
-        run = self.run or self.resume
-        assert run is not None
         settings = small_language_model(self.settings) if self.debug else self.settings
         check_run(settings, run, self.resume is not None)
         from trainers.alignment.run import train
