@@ -110,13 +110,25 @@ class LangGoal:
                 moved = transfer(setting, groups)
                 parts.append(table(setting, groups, compared, moved))
                 pages.append(page_of(setting, groups, compared, moved, self.out))
-        left = [cell for cell in cells if not finished(cell.run)]
-        said = ", ".join(f"{cell.setting.key}/{cell.run.name}" for cell in left)
+        said = left_out(cells)
         parts.append(f"Left out: {said or 'nothing'}.\n")
         text = "\n".join(parts)
         write_text(self.out / "table.md", text)
         print(text)
         print(f"report: {write_benchmark(self.out / 'report.html', pages, said)}", flush=True)
+
+
+def left_out(cells: Sequence[Cell]) -> str:
+    """The unfinished runs, by setting and method, with their seeds; "" where all are finished."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for cell in cells:
+        if not finished(cell.run):
+            methods = found.setdefault(cell.setting.key, {})
+            methods.setdefault(cell.method.slug, []).append(str(cell.seed))
+    return "; ".join(
+        f"({key}) " + ", ".join(" ".join([slug, *seeds]) for slug, seeds in methods.items())
+        for key, methods in found.items()
+    )
 
 
 def gather_evidence(cells: Sequence[Cell], episodes: int) -> None:

@@ -94,7 +94,8 @@ def _setting(setting: SettingPage) -> str:
             _differences(setting),
             _transfer(setting),
             _evidence(setting),
-            f'<h3>Learning</h3><div class="charts">{curves_of(groups)}</div>',
+            '<h3>Learning</h3><p class="muted">Over updates of the policy, cloning first.</p>'
+            f'<div class="charts">{curves_of(groups)}</div>',
             _sentences(setting.sentences),
             _failures(setting),
         )
@@ -127,10 +128,11 @@ def _figures(setting: SettingPage) -> str:
             rows.append((group.name, under, found, slug == "full"))
         caption = (
             f"{_spoken(split)}: means over seeds with a 95 % Student t interval; of one seed, a "
-            "bootstrap interval over its episodes. Minutes include the shared start."
+            "bootstrap interval over its episodes. Minutes include the shared start; those of "
+            "adapted agents are of their further training alone."
         )
         tables.append(metric_table(rows, caption, "Method"))
-    return f'<div class="charts">{"".join(charts)}</div>{"".join(tables)}'
+    return f'<div class="charts wide">{"".join(charts)}</div>{"".join(tables)}'
 
 
 def _differences(setting: SettingPage) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from rayforge.evaluation.intervals import Interval, paired_difference, seed_interval
 from rayforge.reports.page import page, write_page
 from rayforge.reports.plots import Series, interval_chart, line_chart
-from rayforge.reports.run_folder import RunFolder, curve, interval, number, read_run
+from rayforge.reports.run_folder import RunFolder, interval, number, policy_curve, read_run
 from rayforge.reports.tables import AGENTS, cell, meanings, metric_table, ordered_agents
 
 NOT_LEARNT = ("seed", "runners", "threads", "device", "checkpoint_minutes", "evaluate")
@@ -253,7 +253,9 @@ def curves_of(groups: Sequence[Group]) -> str:
         line_chart(
             title,
             [
-                Series(f"{group.name} {run.stated('seed')}".strip(), *curve(run, name), colour=i)
+                Series(
+                    f"{group.name} {run.stated('seed')}".strip(), *policy_curve(run, name), colour=i
+                )
                 for i, group in enumerate(groups)
                 for run in group.runs
             ],
@@ -268,7 +270,8 @@ def _curves(groups: Sequence[Group]) -> str:
     if not charts:
         return '<h2>Learning</h2><p class="gone">None of these runs has learning curves.</p>'
     return (
-        '<h2>Learning</h2><p class="muted">One line a run, one colour a method, over updates.</p>'
+        '<h2>Learning</h2><p class="muted">One line a run, one colour a method, over updates of '
+        "the policy.</p>"
         f'<div class="charts">{charts}</div>'
     )
 

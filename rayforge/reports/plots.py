@@ -125,15 +125,17 @@ def interval_chart(title: str, rows: Sequence[tuple[str, Interval, bool]]) -> st
     Args:
         rows: (label, interval, whether it is the run's own agent, which is drawn stronger).
     """
-    row, top, left, right = 26, 6, 132, 54
+    row, top, right = 26, 6, 54
+    labels = [_shorten(label, 28) for label, _, _ in rows]
+    left = max(132, 12 + round(6.6 * max(map(len, labels), default=0)))
     height = top + row * len(rows) + 20
     axis = Axis(0.0, 1.0, left, _WIDTH - right)
     parts = [share_grid(axis, top, height)]
-    for place, (label, found, own) in enumerate(rows):
+    for place, (label, (_, found, own)) in enumerate(zip(labels, rows, strict=True)):
         y = top + row * place + row / 2
         parts.append(
             f'<text class="label end{" own" if own else ""}" x="{left - 8}" y="{y + 4:g}">'
-            f"{escape(_shorten(label, 22))}</text>"
+            f"{escape(label)}</text>"
         )
         if not math.isfinite(found.mean):
             parts.append(f'<text class="tick" x="{left + 4}" y="{y + 4:g}">no value</text>')

@@ -115,6 +115,17 @@ def curve(run: RunFolder, name: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array(updates, float), np.array([number(record[name]) for record in records], float)
 
 
+def policy_curve(run: RunFolder, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """`curve` over updates of the policy alone: runs with and without a goal generator compare."""
+    updates, values = curve(run, name)
+    generator, config = run.config.get("generator"), run.config
+    rung = config.get("augment") or config.get("relabel")
+    writes = config.get("method") == "hindsight" or (config.get("method") == "langgoal" and rung)
+    if not writes or config.get("reward_from") or not isinstance(generator, dict):
+        return updates, values
+    return updates - number(generator.get("updates", 0)), values
+
+
 def phases(run: RunFolder) -> list[tuple[float, str]]:
     """(updates done before it, name) of each phase, in the order they ran."""
     found: list[tuple[float, str]] = []

@@ -41,7 +41,7 @@ def test_the_benchmark_trains_adapts_and_writes_its_page_and_only_reports_when_d
     assert updates == {"start-0": 4, "full-0": 8, "gcbc-0": 8, "adapted-0": 4}
     for row in rows:
         assert 0 <= float(row["success_low"]) <= float(row["success"]) <= 1
-    assert "full, adapted to the new buildings (transductive) minus LangGoalIRL full" in said
+    assert "adapted (transductive) minus LangGoalIRL full" in said
     assert (
         "Left out: nothing." in said and (tmp_path / "c/full-0/evidence_val_unseen.json").exists()
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from rayforge.reports.comparison import (
     over_seeds,
     write_comparison,
 )
-from rayforge.reports.run_folder import read_run
+from rayforge.reports.run_folder import RunFolder, policy_curve, read_run
 
 Make = Callable[..., Path]
 
@@ -91,3 +92,23 @@ def test_bare_folders_and_none(tmp_path: Path) -> None:
     assert "a: config.yaml is missing" in html
     with pytest.raises(ValueError, match="no runs to compare"):
         write_comparison([], tmp_path / "c.html")
+
+
+@pytest.mark.parametrize(
+    ("config", "first"),
+    [
+        ({"method": "langgoal", "augment": True, "relabel": False}, 8.0),
+        ({"method": "langgoal", "augment": False, "relabel": False}, 24.0),
+        ({"method": "hindsight", "augment": False, "relabel": False}, 8.0),
+        ({"method": "gail", "augment": True, "relabel": True}, 24.0),
+    ],
+)
+def test_runs_with_and_without_a_generator_are_compared_by_updates_of_the_policy(
+    config: dict[str, Any], first: float
+) -> None:
+    metrics = tuple({"updates": n, "rollout/success": 0.5} for n in (24, 32))
+    run = RunFolder(
+        Path("run"), {**config, "generator": {"updates": 16}}, {}, metrics, {}, {}, {}, (), ()
+    )
+    updates, values = policy_curve(run, "rollout/success")
+    assert updates.tolist() == [first, first + 8] and values.tolist() == [0.5, 0.5]
