@@ -7,7 +7,8 @@ demonstrations together. The graphs of the new buildings are used and none of th
 
 The folder is a run like any other, with `adaptation.json` beside: `config.yaml` names the new pairs
 (`further`), so that resuming, evaluating and watching it take no other commands. Each stage is
-written when it is whole; the same command goes on where it was broken off.
+written when it is whole; the same command goes on where it was broken off. A control, walks
+"none", trains on as long from the original demonstrations alone.
 """
 
 from __future__ import annotations
@@ -79,23 +80,27 @@ def adapt(
     begun = {"run": str(run), "scans": list(scans), "settings": asdict(settings)}
     _begin(out, begun)
 
-    if settings.walks != "none":
-        pi_0 = out / "goal_agnostic"
-        if not (pi_0 / "report.html").is_file():
-            print(
-                f"goal-agnostic policy: {settings.agnostic_updates} updates into {pi_0}", flush=True
-            )
-            resume = latest(pi_0 / "checkpoints") is not None
-            if not resume:
-                (pi_0 / "config.yaml").unlink(missing_ok=True)
-            train(goal_agnostic(config, settings), pi_0, resume, command)
-        if not (out / "further.json").is_file():
-            _describe(run, scans, out, folder, config, settings, vocabulary, objects)
+    if settings.walks == "none":
+        _describe_nothing(run, out, settings)
+    elif not (out / "further.json").is_file():
+        _clone_without_text(config, settings, out / "goal_agnostic", command)
+        _describe(run, scans, out, folder, config, settings, vocabulary, objects)
     if latest(out / "checkpoints") is None:
         _start_from(run, out, config, settings, command)
     train(adapted(config, settings, out), out, True, command)
     _compare(run, out)
     print(f"report: {write_report(out)}", flush=True)
+
+
+def _clone_without_text(config: IRLConfig, settings: AdaptConfig, pi_0: Path, command: str) -> None:
+    """The goal-agnostic policy, into the folder `pi_0`, where it is not there yet."""
+    if (pi_0 / "report.html").is_file():
+        return
+    print(f"goal-agnostic policy: {settings.agnostic_updates} updates into {pi_0}", flush=True)
+    resume = latest(pi_0 / "checkpoints") is not None
+    if not resume:
+        (pi_0 / "config.yaml").unlink(missing_ok=True)
+    train(goal_agnostic(config, settings), pi_0, resume, command)
 
 
 def check_adaptable(run: Path, config: IRLConfig) -> None:
@@ -162,6 +167,12 @@ def _begin(out: Path, begun: dict[str, Any]) -> None:
                 "name another folder"
             )
     print(f"going on with {out}", flush=True)
+
+
+def _describe_nothing(run: Path, out: Path, settings: AdaptConfig) -> None:
+    """`adaptation.json` of the control that walks in no building."""
+    document = {"run": str(run), "settings": asdict(settings), "buildings": []}
+    write_json(out / "adaptation.json", document)
 
 
 def _describe(
@@ -275,11 +286,6 @@ def _start_from(
 ) -> None:
     """A run folder whose first checkpoint holds the weights of `run` and no update of its own."""
     own = adapted(config, settings, out)
-    if not own.further:
-        write_json(
-            out / "adaptation.json",
-            {"run": str(run), "settings": asdict(settings), "buildings": []},
-        )
     _, vocabulary, objects = load_run(run)
     folder = Path(config.data)
     splits = ("train", *(resolve_split(name, folder, config) for name in config.evaluate))

@@ -20,7 +20,7 @@ from rayforge.reports.adaptation import adaptation_section
 from tests.trainers.conftest import untrained_run
 from trainers.cli import main
 from trainers.configuration import read_configuration
-from trainers.irl.adapt import _describe, _start_from, adapted
+from trainers.irl.adapt import _describe, _describe_nothing, _start_from, adapted
 from trainers.irl.adapt_building import Described, detours, goal_agnostic, resemblance, silent
 from trainers.irl.adapt_config import AdaptConfig
 from trainers.irl.config import IRLConfig
@@ -162,6 +162,7 @@ def test_further_training_without_walks_is_a_control(
     """The same weights and updates as an adaptation, and the demonstrations alone."""
     config, *_ = load_run(untrained)
     settings = replace(SMALL, walks="none")
+    _describe_nothing(untrained, tmp_path, settings)
     _start_from(untrained, tmp_path, config, settings, "rayforge irl adapt")
     own = read_configuration(IRLConfig, tmp_path / "config.yaml")
     walking = adapted(config, SMALL, tmp_path)
