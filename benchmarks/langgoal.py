@@ -4,12 +4,12 @@
 
 Methods x settings x seeds, each a run of `rayforge irl train` on one core; a seed's methods begin
 from one and the same goal generator and cloned policy (`start`), so that they differ in what comes
-after, by as many updates and environment steps. Settings: (a) Room-to-Room, (b) the same with few
-training buildings, (c) generated houses on rendered panoramas, (c10) the same with ten training
-houses, (d) generated houses in 3-D. The queue begins with what matters most: (a), (c) and (c10),
-first seed, our method against its baselines.
-Resumable: the same command goes on where it was broken off, and only reports where all is done.
-`rows.csv`, `table.md` and `report.html` are written in any case, of whatever is finished.
+after, by as many updates and environment steps. Settings: (a) Room-to-Room, (b5), (b10) and (b20)
+the same with 5, 10 and 20 training buildings, (c) generated houses on rendered panoramas, (c10) the
+same with ten training houses, (d) generated houses in 3-D. The queue begins with what matters most:
+(a), (c) and (c10), first seed, our method against its baselines. Resumable: the same command goes
+on where it was broken off, and only reports where all is done. `rows.csv`, `table.md` and
+`report.html` are written in any case, of whatever is finished.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from benchmarks.langgoal_plan import (
     ADAPTATION,
     BY_SLUG,
     LADDER,
-    TRANSFER,
     Cell,
     Setting,
     Size,
@@ -62,9 +61,9 @@ class LangGoal:
     out: Path = Path("runs/langgoal")
     """Folder of data, runs and report; a broken-off benchmark goes on there."""
     data: Path | None = None
-    """Folder of Room-to-Room data, for the settings a and b."""
+    """Folder of Room-to-Room data, for the settings a and b5 to b20."""
     settings: tuple[str, ...] = ("a", "c")
-    """Which of a, b, c, c10 and d."""
+    """Which of a, b5, b10, b20, c, c10 and d."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds; variants and controls take the first alone."""
     methods: tuple[str, ...] = ()
@@ -177,20 +176,17 @@ def groups_of(setting: Setting, cells: Sequence[Cell]) -> dict[str, Group]:
     for cell in cells:
         if cell.setting == setting and finished(cell.run):
             found.setdefault(cell.method.slug, []).append(cell.run)
-    order = [slug for slug in (*BY_SLUG, TRANSFER) if slug in found]
     return {
-        slug: Group(
-            BY_SLUG[slug].name if slug in BY_SLUG else "reward transferred, policy from scratch",
-            tuple(read_run(run) for run in sorted(found[slug])),
-        )
-        for slug in order
+        slug: Group(method.name, tuple(read_run(run) for run in sorted(found[slug])))
+        for slug, method in BY_SLUG.items()
+        if slug in found
     }
 
 
 def differences(setting: Setting, groups: dict[str, Group]) -> list[Compared]:
     """Paired differences in success: full against its best baseline and every other one, each rung
     against the one below, full against its variants, adaptation against none."""
-    baselines = [s for s in groups if s in BY_SLUG and BY_SLUG[s].kind == "baseline"]
+    baselines = [s for s in groups if BY_SLUG[s].kind == "baseline"]
     found: list[Compared] = []
     for split in setting.splits:
         pairs: list[tuple[str, str, str]] = []
@@ -203,7 +199,7 @@ def differences(setting: Setting, groups: dict[str, Group]) -> list[Compared]:
             pairs += [("full", other, "") for other in baselines if other != best]
             pairs += [
                 ("full", s, "") for s in groups
-                if s in BY_SLUG and BY_SLUG[s].kind in ("variant", "start", "reference")
+                if BY_SLUG[s].kind in ("variant", "start", "reference")
             ]  # fmt: skip
         pairs += [(a, b, "") for a, b in LADDER]
         pairs += [(a, b, "") for a, b in ADAPTATION]
@@ -235,26 +231,33 @@ def same_seeds(a: Group, b: Group) -> tuple[Group, Group]:
 
 
 def transfer(setting: Setting, groups: dict[str, Group]) -> list[tuple[str, Interval]]:
-    """Success in the held-out buildings of the policy that the frozen reward taught, of cloning
-    elsewhere on the same episodes, and their difference."""
-    if TRANSFER not in groups or "gcbc" not in groups:
-        return []
-    (run,), cloned = groups[TRANSFER].runs, groups["gcbc"].runs[0]
-    taught = {
-        split: episodes_by_name(run.folder, split, "success") for split in ("train", "val_seen")
-    }
-    elsewhere = episodes_by_name(cloned.folder, setting.new, "success")
-    found = []
+    """Success in the held-out buildings of the policies that a frozen reward taught, of cloning
+    elsewhere on the same episodes, and the first one's differences from the others."""
+    moved = [slug for slug in groups if BY_SLUG[slug].kind == "transfer"]
+    found: list[tuple[str, Interval]] = []
     for split, said in (("train", "sentences it was told"), ("val_seen", "other sentences")):
-        names = sorted(taught[split].keys() & elsewhere.keys())
+        scored = {slug: (groups[slug].runs[0], split) for slug in moved}
+        if moved and "gcbc" in groups:
+            scored["gcbc"] = (groups["gcbc"].runs[0], setting.new)
+        successes = {
+            slug: episodes_by_name(run.folder, part, "success")
+            for slug, (run, part) in scored.items()
+        }
+        names = sorted(set.intersection(*map(set, successes.values()))) if successes else []
         if not names:
             continue
-        ours = np.array([taught[split][name] for name in names])
-        theirs = np.array([elsewhere[name] for name in names])
+        values = {slug: np.array([own[n] for n in names]) for slug, own in successes.items()}
         found += [
-            (f"reward transferred, {said}", bootstrap_interval(ours)),
-            (f"GCBC trained elsewhere, {said}", bootstrap_interval(theirs)),
-            (f"difference, {said}", paired_difference(ours, theirs)),
+            (f"{groups[slug].name}, {said}", bootstrap_interval(own))
+            for slug, own in values.items()
+        ]
+        first, *others = values
+        found += [
+            (
+                f"{groups[first].name} minus {groups[other].name}, {said}",
+                paired_difference(values[first], values[other]),
+            )
+            for other in others
         ]
     return found
 
@@ -267,7 +270,7 @@ def table(
     head = "| method | seeds | success, seen | success, new | SPL, seen | SPL, new | minutes |"
     lines = [f"## ({setting.key}) {setting.title}\n", head, "|---" * 7 + "|"]
     for slug, group in groups.items():
-        if slug == TRANSFER:
+        if BY_SLUG[slug].kind == "transfer":
             continue
         cells = [
             show(over_seeds(group, split, "agent", metric))

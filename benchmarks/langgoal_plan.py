@@ -18,7 +18,9 @@ from trainers.files import write_text
 from trainers.irl.adapt_config import AdaptConfig
 
 Size = Literal["full", "tiny"]
-Kind = Literal["start", "ours", "baseline", "rung", "variant", "control", "reference", "adapted"]
+Kind = Literal[
+    "start", "ours", "baseline", "rung", "variant", "control", "reference", "adapted", "transfer"
+]
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,15 @@ METHODS = (
     Method("adapted-training", "training buildings (control)", "adapted", (),
            False, "full"),
 )  # fmt: skip
-BY_SLUG = {method.slug: method for method in METHODS}
+TRANSFERS = {
+    "full": Method("transfer", "reward transferred", "transfer", FULL),
+    "start": Method(
+        "transfer-clone", "log pi of the clone transferred (control)", "transfer", FULL
+    ),
+}
+"""By the run whose reward is frozen: policies that it trains from scratch in the held-out
+buildings. A clone's reward is its log pi: what the full one adds is the discriminator's."""
+BY_SLUG = {method.slug: method for method in (*METHODS, *TRANSFERS.values())}
 LADDER = (
     ("base", "start"), ("augment", "base"), ("relabel", "base"), ("full", "augment"),
     ("full", "relabel"),
@@ -91,8 +101,6 @@ ADAPTATION = (
 )  # fmt: skip
 """Adaptation against none, and its controls."""
 TRAIN = ("irl", "train")
-TRANSFER = "transfer"
-"""Slug of the run that a frozen reward trains from scratch in the held-out buildings."""
 
 TINY_ADAPTATION = (
     "--paths", "4", "--candidates", "2", "--agreement", "0", "--agnostic-updates", "4",
@@ -119,8 +127,9 @@ SIZED = {
 }  # fmt: skip
 """Sizes by data: (a) and (c) with three seeds take five to six hours of two cores, by the runs that
 were made."""
-FEW = (5, 10, 20)
-"""Training buildings of setting (b); the smaller draws are part of the larger ones."""
+FEW = {"b5": 5, "b10": 10, "b20": 20}
+"""Training buildings of the settings (b); the smaller draws are part of the larger ones."""
+KEYS = ("a", *FEW, "c", "c10", "d")
 FEW_HOUSES = 10
 """Training houses of setting (c10): with so few, 600 updates of cloning reach as much as 2,400 (on
 houses for tuning), so that what is gained after them is not merely further training."""
@@ -151,18 +160,18 @@ class Setting:
 
 
 def settings_of(keys: Sequence[str], data: Path | None, out: Path, size: Size) -> list[Setting]:
-    """The settings named a, b, c, c10, d, in that order; houses are written where missing.
+    """The settings of those `KEYS`, in their order; houses are written where missing.
 
     Raises ValueError for an unknown name, or R2R's settings without its folder.
     """
     found: list[Setting] = []
     for key in keys:
-        if key not in ("a", "b", "c", "c10", "d"):
-            raise ValueError(f"there are the settings a, b, c, c10 and d, not {key!r}")
-        if key in ("a", "b"):
+        if key not in KEYS:
+            raise ValueError(f"there are the settings {', '.join(KEYS)}, not {key!r}")
+        if key == "a" or key in FEW:
             if data is None:
                 raise ValueError(f"setting {key} reads Room-to-Room: name its folder with --data")
-            found += _r2r(key, data, size)
+            found.append(_r2r(key, data, size))
         elif key in ("c", "c10"):
             found.append(_rendered(key, _houses(out / "houses", size), size))
         else:
@@ -170,7 +179,7 @@ def settings_of(keys: Sequence[str], data: Path | None, out: Path, size: Size) -
     return found
 
 
-def _r2r(key: str, data: Path, size: Size) -> list[Setting]:
+def _r2r(key: str, data: Path, size: Size) -> Setting:
     sized = SIZED["r2r" if key == "a" else "few"]
     common = (
         "--data", str(data), "--held-out", *HELD_OUT, "--evaluate", "val_seen", "held_out",
@@ -185,15 +194,13 @@ def _r2r(key: str, data: Path, size: Size) -> list[Setting]:
         adaptation=TINY_ADAPTATION if size == "tiny" else (),
     )  # fmt: skip
     if key == "a":
-        return [every]
-    return [
-        replace(
-            every, key=f"b{count}", title=f"Room-to-Room, {count} training buildings",
-            flags=(*common, "--buildings", *sorted(drawn[:count])), transfer=False,
-            seen_scans=every.seen_scans[:count],
-        )
-        for count in FEW
-    ]  # fmt: skip
+        return every
+    count = FEW[key]
+    return replace(
+        every, key=key, title=f"Room-to-Room, {count} training buildings",
+        flags=(*common, "--buildings", *sorted(drawn[:count])), transfer=False,
+        seen_scans=every.seen_scans[:count],
+    )  # fmt: skip
 
 
 def _scans(data: Path, split: str) -> set[str]:
@@ -262,11 +269,11 @@ def cells_of(
 
     `methods` are slugs; empty: all. Raises ValueError for an unknown one.
     """
-    unknown = sorted(set(methods) - set(BY_SLUG) - {TRANSFER})
+    unknown = sorted(set(methods) - set(BY_SLUG))
     if unknown:
-        known = ", ".join([*BY_SLUG, TRANSFER])
-        raise ValueError(f"there is no method {unknown[0]!r}; there are {known}")
-    begun = {BY_SLUG[m].begins for m in methods if m in BY_SLUG}
+        raise ValueError(f"there is no method {unknown[0]!r}; there are {', '.join(BY_SLUG)}")
+    moved = {method.slug: source for source, method in TRANSFERS.items()}
+    begun = {moved.get(slug, BY_SLUG[slug].begins) for slug in methods}
     needed = ["start"] * bool(begun & {"start", "full"}) + ["full"] * ("full" in begun)
     ranked: list[tuple[tuple[int, ...], Cell]] = []
     for place, setting in enumerate(settings):
@@ -287,9 +294,10 @@ def cells_of(
                     late = setting.key not in ("a", "c", "c10")
                     rank = (int(late), _level(method, first), seeds.index(seed), order, place)
                     ranked.append((rank, _cell(setting, method, seed, out)))
-        if setting.transfer and (not methods or TRANSFER in methods):
-            cell = _transfer(setting, seeds[0], out)
-            ranked.append(((0, _level(cell.method, True), 0, len(METHODS), place), cell))
+        for source, method in TRANSFERS.items():
+            if setting.transfer and (not methods or method.slug in methods):
+                cell = _transfer(setting, method, out / setting.key / f"{source}-{seeds[0]}")
+                ranked.append(((0, _level(method, True), 0, len(METHODS), place), cell))
     return [cell for _, cell in sorted(ranked, key=lambda pair: pair[0])]
 
 
@@ -297,7 +305,7 @@ def _level(method: Method, first: bool) -> int:
     """0: what the claims are about; 1: the ladder, the adaptation's controls and the transfer;
     2 and 3: the same of further seeds; 4: the rest."""
     central = method.every_seed and method.kind not in ("rung", "reference")
-    if not (method.every_seed or method.kind == "adapted" or method.slug == TRANSFER):
+    if not (method.every_seed or method.kind in ("adapted", "transfer")):
         return 4
     return (0 if central else 1) + (0 if first else 2)
 
@@ -335,20 +343,18 @@ def _further_updates(setting: Setting) -> int:
     return sum(int(_told(told, flag)) if flag in told else value for flag, value in own)
 
 
-def _transfer(setting: Setting, seed: int, out: Path) -> Cell:
+def _transfer(setting: Setting, method: Method, after: Path) -> Cell:
     """A policy from scratch in the held-out buildings: their sentences and starts, no path, and
-    the full run's reward. Scored on sentences it was told and on those it was not."""
-    after = out / setting.key / f"full-{seed}"
-    method = Method(TRANSFER, "reward transferred, policy from scratch", "variant", FULL, False)
+    the reward of the run `after`. Scored on sentences it was told and on those it was not."""
+    seed = int(after.name.split("-")[-1])
     kept = list(setting.flags)
     start = kept.index("--held-out")
     del kept[start : start + 1 + len(HELD_OUT)]
     start = kept.index("--evaluate")
     del kept[start : start + 3]
     flags = (
-        *TRAIN, *kept, "--buildings", *HELD_OUT, "--evaluate", "train", "val_seen", "--reward-from",
-        str(after), "--updates", str(4 * int(_told(kept, "--updates"))),
-        "--seed", str(seed),
+        *TRAIN, *kept, *method.flags, "--buildings", *HELD_OUT, "--evaluate", "train", "val_seen",
+        "--reward-from", str(after), "--updates", str(4 * int(_told(kept, "--updates"))),
+        "--policy-learning-rate", "0.001", "--critic-learning-rate", "0.001", "--seed", str(seed),
     )  # fmt: skip
-    flags = (*flags, "--policy-learning-rate", "0.001", "--critic-learning-rate", "0.001")
-    return Cell(setting, method, seed, after.with_name(f"{TRANSFER}-{seed}"), flags, after)
+    return Cell(setting, method, seed, after.with_name(f"{method.slug}-{seed}"), flags, after)

@@ -67,6 +67,10 @@ def test_asking_for_some_methods_brings_their_start() -> None:
     cells = cells_of(SETTINGS[:1], (0,), Path("out"), ("gail", "gcbc"))
     assert [cell.run.name for cell in cells] == ["start-0", "gcbc-0", "gail-0"]
     assert [c.run.name for c in cells_of(SETTINGS[:1], (0,), Path("out"), ("gcbc",))] == ["gcbc-0"]
+    moved = cells_of(SETTINGS[1:2], (0,), Path("out"), ("transfer-clone",))
+    assert [c.run.name for c in moved] == ["start-0", "transfer-clone-0"]
+    moved = cells_of(SETTINGS[1:2], (0,), Path("out"), ("transfer",))
+    assert [c.run.name for c in moved] == ["start-0", "full-0", "transfer-0"]
     with pytest.raises(ValueError, match="no method 'airl'; there are start, full"):
         cells_of(SETTINGS, (0,), Path("out"), ("airl",))
 
@@ -100,10 +104,11 @@ def test_flags_are_settings_and_all_methods_take_the_same_updates() -> None:
     assert read["matched-0"] == read["matched-0"].__class__(**{
         **vars(read["full-0"]), "mismatched_negatives": False})  # fmt: skip
     assert read["unaided-0"].imitation_weight == 0 and not read["unaided-0"].start_from
-    moved = read["transfer-0"]
-    assert moved.buildings == HELD_OUT and moved.held_out == ()
-    assert moved.reward_from == "out/a/full-0"
-    assert moved.evaluate == ("train", "val_seen")
+    for slug, source in (("transfer", "full"), ("transfer-clone", "start")):
+        moved = read[f"{slug}-0"]
+        assert moved.buildings == HELD_OUT and moved.held_out == ()
+        assert moved.reward_from == f"out/a/{source}-0" and moved.updates == 32
+        assert moved.evaluate == ("train", "val_seen")
     assert BY_SLUG["full"].every_seed
 
 
@@ -129,7 +134,7 @@ def test_few_buildings_are_nested_and_never_held_out(tmp_path: Path) -> None:
         (tmp_path / f"R2R_{split}.json").write_text(json.dumps(records))
     few = [
         set(settings_read(("irl", "train", *s.flags)).buildings)
-        for s in settings_of("b", tmp_path, tmp_path, "full")
+        for s in settings_of(("b5", "b10", "b20"), tmp_path, tmp_path, "full")
     ]
     assert [len(drawn) for drawn in few] == [5, 10, 20]
     assert few[0] < few[1] < few[2] <= set(scans[:25])

@@ -57,6 +57,7 @@ def source_words(config: IRLConfig) -> tuple[Vocabulary, tuple[str, ...]] | None
 def source_weights(config: IRLConfig) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The module's weights and the state of that run's newest checkpoint.
 
+    The reward of a run that has cloned and no more is what it begins as, log pi of its policy.
     Raises ConfigurationError, or CheckpointError for a checkpoint that is not whole.
     """
     run = Path(config.start_from or config.reward_from)
@@ -67,4 +68,13 @@ def source_weights(config: IRLConfig) -> tuple[dict[str, np.ndarray], dict[str, 
     trained, counts = from_dict(IRLConfig, state["config"]), state["counts"]
     if config.reward_from and counts["irl"] < trained.updates:
         raise ConfigurationError(f"reward_from {run}: it is not trained to its end yet")
+    if config.reward_from and counts["irl"] == 0:
+        if not trained.cloning_first:
+            raise ConfigurationError(f"reward_from {run}: its reward has learnt nothing")
+        for own, taken in (
+            ("policy.trunk.", "values.trunk."),
+            ("policy.scorer.", "values.scorers.0."),
+        ):
+            named = {n: v for n, v in weights.items() if n.startswith(own)}
+            weights |= {n.replace(own, f"reward.{taken}", 1): v for n, v in named.items()}
     return weights, state
