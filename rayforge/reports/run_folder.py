@@ -118,12 +118,9 @@ def curve(run: RunFolder, name: str) -> tuple[np.ndarray, np.ndarray]:
 def policy_curve(run: RunFolder, name: str) -> tuple[np.ndarray, np.ndarray]:
     """`curve` over updates of the policy alone: runs with and without a goal generator compare."""
     updates, values = curve(run, name)
-    generator, config = run.config.get("generator"), run.config
-    rung = config.get("augment") or config.get("relabel")
-    writes = config.get("method") == "hindsight" or (config.get("method") == "langgoal" and rung)
-    if not writes or config.get("reward_from") or not isinstance(generator, dict):
-        return updates, values
-    return updates - number(generator.get("updates", 0)), values
+    records = (record for record in run.metrics if name in record)
+    others = [number(record.get("generator_updates", 0)) for record in records]
+    return updates - np.array(others, float), values
 
 
 def phases(run: RunFolder) -> list[tuple[float, str]]:

@@ -222,6 +222,7 @@ class _Run:
         record = {
             "iteration": self.iteration, "time_s": round(self.elapsed, 2), "phase": phase,
             "updates": sum(algorithm.counts[k] for k in ("generator", "clone", "irl")),
+            "generator_updates": algorithm.counts["generator"],
             "env_steps": algorithm.counts["env_steps"], **figures,
         }  # fmt: skip
         log.write(json.dumps(record) + "\n")

@@ -66,6 +66,7 @@ def test_a_run_leaves_a_whole_folder(trained: Any, tiny: IRLConfig, houses: Path
     assert [record["iteration"] for record in told] == list(range(1, len(told) + 1))
     assert [r["phase"] for r in told] == ["generator"] * 2 + ["clone"] * 2 + ["irl"] * 12
     assert told[-1]["updates"] == tiny.generator.updates + tiny.clone_updates + 24
+    assert told[-1]["generator_updates"] == tiny.generator.updates
     assert told[-1]["rollout/failures"] == 0
     for name in ("rollout/success", "discriminator/accuracy", "critic/loss", "policy/temperature"):
         assert name in told[-1]
