@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from benchmarks.langgoal_plan import Setting
+from benchmarks.langgoal_plan import BY_SLUG, Setting
 from envs.graph.boxes import read_boxes, read_room_labels
 from envs.graph.buildings import Buildings, join_graphs
 from envs.graph.navigation_graph import SUFFIX, read_connectivity
@@ -69,8 +69,11 @@ def page_of(
             )
             for s in run.sentences[:SENTENCES]
         ]  # fmt: skip
+    apart = {slug: BY_SLUG[slug].kind == "transfer" for slug in groups}
     return SettingPage(
-        setting.key, setting.title, setting.splits, list(groups.items()), compared, moved,
+        setting.key, setting.title, setting.splits,
+        [(slug, group) for slug, group in groups.items() if not apart[slug]], compared, moved,
+        [group for slug, group in groups.items() if apart[slug]],
         dict(causes.most_common()), failures, sentences,
     )  # fmt: skip
 

@@ -58,6 +58,7 @@ class SettingPage:
     groups: Sequence[tuple[str, Group]]  # by method's slug
     compared: Sequence[Compared]
     transfer: Sequence[tuple[str, Interval]]
+    transferred: Sequence[Group]  # policies that a frozen reward trained, apart from `groups`
     causes: Mapping[str, int]  # of all failures in new buildings
     failures: Sequence[Failure]
     sentences: Sequence[Sentence]
@@ -166,6 +167,7 @@ def _transfer(setting: SettingPage) -> str:
         "policy from scratch in the held-out buildings by their starts and sentences, without any "
         'path. Transductive: it trains where it is scored.</p><div class="scroll" tabindex="0">'
         f"<table><tbody>{rows}</tbody></table></div>"
+        f'<div class="charts">{curves_of(setting.transferred)}</div>'
     )
 
 
