@@ -19,9 +19,9 @@ import tyro
 
 from benchmarks.sub_runs import print_comparison, run_all
 from envs.houses.dataset import HousesConfig, write_houses
+from rayforge.files import write_text
 from rayforge.reports.report import write_comparison
 from trainers.configuration import to_yaml
-from trainers.files import write_text
 from trainers.irl.config import IRLConfig
 from trainers.irl.homes_task import read_homes_task
 

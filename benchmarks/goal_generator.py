@@ -32,13 +32,13 @@ from envs.houses.checking import Outcome, check
 from envs.houses.dataset import HousesConfig, read_houses, write_houses
 from rayforge.evaluation.intervals import bootstrap_interval, paired_difference
 from rayforge.evaluation.metrics import SUCCESS_METRES
+from rayforge.files import write_json, write_text
 from rayforge.goals.agreement import Scores, accepted
 from rayforge.goals.generator import unit_kl
 from rayforge.goals.information import active_units, mutual_information
 from rayforge.irl.networks import Policy
 from rayforge.language.vocabulary import PAD
 from rayforge.paths.observation import GraphObserver
-from trainers.files import write_json, write_text
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.evaluate import follow, shuffled_sentences
 from trainers.irl.labelling import judge, label_paths

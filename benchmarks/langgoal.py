@@ -40,10 +40,10 @@ from benchmarks.langgoal_plan import (
 )
 from benchmarks.sub_runs import episodes_by_name, finished, run_all
 from rayforge.evaluation.intervals import Interval, bootstrap_interval, paired_difference
+from rayforge.files import write_text
 from rayforge.reports.benchmark import Compared, SettingPage, write_benchmark
 from rayforge.reports.comparison import Group, over_episodes, over_same_seeds, over_seeds
 from rayforge.reports.run_folder import interval, read_run
-from trainers.files import write_text
 from trainers.irl.checkpoint import latest
 from trainers.irl.evidence import find_evidence
 

@@ -13,8 +13,8 @@ import numpy as np
 from benchmarks.continuous import settings as continuous_settings
 from benchmarks.r2r import HELD_OUT
 from envs.houses.dataset import HousesConfig, write_houses
+from rayforge.files import write_text
 from trainers.configuration import to_yaml
-from trainers.files import write_text
 from trainers.irl.adapt_config import AdaptConfig
 
 Size = Literal["full", "tiny"]

@@ -28,7 +28,7 @@ import tyro
 import yaml
 
 from benchmarks.search_process import Command, ended, reported, started
-from trainers.files import write_text
+from rayforge.files import write_text
 from trainers.search.config import merged
 
 CONFIGS = Path(__file__).parents[1] / "tune_configs"

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
 from urllib.parse import urlsplit
 
+from rayforge.files import write_text
 from trainers.configuration import ConfigurationError, to_dict
-from trainers.files import write_text
 
 Tracker = Literal["wandb", "mlflow"]
 

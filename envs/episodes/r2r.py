@@ -16,6 +16,7 @@ from typing import Any
 from envs.episodes.episode import DataError, Episode
 from envs.episodes.strict_json import read_json
 from envs.graph.navigation_graph import NavigationGraph
+from rayforge.files import write_text
 
 REQUIRED = ("scan", "path_id", "path", "heading", "instructions")
 
@@ -96,7 +97,7 @@ def write_r2r(file: Path, records: Iterable[Mapping[str, Any]]) -> None:
         _check_record(f"{file}: record {number}", record)
         lines.append(json.dumps(dict(record), ensure_ascii=False))
     text = "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n"
-    file.write_text(text, encoding="utf-8")
+    write_text(file, text)
 
 
 def _check_record(place: str, record: Any) -> None:

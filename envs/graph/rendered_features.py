@@ -24,6 +24,7 @@ from envs.progress import Progress
 from envs.simulators.opening import Kind, open_simulator
 from envs.simulators.scene import find_scene
 from envs.simulators.simulator import Poses, SimulatorConfig, Views
+from rayforge.files import write_whole
 
 PIXELS = 64
 """Side of the square images of 90 degrees that views of 30 degrees are cut from."""
@@ -151,14 +152,10 @@ def _panoramas(graph: NavigationGraph, mesh: Path, rendering: Rendering) -> _Pan
             return _Panoramas(archive["look"], archive["share"], tuple(archive["names"].tolist()))
     made = _render(graph, mesh, rendering)
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as stream:
-            names = np.array(made.names, dtype=np.str_)
-            np.savez(stream, look=made.look, share=made.share, names=names)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    names = np.array(made.names, dtype=np.str_)
+    write_whole(
+        file, lambda stream: np.savez(stream, look=made.look, share=made.share, names=names)
+    )
     return made
 
 

@@ -10,12 +10,13 @@ import base64
 import hashlib
 import json
 import math
-import os
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from rayforge.files import write_bytes
 
 _HERE = Path(__file__).parent
 
@@ -63,13 +64,8 @@ def asset(name: str) -> str:
 def write_page(file: Path, text: str) -> Path:
     """Write a page whole or not at all; returns its path."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        # A lone surrogate (a broken escape in some data file) must not cost the whole page.
-        part.write_text(text, encoding="utf-8", errors="replace")
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    # A lone surrogate (a broken escape in some data file) must not cost the whole page.
+    write_bytes(file, text.encode(errors="replace"))
     return file
 
 

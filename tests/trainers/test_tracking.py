@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from rayforge.files import write_json, write_text
 from trainers import tracking
 from trainers.cli import main
 from trainers.configuration import ConfigurationError, to_yaml
-from trainers.files import write_json, write_text
 from trainers.irl.config import IRLConfig
 from trainers.tracking import check_trackers, tracked
 

@@ -17,6 +17,7 @@ from rayforge.evaluation.win_rate import (
     over_orders,
     win_rate,
 )
+from rayforge.files import write_json
 from rayforge.reports.alignment import write_alignment_report
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.generation import GenerationJob, Sampling, generate
@@ -33,7 +34,6 @@ from trainers.alignment.run import (
 )
 from trainers.alignment.task import Prompts
 from trainers.configuration import ConfigurationError, read_configuration
-from trainers.files import write_json
 from trainers.irl.run_folder import hardware
 
 KINDS = {"greedy": 0.0, "sampled": SAMPLED}

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from trainers.files import write_text
+from rayforge.files import write_text
 from trainers.gauges import Gauges
 
 

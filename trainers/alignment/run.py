@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from rayforge.files import write_json, write_text
 from rayforge.reports.alignment import write_alignment_report
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.generation import check_engine
@@ -23,7 +24,6 @@ from trainers.alignment.task import Task, make_task
 from trainers.cluster import held, start_here
 from trainers.configuration import ConfigurationError, to_dict, to_yaml
 from trainers.early import check_run, check_turns, join_for_workers
-from trainers.files import write_json, write_text
 from trainers.irl.run_folder import hardware, prepare
 from trainers.tracking import check_trackers, tracked
 

@@ -28,12 +28,12 @@ from transformers.utils import logging
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
+from rayforge.files import write_text
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.models import Tokeniser, load_tokeniser
 from trainers.alignment.records import MetricsLog
 from trainers.alignment.scoring import DivergedError
 from trainers.configuration import ConfigurationError, from_dict, to_dict
-from trainers.files import write_text
 from trainers.irl.checkpoint import CheckpointError
 
 WHOLE = "whole"

@@ -29,11 +29,11 @@ from envs.episodes.r2r import write_r2r
 from envs.graph.navigation_data import nearest_name
 from envs.graph.navigation_graph import SUFFIX
 from rayforge.evaluation.intervals import paired_difference
+from rayforge.files import write_json, write_text
 from rayforge.language.vocabulary import Vocabulary
 from rayforge.reports.report import write_report
 from trainers.configuration import ConfigurationError, to_dict, to_yaml
 from trainers.early import check_cpus
-from trainers.files import write_json, write_text
 from trainers.irl.adapt_building import (
     BuildingJob,
     Described,
@@ -239,9 +239,7 @@ def _describe(
             ],
         },
     )  # fmt: skip
-    part = out / ".further.json.part"
-    write_r2r(part, rows)
-    part.replace(out / "further.json")
+    write_r2r(out / "further.json", rows)
 
 
 def _run_jobs(

@@ -24,13 +24,13 @@ from envs.houses.house import House
 from rayforge.evaluation.evidence import divergence, rank_correlation, told_apart
 from rayforge.evaluation.intervals import Interval, bootstrap_interval, paired_difference
 from rayforge.evaluation.metrics import SUCCESS_METRES
+from rayforge.files import write_json
 from rayforge.irl.networks import Policy
 from rayforge.language.vocabulary import Vocabulary
 from rayforge.paths.arrays import Paths, join_paths
 from rayforge.paths.observation import GraphObserver
 from rayforge.reports.report import write_report
 from trainers.configuration import ConfigurationError
-from trainers.files import write_json
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.checkpoint import latest, load_module
 from trainers.irl.config import IRLConfig

@@ -18,8 +18,8 @@ from envs.continuous.walks import Walk, demonstrate
 from envs.episodes.continuous_episode import ContinuousEpisode
 from envs.progress import Progress
 from envs.simulators.simulator import Poses
+from rayforge.files import write_whole
 from rayforge.paths.sights import Footage
-from trainers.files import write_whole
 from trainers.irl.config import IRLConfig
 
 MADE = 2

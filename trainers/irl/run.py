@@ -20,11 +20,11 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODUL
 from safetensors.torch import save
 from torch.utils.tensorboard import SummaryWriter
 
+from rayforge.files import write_json, write_text, write_whole
 from rayforge.reports.report import write_report
 from trainers.cluster import held, start_here
 from trainers.configuration import ConfigurationError, to_dict, to_yaml
 from trainers.early import check_run, join_for_runners
-from trainers.files import write_json, write_text, write_whole
 from trainers.gauges import Gauges
 from trainers.irl.algorithm import CHUNK, LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.checkpoint import Checkpoint, save_checkpoint

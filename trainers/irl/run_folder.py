@@ -15,10 +15,10 @@ import torch
 
 from envs.episodes.episode import DataError
 from envs.houses.dataset import generator_version, write_houses
+from rayforge.files import write_text
 from rayforge.language.vocabulary import Vocabulary
 from trainers.configuration import ConfigurationError, from_dict, read_configuration, to_dict
 from trainers.early import check_free
-from trainers.files import write_text
 from trainers.irl.checkpoint import Checkpoint, latest, load_checkpoint
 from trainers.irl.config import IRLConfig
 

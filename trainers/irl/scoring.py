@@ -16,12 +16,12 @@ import torch
 from envs.episodes.episode import DataError
 from envs.graph.buildings import Buildings
 from envs.graph.navigation_data import HELD_OUT, HELD_OUT_SOURCES
+from rayforge.files import write_json, write_text, write_whole
 from rayforge.language.vocabulary import Vocabulary
 from rayforge.paths.observation import GraphObserver
 from rayforge.paths.walk_observation import WalkObserver
 from rayforge.reports.report import write_report
 from trainers.configuration import ConfigurationError, from_dict
-from trainers.files import write_json, write_text, write_whole
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.checkpoint import latest, load_module
 from trainers.irl.config import IRLConfig

@@ -14,7 +14,7 @@ from typing import Any
 from pyarrow import fs
 from ray.tune import Callback
 
-from trainers.files import write_bytes, write_whole
+from rayforge.files import write_bytes, write_whole
 
 STATE = "state.zip"
 NEWEST = "experiment_state-*.json"

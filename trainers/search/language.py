@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from rayforge.evaluation.win_rate import over_orders
+from rayforge.files import write_text
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.rounds import Rounds
 from trainers.alignment.run import Prepared, make_pool, prepare_run
 from trainers.alignment.task import Task
 from trainers.configuration import to_yaml
-from trainers.files import write_text
 from trainers.search.config import Search
 
 Reached = Callable[[int, dict[str, float]], None]

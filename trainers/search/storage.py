@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from trainers.files import write_text
+from rayforge.files import write_text
 
 
 @dataclass(frozen=True)

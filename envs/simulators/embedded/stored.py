@@ -21,6 +21,7 @@ from envs.simulators.embedded.semantics import (
 from envs.simulators.embedded.textures import Textures
 from envs.simulators.scene import Stage, axes_rotation, read_stage
 from envs.simulators.simulator import Scene, SceneError
+from rayforge.files import write_whole
 
 VERSION = "1"
 """Part of the key: change it when the arrays change for the same files."""
@@ -147,17 +148,14 @@ def _keep(file: Path, model: Model) -> None:
     arrays |= {f"textures_{k}": v for k, v in model.surface.textures._asdict().items()}
     if model.annotated:
         arrays |= {f"annotated_{k}": v for k, v in model.annotated._asdict().items()}
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, face_id=model.face_id, **arrays)
-        part.replace(file)
+        write_whole(
+            file,
+            lambda stream: np.savez(stream, allow_pickle=False, face_id=model.face_id, **arrays),
+        )
     except OSError:  # a full or read-only cache only costs the next load its time
         pass
-    finally:
-        if part.exists():
-            part.unlink()
 
 
 def _kept(file: Path, names: dict[int, str], key: str) -> Model | None:

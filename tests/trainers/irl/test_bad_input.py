@@ -18,9 +18,9 @@ import pytest
 import ray
 import torch
 
+from rayforge.files import write_json, write_text
 from trainers.cli import main
 from trainers.configuration import ConfigurationError, to_dict, to_yaml
-from trainers.files import write_json, write_text
 from trainers.irl.checkpoint import CheckpointError, latest, load_checkpoint, save_checkpoint
 from trainers.irl.config import IRLConfig
 from trainers.irl.run import start_ray
