@@ -18,7 +18,13 @@ from torch import Tensor, nn
 
 from rayforge.goals.config import GeneratorConfig
 from rayforge.irl.networks import FeatureDropout
-from rayforge.language.encoder import Attention, BothWays, SentenceEncoder
+from rayforge.language.encoder import (
+    Attention,
+    BothWays,
+    Dropout,
+    SentenceEncoder,
+    like_lengths,
+)
 from rayforge.language.vocabulary import BEGIN, END, PAD, UNKNOWN
 from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
 
@@ -49,7 +55,7 @@ class GoalGenerator(nn.Module):
         self.config = config
         self.eye = eye
         hidden = config.hidden
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.hide = FeatureDropout(config.feature_dropout)
         self.look = nn.Linear(SECTORS * dimension + GEOMETRY, hidden)
         self.choose = nn.Linear(dimension + GEOMETRY, hidden)
@@ -142,17 +148,30 @@ class GoalGenerator(nn.Module):
         return torch.stack(weights).logsumexp(0) - math.log(samples), latent
 
     def _nats(self, path: Tensor, real: Tensor, tokens: Tensor, z: Tensor) -> Tensor:
-        """- log p(G | tau, z) [B]; while training, words that the decoder is fed are hidden."""
-        tokens = tokens[:, : int((tokens != PAD).sum(1).max())]
+        """- log p(G | tau, z) [B]; while training, words that the decoder is fed are hidden.
+
+        Sentences are decoded together with those of like length: half of a batch is padding.
+        """
+        lengths = (tokens != PAD).sum(1).clamp(min=1)
+        tokens = tokens[:, : int(lengths.max())]
         inputs = torch.cat([torch.full_like(tokens[:, :1], BEGIN), tokens[:, :-1]], 1)
         if self.training:
             hidden = torch.rand(inputs.shape, device=inputs.device) < self.config.word_dropout
             inputs = torch.where(hidden & (inputs > END), UNKNOWN, inputs)
-        logits, _ = self._decode(inputs, z, path, real, None)
-        nats = F.cross_entropy(
-            logits.flatten(0, 1), tokens.flatten(), ignore_index=PAD, reduction="none"
+        order = lengths.argsort()
+        sizes, ends = like_lengths(lengths[order], tokens.shape[1])
+        columns = (
+            part.index_select(0, order).split(sizes) for part in (tokens, inputs, z, path, real)
         )
-        return nats.view(tokens.shape).sum(1)
+        nats = []
+        for end, words, fed, latent, codes, steps in zip(ends, *columns, strict=True):
+            logits, _ = self._decode(fed[:, :end], latent, codes, steps, None)
+            words = words[:, :end]
+            told = F.cross_entropy(
+                logits.flatten(0, 1), words.flatten(), ignore_index=PAD, reduction="none"
+            )
+            nats.append(told.view(words.shape).sum(1))
+        return torch.cat(nats).index_select(0, order.argsort())
 
     @torch.no_grad()
     def sample(
