@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rayforge.goals.config import GeneratorConfig
 from rayforge.goals.generator import GoalGenerator, _nucleus, gaussian_kl
+from rayforge.language.encoder import like_lengths
 from rayforge.language.vocabulary import BEGIN, END, PAD, UNKNOWN
 from rayforge.paths.arrays import Paths
 from tests.rayforge.made_up import DIMENSION, WORDS, World, columns, grid, world_of
@@ -111,6 +112,25 @@ def test_loss_of_a_batch_is_the_mean_over_its_sentences(world: World) -> None:
     torch.testing.assert_close(terms(paths), alone.mean(0), atol=1e-4, rtol=1e-5)
     words = (paths.tokens != PAD).sum(1).mean()
     assert float(terms(paths)[1]) == pytest.approx(words)
+
+
+def test_a_sentences_likelihood_does_not_depend_on_the_others(world: World) -> None:
+    """Short and long ones are decoded apart, and come back in their order."""
+    torch.manual_seed(0)
+    generator = GoalGenerator(WORDS, DIMENSION, SMALL).eval()
+    paths = world.walks(48, seed=0)
+    rng = np.random.default_rng(0)
+    tokens = torch.from_numpy(rng.integers(END + 1, WORDS, (48, 60)))
+    ends = torch.from_numpy(rng.permutation(np.r_[np.full(24, 3), np.full(24, 59)]))
+    places = torch.arange(60)
+    tokens[places == ends[:, None]] = END
+    tokens[places > ends[:, None]] = PAD
+    c = columns(paths)
+    path, real = generator.encode_path(world.see(paths), c["action"], c["length"])
+    together = generator.log_likelihood(path, real, tokens)
+    alone = [generator.log_likelihood(path[[k]], real[[k]], tokens[[k]]) for k in range(48)]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-3)
+    assert len(like_lengths(ends.sort().values + 1, 60)[0]) > 1
 
 
 def corpus(world: World) -> Paths:
