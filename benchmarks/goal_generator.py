@@ -66,7 +66,7 @@ PLAIN = ("--generator.updates", "400", "--generator.latent", "32", "--generator.
          "--generator.feature-dropout", "0")  # fmt: skip
 """What the default settings of a generator are measured against."""
 
-CHOSEN: dict[str, Any] = {"candidates": 4, "agreement": 0.4}
+CHOSEN: dict[str, Any] = {"candidates": 16, "agreement": 0.4}
 """How sentences are chosen where they are."""
 
 
