@@ -115,7 +115,7 @@ TINY = (
 )  # fmt: skip
 SIZED = {
     "r2r": ("--clone-updates", "1200", "--updates", "240"),
-    "few": ("--clone-updates", "600", "--updates", "160"),
+    "few": ("--clone-updates", "600", "--updates", "160", "--generator.updates", "800"),
     "houses": (
         "--network.word", "64", "--network.hidden", "128", "--max-words", "60",
         "--generator.word", "64", "--generator.hidden", "128", "--generator.updates", "2400",
