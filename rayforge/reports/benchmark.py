@@ -165,7 +165,8 @@ def _transfer(setting: SettingPage) -> str:
     return (
         '<h3>Reward transfer</h3><p class="muted">The full method\'s reward, frozen, teaches a '
         "policy from scratch in the held-out buildings by their starts and sentences, without any "
-        'path. Transductive: it trains where it is scored.</p><div class="scroll" tabindex="0">'
+        "path; its control is what that reward began as, log π of the clone. Transductive: it "
+        'trains where it is scored.</p><div class="scroll" tabindex="0">'
         f"<table><tbody>{rows}</tbody></table></div>"
         f'<div class="charts">{curves_of(setting.transferred)}</div>'
     )
