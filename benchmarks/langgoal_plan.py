@@ -35,7 +35,7 @@ class Method:
     """Whether it is run for every seed, or for the first alone."""
     begins: Literal["start", "scratch", "full"] = "start"
     """Whether it takes the seed's generator and clone over, or trains all of its own, or adapts the
-    full method's run."""
+    full method's run; of a transfer, whose reward it is taught by."""
 
 
 FULL = ("--method", "langgoal")
@@ -79,15 +79,13 @@ METHODS = (
     Method("adapted-training", "training buildings (control)", "adapted", (),
            False, "full"),
 )  # fmt: skip
-TRANSFERS = {
-    "full": Method("transfer", "reward transferred", "transfer", FULL),
-    "start": Method(
-        "transfer-clone", "log pi of the clone transferred (control)", "transfer", FULL
-    ),
-}
-"""By the run whose reward is frozen: policies that it trains from scratch in the held-out
-buildings. A clone's reward is its log pi: what the full one adds is the discriminator's."""
-BY_SLUG = {method.slug: method for method in (*METHODS, *TRANSFERS.values())}
+TRANSFERS = (
+    Method("transfer", "reward transferred", "transfer", FULL, begins="full"),
+    Method("transfer-clone", "log pi of the clone transferred (control)", "transfer", FULL),
+)
+"""Policies that the frozen reward of another run trains from scratch in the held-out buildings. A
+clone's reward is its log pi: what the full one adds is the discriminator's."""
+BY_SLUG = {method.slug: method for method in (*METHODS, *TRANSFERS)}
 LADDER = (
     ("base", "start"), ("augment", "base"), ("relabel", "base"), ("full", "augment"),
     ("full", "relabel"),
@@ -272,8 +270,7 @@ def cells_of(
     unknown = sorted(set(methods) - set(BY_SLUG))
     if unknown:
         raise ValueError(f"there is no method {unknown[0]!r}; there are {', '.join(BY_SLUG)}")
-    moved = {method.slug: source for source, method in TRANSFERS.items()}
-    begun = {moved.get(slug, BY_SLUG[slug].begins) for slug in methods}
+    begun = {BY_SLUG[slug].begins for slug in methods}
     needed = ["start"] * bool(begun & {"start", "full"}) + ["full"] * ("full" in begun)
     ranked: list[tuple[tuple[int, ...], Cell]] = []
     for place, setting in enumerate(settings):
@@ -294,9 +291,9 @@ def cells_of(
                     late = setting.key not in ("a", "c", "c10")
                     rank = (int(late), _level(method, first), seeds.index(seed), order, place)
                     ranked.append((rank, _cell(setting, method, seed, out)))
-        for source, method in TRANSFERS.items():
+        for method in TRANSFERS:
             if setting.transfer and (not methods or method.slug in methods):
-                cell = _transfer(setting, method, out / setting.key / f"{source}-{seeds[0]}")
+                cell = _transfer(setting, method, seeds[0], out)
                 ranked.append(((0, _level(method, True), 0, len(METHODS), place), cell))
     return [cell for _, cell in sorted(ranked, key=lambda pair: pair[0])]
 
@@ -343,10 +340,10 @@ def _further_updates(setting: Setting) -> int:
     return sum(int(_told(told, flag)) if flag in told else value for flag, value in own)
 
 
-def _transfer(setting: Setting, method: Method, after: Path) -> Cell:
+def _transfer(setting: Setting, method: Method, seed: int, out: Path) -> Cell:
     """A policy from scratch in the held-out buildings: their sentences and starts, no path, and
-    the reward of the run `after`. Scored on sentences it was told and on those it was not."""
-    seed = int(after.name.split("-")[-1])
+    another run's reward. Scored on sentences it was told and on those it was not."""
+    after = out / setting.key / f"{method.begins}-{seed}"
     kept = list(setting.flags)
     start = kept.index("--held-out")
     del kept[start : start + 1 + len(HELD_OUT)]
