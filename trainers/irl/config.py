@@ -25,6 +25,9 @@ class IRLConfig:
     """Buildings taken out of training; their episodes form the split `held_out`."""
     buildings: tuple[str, ...] = ()
     """The only buildings of `train` and `val_seen`; empty: all that are not held out."""
+    held_back: float = 0.0
+    """Share of the reference paths of `train` that nothing is trained on, the same for every seed:
+    their instructions form the split `held_back`, on which a planner's weights are fitted."""
     further: str = ""
     """An R2R-format file of further demonstrations, which `rayforge irl adapt` writes."""
     features: str = "semantic"
@@ -185,6 +188,8 @@ class IRLConfig:
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not 0.0 <= self.held_back < 1.0:
+            raise ValueError(f"held_back must be in [0, 1), got {self.held_back}")
         for name in ("gamma", "augment_probability", "polyak", "spared"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")

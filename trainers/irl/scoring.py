@@ -33,7 +33,7 @@ from trainers.irl.module import AgentModule
 from trainers.irl.rollout import Rollout
 from trainers.irl.run_folder import check_same, data_folder, hardware, load_run, resolve_split
 from trainers.irl.source import source_words
-from trainers.irl.task import Demonstrations, Task, read_task
+from trainers.irl.task import Demonstrations, Task, hold_back, read_task
 
 BASELINES = {
     "gcbc": "GCBC",
@@ -97,6 +97,8 @@ def read_any_task(
     else:
         known = objects if config.features in ("semantic", "rendered") else None
         task = read_task(folder, config, splits, vocabulary, known)
+    if config.held_back and "train" in task.splits:
+        task = replace(task, splits=hold_back(task.splits, config.held_back, str(folder)))
     if config.shuffled_text and "train" in task.splits:
         train = task.splits["train"]
         others = shuffled(train.building, train.route, config.seed)

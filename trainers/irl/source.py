@@ -18,7 +18,7 @@ SEEN = ("env", "features", "neighbour_rooms", "network", "max_words", "text")
 """Settings that decide what the networks read; they must be the same."""
 WRITING = ("top_p", "candidates", "agreement", "others")
 """Settings of the goal generator that decide how it is used, not what it has learnt."""
-TAUGHT = ("data", "houses", "held_out", "buildings", "shuffled_text")
+TAUGHT = ("data", "houses", "held_out", "buildings", "held_back", "shuffled_text")
 """Settings that decide which demonstrations are read: the same, where a clone is taken over."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,6 +26,9 @@ from rayforge.paths.arrays import Paths
 from rayforge.paths.observation import GraphObserver
 from trainers.irl.config import IRLConfig
 from trainers.irl.rollout import Goals, GraphAgents
+
+HELD_BACK = "held_back"
+"""The split of training buildings' instructions that nothing is trained on."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,38 @@ class Demonstrations:
     def __len__(self) -> int:
         return len(self.episodes)
 
+    def take(self, rows: np.ndarray) -> Demonstrations:
+        """The same of some rows only, int64 [n]; reference paths are numbered anew."""
+        return Demonstrations(
+            tuple(self.episodes[int(row)] for row in rows), self.paths[rows], self.goal[rows], 0,
+            self.building[rows], np.unique(self.route[rows], return_inverse=True)[1],
+        )  # fmt: skip
+
     def names(self, rows: np.ndarray) -> tuple[str, ...]:
         """Building and episode of each row, for messages."""
         picked = [self.episodes[int(row)] for row in rows]
         return tuple(f"building {e.scan}, episode {e.episode_id}" for e in picked)
+
+
+def hold_back(
+    splits: dict[str, Demonstrations], share: float, source: str
+) -> dict[str, Demonstrations]:
+    """Splits with that share of the reference paths of `train` taken out of it, at least one, and
+    their instructions as the split `held_back` at the end. Which ones does not depend on a seed.
+
+    Raises DataError, naming `source`, where no path would be left to train on.
+    """
+    train = splits["train"]
+    routes = int(train.route.max(initial=-1)) + 1
+    count = max(1, round(share * routes))
+    if count >= routes:
+        raise DataError(
+            f"{source}: held_back {share} of {routes} training paths leaves none to train on; hold "
+            "less back"
+        )
+    out = np.isin(train.route, np.random.default_rng(0).permutation(routes)[:count])
+    kept = replace(train.take(np.flatnonzero(~out)), cut=train.cut)
+    return {**splits, "train": kept, HELD_BACK: train.take(np.flatnonzero(out))}
 
 
 def demonstrations(

@@ -19,7 +19,14 @@ from rayforge.language.vocabulary import END, Vocabulary
 from rayforge.paths.observation import GraphObserver
 from trainers.irl.config import IRLConfig
 from trainers.irl.module import path_batch
-from trainers.irl.task import Demonstrations, Shared, Task, demonstrations, read_task
+from trainers.irl.task import (
+    Demonstrations,
+    Shared,
+    Task,
+    demonstrations,
+    hold_back,
+    read_task,
+)
 
 SPLITS = ("train", "val_seen", "val_unseen")
 
@@ -177,3 +184,19 @@ def test_copies_of_what_is_shared_hold_the_same_value() -> None:
     shared = Shared(value)
     assert shared.get() is value
     assert copy.deepcopy({"config": shared})["config"].get() is value
+
+
+def test_paths_held_back_are_whole_and_in_no_training_pair(made_up: Task) -> None:
+    train = made_up.splits["train"]
+    splits = hold_back(made_up.splits, 0.25, "here")
+    assert list(splits) == [*SPLITS, "held_back"]
+    kept, out = splits["train"], splits["held_back"]
+    assert len(kept) + len(out) == len(train)
+    routes = [{(e.scan, *e.path) for e in split.episodes} for split in (kept, out)]
+    assert not routes[0] & routes[1]
+    assert len(routes[1]) == round(0.25 * (int(train.route.max()) + 1))
+    assert set(kept.route) == set(range(len(routes[0])))  # numbered anew, without gaps
+    ends = out.paths.viewpoint[np.arange(len(out)), out.paths.length - 1]
+    np.testing.assert_array_equal(out.goal, ends)
+    with pytest.raises(DataError, match=r"here: held_back 0.99 of \d+ training paths"):
+        hold_back(made_up.splits, 0.99, "here")
