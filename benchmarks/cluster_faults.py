@@ -31,6 +31,7 @@ import tyro
 from benchmarks.local_cluster import LocalCluster
 from envs.houses.dataset import write_houses
 from envs.houses.route_task import RouteTaskConfig
+from rayforge.errors import RunError
 from rayforge.goals.config import GeneratorConfig
 from rayforge.irl.config import NetworkConfig
 from rayforge.language.tiny_model import TinyModelConfig
@@ -39,7 +40,7 @@ from trainers.alignment.models import fingerprint
 from trainers.alignment.sft import StartConfig
 from trainers.alignment.training import newest_checkpoint
 from trainers.cluster import held
-from trainers.configuration import ConfigurationError, read_configuration, to_yaml
+from trainers.configuration import read_configuration, to_yaml
 from trainers.irl.checkpoint import latest
 from trainers.irl.config import IRLConfig
 from trainers.irl.run_folder import hardware
@@ -342,7 +343,7 @@ def _taken(run: Path) -> bool:
     try:
         with held(run):
             return False
-    except ConfigurationError:
+    except RunError:
         return True
 
 

@@ -22,7 +22,8 @@ from benchmarks.parity_views import Check, check_views
 from envs.simulators.opening import Kind, open_simulator
 from envs.simulators.process import SimulatorDied
 from envs.simulators.scene import STAGE_SUFFIX, find_scene
-from envs.simulators.simulator import Camera, SceneError, SimulatorConfig
+from envs.simulators.simulator import Camera, SimulatorConfig
+from rayforge.errors import SceneError
 
 
 @dataclass(frozen=True)

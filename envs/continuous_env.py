@@ -27,12 +27,12 @@ from envs.continuous.expert import Expert
 from envs.continuous.homes import Homes
 from envs.continuous.walks import place_of
 from envs.episodes.continuous_episode import ContinuousEpisode
-from envs.episodes.episode import DataError
 from envs.episodes.r2r_ce import check_scenes, read_r2r_ce_split
 from envs.goal_env import GoalEnv, GoalVectorEnv, Observation
 from envs.graph.navigation_data import SCENES
 from envs.simulators.opening import Kind, open_simulator
 from envs.simulators.simulator import Action, Poses, SimulatorConfig
+from rayforge.errors import DataError
 from rayforge.evaluation.metrics import SUCCESS_METRES
 
 Encode = Callable[[str], np.ndarray]

@@ -19,11 +19,12 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from envs.episodes.episode import DataError, Episode
+from envs.episodes.episode import Episode
 from envs.goal_env import GoalEnv, GoalVectorEnv, Observation
 from envs.graph.buildings import HEADING_BINS, heading_bin
 from envs.graph.navigation_data import NavigationData
 from envs.graph.simulator import STOP, GraphSimulator
+from rayforge.errors import DataError
 
 SUCCESS_DISTANCE = 3.0  # metres, strict: R2R's rule
 SECTORS = 4

@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import tyro
 
 from envs.houses.dataset import HousesConfig
+from rayforge.errors import EXIT_CODES, ConfigurationError, MachineError, RunError, UserError
 from trainers.alignment.config import AlignConfig
-from trainers.configuration import ConfigurationError, read_configuration
+from trainers.configuration import read_configuration
 from trainers.irl.adapt_config import AdaptConfig
 from trainers.irl.config import IRLConfig
 
@@ -46,7 +47,9 @@ examples:
   rayforge align evaluate runs/sera --against runs/dpo
   rayforge tune tune_configs/irl.yaml
 
-rayforge COMMAND --help lists the settings of a command."""
+rayforge COMMAND --help lists the settings of a command.
+
+exit codes: """ + "\n            ".join(f"{code:<4} {said}" for code, said in EXIT_CODES.items())
 
 
 def _run_folder(run: Path | None, resume: Path | None) -> Path:
@@ -329,7 +332,7 @@ class Report:
             raise ConfigurationError("name at least one run folder")
         for run in self.runs:
             if not (run / "config.yaml").is_file():
-                raise ConfigurationError(f"{run} is not a run folder: it has no config.yaml")
+                raise RunError(f"{run} is not a run folder: it has no config.yaml")
         if len(self.runs) == 1:
             aligned = is_alignment_run(self.runs[0])
             print((write_alignment_report if aligned else write_report)(self.runs[0]))
@@ -367,22 +370,9 @@ COMMANDS: dict[tuple[str, ...], type] = {
     ("doctor",): Doctor,
 }
 
-USERS_ERRORS = (
-    "DataError",
-    "SceneError",
-    "ConfigurationError",
-    "CheckpointError",
-    "PoolError",
-    "PreferenceError",
-    "NothingKept",
-    "DivergedError",
-)
-"""Errors whose one line says what to do; a traceback would only hide it. By name: their modules
-import more than `--help` should wait for."""
-
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command. Exit codes: 0, 1 for an error, 2 for wrong usage, 130 when interrupted."""
+    """Run a command; its exit codes are those of `rayforge.errors`."""
     given = sys.argv[1:] if arguments is None else arguments
     name = next((n for n in COMMANDS if tuple(given[: len(n)]) == n), None)
     if name is None:
@@ -394,13 +384,15 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt as stop:
         print(f"rayforge: {str(stop) or 'interrupted'}", file=sys.stderr)
         raise SystemExit(130) from None
-    except Exception as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if type(error).__name__ not in USERS_ERRORS and not full:
+    except UserError as error:
+        print(f"rayforge: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        remedy = "; free some disk space, and go on with --resume where it was training"
-        print(f"rayforge: {error}{remedy if full else ''}", file=sys.stderr)
-        raise SystemExit(1) from None
+        remedy = "free some disk space, and go on with --resume where it was training"
+        print(f"rayforge: {error}; {remedy}", file=sys.stderr)
+        raise SystemExit(MachineError.exit_code) from None
 
 
 def _read(command: type, name: str, arguments: list[str]) -> Any:
@@ -412,6 +404,8 @@ def _read(command: type, name: str, arguments: list[str]) -> Any:
         resume, _ = _take(arguments, "--resume")
         if config is not None and resume is not None:
             raise ConfigurationError("--resume goes on under the run's own settings: drop --config")
+        if resume is not None and not (Path(resume) / "config.yaml").is_file():
+            raise RunError(f"{resume} holds no run to go on with: it has no config.yaml")
         file = config or (resume and str(Path(resume) / "config.yaml"))
         given["default"] = command(read_configuration(kind, Path(file)) if file else kind())
     try:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from trainers.configuration import ConfigurationError
+from rayforge.errors import ConfigurationError, MachineError, RunError
 
 CONNECT_S = 3.0
 """How long an address has to answer."""
@@ -38,7 +38,7 @@ def start_here(cpus: int, *, dashboard: bool = False, log_to_driver: bool = True
     Ray gives its node half a minute to come up, which a busy machine may need more of, and offers
     no setting for it: it is started again, twice at most.
 
-    Raises ConfigurationError where it does not come up then either.
+    Raises MachineError where it does not come up then either.
     """
     import ray
 
@@ -53,7 +53,7 @@ def start_here(cpus: int, *, dashboard: bool = False, log_to_driver: bool = True
             if "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
-    raise ConfigurationError(
+    raise MachineError(
         f"Ray did not come up on this machine in {START_TRIES} tries of half a minute: try again "
         "when it is less busy, or look at `rayforge doctor`"
     )
@@ -62,7 +62,7 @@ def start_here(cpus: int, *, dashboard: bool = False, log_to_driver: bool = True
 def join_cluster(*, log_to_driver: bool) -> None:
     """Join the cluster that RAY_ADDRESS names.
 
-    Raises ConfigurationError where nothing answers there or it does not take the token. Ray itself
+    Raises MachineError where nothing answers there or it does not take the token. Ray itself
     would try for half a minute, and then tell it in many lines.
     """
     import ray
@@ -77,12 +77,12 @@ def join_cluster(*, log_to_driver: bool) -> None:
         ray.init(log_to_driver=log_to_driver, logging_level="ERROR")
     except AuthenticationError as error:
         first = str(error).strip().split(". ")[0]
-        raise ConfigurationError(
+        raise MachineError(
             f"the cluster at {address} refuses this process ({first}): {TOKEN_REMEDY}"
         ) from None
     except (ConnectionError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
-        raise ConfigurationError(
+        raise MachineError(
             f"the cluster at {address} cannot be joined ({first}). Something answers there: where "
             f"it is the cluster's head, {TOKEN_REMEDY}"
         ) from None
@@ -92,14 +92,14 @@ def join_cluster(*, log_to_driver: bool) -> None:
 
 
 def check_address(address: str) -> None:
-    """Raises ConfigurationError where nothing listens at HOST:PORT; other forms are Ray's own."""
+    """Raises MachineError where nothing listens at HOST:PORT; other forms are Ray's own."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
     except OSError as error:
-        raise ConfigurationError(
+        raise MachineError(
             f"nothing answers at {address} ({error}), which RAY_ADDRESS names: start the head, put "
             "the address right, or unset RAY_ADDRESS to run on this machine alone"
         ) from None
@@ -119,7 +119,7 @@ def stale_head(file: Path | None = None) -> str | None:
         return None
     try:
         check_address(address)
-    except ConfigurationError:
+    except MachineError:
         return address
     return None
 
@@ -141,8 +141,8 @@ def held(run: Path) -> Iterator[None]:
     """Keep other processes from training in a run folder, on this machine or another.
 
     The system lets go of it when this process ends, however that comes about (NFS where a client
-    is gone: when its lease has run out, a minute or two). Raises ConfigurationError where another
-    process trains there. File systems without locks let everyone in.
+    is gone: when its lease has run out, a minute or two). Raises RunError where another process
+    trains there. File systems without locks let everyone in.
     """
     try:
         lock = (run / ".lock").open("a+")
@@ -154,7 +154,7 @@ def held(run: Path) -> Iterator[None]:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             lock.seek(0)
-            raise ConfigurationError(
+            raise RunError(
                 f"another run trains in {run} ({lock.read() or 'it has just begun'}): wait for its "
                 "end, stop it, or name another folder"
             ) from None
@@ -168,7 +168,7 @@ def held(run: Path) -> Iterator[None]:
 
 
 def check_storage(place: str) -> None:
-    """Raises ConfigurationError unless a file written to `place` comes back from there.
+    """Raises MachineError unless a file written to `place` comes back from there.
 
     `place` is a folder, or a URI of pyarrow's filesystems: s3://, gs://, hdfs://, file://.
     """
@@ -176,7 +176,7 @@ def check_storage(place: str) -> None:
 
 
 def check_shared(place: str) -> None:
-    """Raises ConfigurationError unless every node of the joined cluster writes to the same `place`.
+    """Raises MachineError unless every node of the joined cluster writes to the same `place`.
 
     Each node reads what this process wrote there, and leaves what this process then reads.
     """
@@ -194,7 +194,7 @@ def check_shared(place: str) -> None:
     started = {on(node, _ready).remote(): address for node, address in nodes.items()}
     _, late = ray.wait(list(started), num_returns=len(started), timeout=WORKER_S)
     for process in late:
-        raise ConfigurationError(
+        raise MachineError(
             f"node {started[process]} has started no worker in {WORKER_S:g} s, so that its storage "
             "could not be tried: look at its load and memory, or take it out of the cluster"
         )
@@ -248,7 +248,7 @@ def write_and_read(place: str) -> None:
 
 
 def _within(work: Callable[[], None], place: str, where: str) -> None:
-    """Do `work` in `STORAGE_S` at most; its errors and its lateness are ConfigurationErrors."""
+    """Do `work` in `STORAGE_S` at most; its errors and its lateness are MachineErrors."""
     problem = ["no answer in time"]
 
     def attempt() -> None:
@@ -265,9 +265,9 @@ def _within(work: Callable[[], None], place: str, where: str) -> None:
         raise _unreachable(place, where, problem[0])
 
 
-def _unreachable(place: str, where: str, problem: str) -> ConfigurationError:
+def _unreachable(place: str, where: str, problem: str) -> MachineError:
     line = " ".join(problem.split())[:300]
-    return ConfigurationError(
+    return MachineError(
         f"storage {place} cannot be written from {where} ({line}): mount or create it there, give "
         "the nodes the right to write, or name another place"
     )

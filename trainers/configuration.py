@@ -11,11 +11,9 @@ from typing import Any, TypeVar
 
 import yaml
 
+from rayforge.errors import ConfigurationError
+
 T = TypeVar("T")
-
-
-class ConfigurationError(ValueError):
-    """A configuration that cannot be used; the message names key, value and remedy."""
 
 
 def read_configuration(kind: type[T], file: Path) -> T:

@@ -15,8 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from envs.simulators.habitat_package import installed, missing_message
+from rayforge.errors import UserError
 from trainers.cluster import check_address, check_storage, stale_head
-from trainers.configuration import ConfigurationError
 
 PACKAGES = ("ray", "torch", "gymnasium", "transformers", "trl", "numpy", "safetensors", "h5py")
 
@@ -117,7 +117,7 @@ def token_file() -> Path:
 def _problem(check: Callable[[], None]) -> str:
     try:
         check()
-    except ConfigurationError as error:
+    except UserError as error:
         return str(error)
     return ""
 

@@ -6,14 +6,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from rayforge.errors import ConfigurationError, MachineError, RunError
 from trainers.alignment.config import AlignConfig
 from trainers.cluster import check_lasting, check_shared, held, join_cluster
-from trainers.configuration import ConfigurationError
 from trainers.irl.config import IRLConfig
 
 
 def check_run(config: IRLConfig | AlignConfig, run: Path, resume: bool) -> None:
-    """Raises ConfigurationError where this cannot start; joins the cluster that RAY_ADDRESS names,
+    """Raises UserError where this cannot start; joins the cluster that RAY_ADDRESS names,
     where the run has places for it to give."""
     if not resume:
         check_free(run)
@@ -33,10 +33,10 @@ def check_run(config: IRLConfig | AlignConfig, run: Path, resume: bool) -> None:
 
 
 def check_free(run: Path) -> None:
-    """Raises ConfigurationError where the run folder is taken, or would not last."""
+    """Raises RunError where the run folder is taken, ConfigurationError where it would not last."""
     check_lasting(run)
     if (run / "config.yaml").exists():
-        raise ConfigurationError(
+        raise RunError(
             f"{run} holds a run already: name another folder, or go on with --resume {run}"
         )
 
@@ -71,7 +71,7 @@ def check_turns(workers: int, actors: int) -> None:
 
 
 def join_for_runners(runners: int, resource: str) -> None:
-    """Join the cluster of RAY_ADDRESS. Raises ConfigurationError where that cannot be done, or it
+    """Join the cluster of RAY_ADDRESS. Raises MachineError where that cannot be done, or it
     has too few free CPUs, or too little of `resource`, for the runners asked for."""
     import ray
 
@@ -82,7 +82,7 @@ def join_for_runners(runners: int, resource: str) -> None:
     for name in ("CPU", resource) if resource else ("CPU",):
         free = int(available.get(name, 0))
         if runners > free:
-            raise ConfigurationError(
+            raise MachineError(
                 f"runners is {runners}, but the cluster at {os.environ['RAY_ADDRESS']} has "
                 f"{free} {'CPUs' if name == 'CPU' else name} free: ask for fewer, or wait "
                 "until others are done"
@@ -99,7 +99,7 @@ def join_for_workers(workers: int, actors: int) -> bool:
     join_cluster(log_to_driver=False)
     wanted, free = max(workers, actors), ray.available_resources().get("CPU", 0)
     if wanted > free:
-        raise ConfigurationError(
+        raise MachineError(
             f"workers {workers} and actors {actors} take {wanted} CPUs at a time, but the cluster "
             f"at {os.environ['RAY_ADDRESS']} has {free:.0f} free: ask for fewer, or wait until "
             "others are done"

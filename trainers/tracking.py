@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
 from urllib.parse import urlsplit
 
+from rayforge.errors import MachineError
 from rayforge.files import write_text
-from trainers.configuration import ConfigurationError, to_dict
+from trainers.configuration import to_dict
 
 Tracker = Literal["wandb", "mlflow"]
 
@@ -60,11 +61,11 @@ def check_trackers(names: Sequence[Tracker]) -> None:
     """Raises ConfigurationError where a tracker's package or W&B's key is missing."""
     for name in names:
         if importlib.util.find_spec(name) is None:
-            raise ConfigurationError(
+            raise MachineError(
                 f"track: the package {name} is not installed: pip install 'rayforge[tracking]'"
             )
     if "wandb" in names and not _wandb_can_log_in():
-        raise ConfigurationError(
+        raise MachineError(
             "track: W&B has no key on this machine: run `wandb login` or set WANDB_API_KEY; "
             "WANDB_MODE=offline keeps the run here, for `wandb sync` later"
         )
@@ -178,7 +179,7 @@ class Tracking:
             except Exception as error:
                 self.end(failed=True)
                 # What it says may hold an address with a password in it.
-                raise ConfigurationError(
+                raise MachineError(
                     f"track: {name} cannot be used ({type(error).__name__}); check its server and "
                     "key, or leave it out"
                 ) from None

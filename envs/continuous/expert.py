@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from envs.continuous.homes import Homes
-from envs.simulators.simulator import Action, Motion, Poses, SceneError
+from envs.simulators.simulator import Action, Motion, Poses
+from rayforge.errors import SceneError
 
 PASSED = 0.5
 """Metres from a point of the reference path within which the next one is headed for."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.simulators.simulator import Moved, Poses, Scene, SceneError, Simulator, Views
+from envs.simulators.simulator import Moved, Poses, Scene, Simulator, Views
+from rayforge.errors import SceneError
 
 REACH = 1.0
 """Metres off the floor that a point of an episode may be."""

@@ -11,7 +11,8 @@ from envs.continuous.expert import Expert
 from envs.continuous.homes import Homes
 from envs.episodes.continuous_episode import ContinuousEpisode
 from envs.progress import Progress
-from envs.simulators.simulator import Action, Motion, Poses, SceneError
+from envs.simulators.simulator import Action, Motion, Poses
+from rayforge.errors import SceneError
 
 _TOLD = Motion()
 """What the actions of R2R-CE's ground truth do; they are the expert's where motion is like this."""

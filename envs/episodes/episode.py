@@ -5,10 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-class DataError(ValueError):
-    """Data that cannot be used; the message names the file, the record and the remedy."""
-
-
 @dataclass(frozen=True)
 class Episode:
     """One instruction and the path that it describes.

@@ -13,9 +13,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from envs.episodes.episode import DataError, Episode
+from envs.episodes.episode import Episode
 from envs.episodes.strict_json import read_json
 from envs.graph.navigation_graph import NavigationGraph
+from rayforge.errors import DataError
 from rayforge.files import write_text
 
 REQUIRED = ("scan", "path_id", "path", "heading", "instructions")

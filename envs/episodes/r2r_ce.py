@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from envs.episodes.continuous_episode import ContinuousEpisode, Point
-from envs.episodes.episode import DataError
 from envs.episodes.strict_json import parse_json
+from rayforge.errors import DataError
 
 EPISODE_TYPE = "R2RVLN-v1"
 SCENES_PREFIX = "data/scene_datasets/"

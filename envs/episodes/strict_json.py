@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from envs.episodes.episode import DataError
+from rayforge.errors import DataError
 
 
 def parse_json(text: str | bytes, name: str | Path) -> Any:

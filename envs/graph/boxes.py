@@ -15,10 +15,10 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from envs.episodes.episode import DataError
 from envs.episodes.strict_json import parse_json, read_json
 from envs.graph.buildings import VIEWS
 from envs.progress import Progress
+from rayforge.errors import DataError
 
 # Matterport3D's region labels in the order of their published index; "-" means no label.
 ROOM_LABELS = "abcdefghijklmnoprstuvwxyzBCDSZ"

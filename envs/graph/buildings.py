@@ -15,8 +15,8 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
-from envs.episodes.episode import DataError
 from envs.graph.navigation_graph import NavigationGraph
+from rayforge.errors import DataError
 
 HEADING_BINS = 12
 VIEWS = 36

@@ -11,9 +11,9 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from envs.episodes.episode import DataError
 from envs.graph.boxes import NO_LABEL, ROOM_LABELS, Boxes, SeenObject
 from envs.graph.buildings import HEADING_BINS, VIEWS, Buildings
+from rayforge.errors import DataError
 
 # Openness is in metres and at most some tens of them; this brings it near one.
 OPENNESS_SCALE = 10.0

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
-from envs.episodes.episode import DataError
 from envs.graph.buildings import VIEWS, Buildings
 from envs.progress import Progress
+from rayforge.errors import DataError
 
 TSV_FIELDS = ("scanId", "viewpointId", "image_w", "image_h", "vfov", "features")
 TSV_ENDINGS = (".tsv", ".tsv.gz")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from envs.episodes.episode import DataError, Episode
+from envs.episodes.episode import Episode
 from envs.episodes.r2r import check_paths, read_r2r
 from envs.graph.boxes import object_words, read_boxes, read_room_labels
 from envs.graph.buildings import Buildings, join_graphs
@@ -22,6 +22,7 @@ from envs.graph.navigation_graph import SUFFIX, NavigationGraph, read_connectivi
 from envs.graph.observation import ObservationTables, observation_tables
 from envs.graph.rendered_features import RenderedStore, Rendering
 from envs.progress import Progress
+from rayforge.errors import DataError
 
 SCENES = "scenes"
 """Folder of a data set's 3-D scenes, where no other is named."""

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.episodes.episode import DataError
 from envs.episodes.strict_json import read_json
+from rayforge.errors import DataError
 
 SUFFIX = "_connectivity.json"
 REQUIRED = ("image_id", "pose", "included", "visible", "unobstructed")

@@ -17,13 +17,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from envs.episodes.episode import DataError
 from envs.graph.buildings import HEADING_BINS, VIEWS, Buildings
 from envs.graph.navigation_graph import NavigationGraph
 from envs.progress import Progress
 from envs.simulators.opening import Kind, open_simulator
 from envs.simulators.scene import find_scene
 from envs.simulators.simulator import Poses, SimulatorConfig, Views
+from rayforge.errors import DataError
 from rayforge.files import write_whole
 
 PIXELS = 64

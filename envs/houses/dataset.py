@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from envs.episodes.episode import DataError
 from envs.episodes.r2r import write_r2r
 from envs.episodes.strict_json import read_json
 from envs.graph.navigation_graph import NavigationGraph, write_connectivity
@@ -26,6 +25,7 @@ from envs.houses.viewpoints import line_of_sight
 from envs.houses.views import boxes
 from envs.houses.wording import Wording
 from envs.progress import Progress
+from rayforge.errors import DataError
 
 HOUSES_FILE = "houses.json"
 SPLITS = ("train", "val_seen", "val_unseen")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.episodes.episode import DataError
+from rayforge.errors import DataError
 
 WALL_THICKNESS = 0.10
 CAMERA_HEIGHT = 1.5

@@ -18,11 +18,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from envs.episodes.episode import DataError
 from envs.episodes.strict_json import parse_json, read_json
 from envs.houses.dataset import read_houses, write_houses_file
 from envs.houses.route_task import Example, RoutePair, RouteTask, RouteTaskConfig, make_route_task
 from envs.houses.routes import Route
+from rayforge.errors import DataError
 
 TASK_FILE = "task.json"
 _FORMAT = "rayforge-routes-1"

@@ -25,10 +25,10 @@ from envs.simulators.simulator import (
     Moved,
     Poses,
     Scene,
-    SceneError,
     SimulatorConfig,
     Views,
 )
+from rayforge.errors import SceneError
 
 COLLISION = 1e-5
 """Square metres by which a step must fall short of what was asked (habitat-sim's agent control)."""

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Any
 
-from envs.simulators.simulator import SceneError
+from rayforge.errors import SceneError
 
 _STABLE, _NIGHTLY = ((3, 9),), ((3, 10), (3, 11), (3, 12))
 

@@ -16,11 +16,11 @@ from envs.simulators.simulator import (
     Moved,
     Poses,
     Scene,
-    SceneError,
     Simulator,
     SimulatorConfig,
     Views,
 )
+from rayforge.errors import MachineError, SceneError
 
 PATIENCE_S = 5.0
 """How long closing waits for the process to end by itself."""
@@ -28,7 +28,7 @@ PATIENCE_S = 5.0
 OpenSimulator = Callable[[Scene, SimulatorConfig], Simulator]
 
 
-class SimulatorDied(RuntimeError):
+class SimulatorDied(MachineError):
     """The process of a scene's simulator ended: open the scene again and repeat what was asked.
 
     Nothing is kept between two calls, so a repeated one gives the same answer.

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.simulators.simulator import Scene, SceneError
+from envs.simulators.simulator import Scene
+from rayforge.errors import SceneError
 
 STAGE_SUFFIX = ".stage_config.json"
 MESH_SUFFIXES = (".glb", ".ply", ".obj")

@@ -18,10 +18,6 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 
-class SceneError(ValueError):
-    """A scene that cannot be used, or a pose that is not in it; names the file and the remedy."""
-
-
 class Action(IntEnum):
     """Low-level actions, numbered as in VLN-CE and R2R-CE's ground-truth files."""
 

@@ -17,13 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from rayforge.alignment.preference_formats import Content, UnsoundRecord, parse_record
+from rayforge.errors import PreferenceError
 
 _LINES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 _NAMED = 5
-
-
-class PreferenceError(ValueError):
-    """Preference data that cannot be used; the message names the place and the remedy."""
 
 
 @dataclass(frozen=True)

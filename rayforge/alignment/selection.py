@@ -14,11 +14,13 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from rayforge.errors import ConfigurationError
+
 Rule = Literal["top", "threshold", "band", "bottom", "random", "gap"]
 Level = float | np.ndarray
 
 
-class NothingKept(ValueError):
+class NothingKept(ConfigurationError):
     """A selection that keeps no pair; the message prints the margins' quantiles."""
 
 

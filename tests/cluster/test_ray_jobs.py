@@ -66,7 +66,7 @@ def test_the_last_error_and_the_exit_code_reach_the_submitter(
     run = settings / "wide"
     job = head.submit("wide", *TRAIN, "--config", str(settings / "wide.yaml"), "--run", str(run))
     output = job.communicate()[0]
-    assert job.returncode == 1
+    assert job.returncode == 6
     assert "rayforge: runners is 99, but the cluster at " in output and "Traceback" not in output
 
 
@@ -74,7 +74,7 @@ def test_a_relative_run_folder_is_refused(head: LocalCluster, settings: Path) ->
     config = str(settings / "run.yaml")
     job = head.submit("relative", *TRAIN, "--config", config, "--run", "runs/a")
     output = job.communicate()[0]
-    assert job.returncode == 1
+    assert job.returncode == 2
     assert "rayforge: run folder runs/a is relative, and this is a submitted job" in output
 
 
@@ -107,7 +107,7 @@ def test_without_the_token_a_run_cannot_join(
         env={**strange(head, given, tmp_path), "RAY_ADDRESS": head.head},
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    assert refused.returncode == 1
+    assert refused.returncode == 6
     line = refused.stderr.strip().splitlines()[-1]  # Ray's own may come before it
     assert line.startswith(f"rayforge: the cluster at {head.head} "), refused.stderr
     assert "give it the cluster's token" in line
@@ -122,7 +122,7 @@ def test_a_storage_path_that_workers_cannot_write(head: LocalCluster, tmp_path: 
         env={**head.environment, "RAY_ADDRESS": head.head, "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    assert refused.returncode == 1
+    assert refused.returncode == 6
     (line,) = refused.stderr.strip().splitlines()
     assert line.startswith("rayforge: storage /proc/self/cwd/run cannot be written from node 127.")
     assert line.endswith("give the nodes the right to write, or name another place")

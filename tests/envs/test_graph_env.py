@@ -11,9 +11,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-from envs.episodes.episode import DataError
 from envs.graph.navigation_data import NavigationData, read_navigation_data
 from envs.graph_env import GraphGoalEnv, GraphGoalVectorEnv, Observation
+from rayforge.errors import DataError
 
 
 def encode(instruction: str) -> np.ndarray:

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from trainers.cli import COMMANDS, main
+from rayforge.errors import (
+    EXIT_CODES,
+    ConfigurationError,
+    DataError,
+    DivergedError,
+    MachineError,
+    RunError,
+    SceneError,
+    UserError,
+)
+from trainers.cli import COMMANDS, HELP, main
 from trainers.configuration import to_yaml
 from trainers.irl.config import IRLConfig
 
@@ -29,11 +39,35 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
 
 def one_line(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """The one line of an error that the user can mend."""
+    return coded_line(capsys, *arguments)[1]
+
+
+def coded_line(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    """Its exit code as well."""
     code, error = failing(capsys, *arguments)
-    assert code == 1
+    assert code in (2, 3, 4)
     assert error.startswith("rayforge: ")
     assert error.count("\n") == 1, error
-    return error
+    return code, error
+
+
+def test_exit_codes_tell_kinds_of_errors_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind in (ConfigurationError, DataError, SceneError, RunError, DivergedError, MachineError):
+
+        def broken(*arguments: object, kind: type[UserError] = kind) -> None:
+            raise kind("what and where")
+
+        monkeypatch.setattr("trainers.irl.run.train", broken)
+        code, error = failing(capsys, "irl", "train", "--run", tmp_path / "run")
+        assert (code, error) == (kind.exit_code, "rayforge: what and where\n")
+        assert f"{code}    {EXIT_CODES[code]}" in HELP
+    assert coded_line(capsys, "irl", "train", "--gamma", "2", "--run", tmp_path / "run")[0] == 2
+    nowhere = ("irl", "train", "--data", tmp_path / "nowhere", "--run", tmp_path / "run")
+    monkeypatch.undo()
+    assert coded_line(capsys, *nowhere)[0] == 3
+    assert coded_line(capsys, "irl", "train", "--resume", tmp_path)[0] == 4
 
 
 @pytest.mark.parametrize("name", COMMANDS, ids=" ".join)

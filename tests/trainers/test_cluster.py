@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from rayforge.errors import ConfigurationError, MachineError
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.run import start_ray as start_alignment
 from trainers.cluster import (
@@ -19,7 +20,6 @@ from trainers.cluster import (
     stale_head,
     start_here,
 )
-from trainers.configuration import ConfigurationError
 from trainers.early import check_run
 from trainers.irl.config import IRLConfig
 from trainers.irl.run import start_ray
@@ -38,7 +38,7 @@ def test_an_address_where_nothing_listens(
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed_port}")
     before = ray.is_initialized()  # other tests may share a Ray that goes on
-    with pytest.raises(ConfigurationError, match=f"nothing answers at 127.0.0.1:{closed_port}"):
+    with pytest.raises(MachineError, match=f"nothing answers at 127.0.0.1:{closed_port}"):
         join_cluster(log_to_driver=False)
     assert ray.is_initialized() == before
 
@@ -70,7 +70,7 @@ def test_a_resource_that_the_cluster_lacks(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("trainers.early.join_cluster", lambda **settings: None)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 8.0, "rollout": 1.0})
-    with pytest.raises(ConfigurationError, match="has 1 rollout free: ask for fewer"):
+    with pytest.raises(MachineError, match="has 1 rollout free: ask for fewer"):
         start_ray(2, "rollout")
 
 
@@ -79,7 +79,7 @@ def test_alignment_on_more_processors_than_are_free(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("trainers.early.join_cluster", lambda **settings: None)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 2.0})
-    with pytest.raises(ConfigurationError, match="take 3 CPUs at a time, but the cluster at"):
+    with pytest.raises(MachineError, match="take 3 CPUs at a time, but the cluster at"):
         start_alignment(AlignConfig(workers=1, actors=3))
 
 
@@ -99,9 +99,9 @@ def test_storage_that_can_be_written(tmp_path: Path, form: str) -> None:
 
 def test_storage_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match=r"cannot be written from this machine \(.*mount"):
+    with pytest.raises(MachineError, match=r"cannot be written from this machine \(.*mount"):
         check_storage(str(tmp_path / "file" / "runs"))
-    with pytest.raises(ConfigurationError, match="storage nowhere://bucket cannot be written"):
+    with pytest.raises(MachineError, match="storage nowhere://bucket cannot be written"):
         check_storage("nowhere://bucket")
 
 
@@ -126,6 +126,6 @@ def test_a_busy_machine_has_ray_started_again(slow: int, monkeypatch: pytest.Mon
     if slow < 3:
         start_here(2)
     else:
-        with pytest.raises(ConfigurationError, match="did not come up on this machine in 3 tries"):
+        with pytest.raises(MachineError, match="did not come up on this machine in 3 tries"):
             start_here(2)
     assert len(tries) == 3 and tries[0]["dashboard_host"] == "127.0.0.1"

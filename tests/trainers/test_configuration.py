@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.houses.dataset import HousesConfig
+from rayforge.errors import ConfigurationError
 from rayforge.goals.config import GeneratorConfig
 from rayforge.irl.config import NetworkConfig
 from trainers.configuration import (
-    ConfigurationError,
     from_dict,
     read_configuration,
     to_dict,

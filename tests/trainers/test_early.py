@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from rayforge.errors import MachineError, RunError
 from trainers.alignment.config import AlignConfig
 from trainers.cluster import held
-from trainers.configuration import ConfigurationError
 from trainers.early import check_run
 from trainers.irl.config import IRLConfig
 
@@ -57,7 +57,7 @@ def test_a_second_run_in_the_same_folder(
 ) -> None:
     run = tmp_path / "run"
     said = f"another run trains in {run} .process {other.pid} on .*, stop it, or name another"
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(RunError, match=said):
         check_run(config, run, resume)
 
 
@@ -93,7 +93,7 @@ def test_what_is_refused_at_once(tmp_path: Path, arguments: tuple[str, ...], mes
         [sys.executable, "-c", HEAVY, *arguments, *run],
         cwd=tmp_path, env={**environment, "PYTHONPATH": str(root)}, capture_output=True, text=True,
     )  # fmt: skip
-    assert done.returncode == 1
+    assert done.returncode == (4 if "holds a run" in message else 2)
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("rayforge: ") and message in line
     assert done.stdout == "heavy: []\n"
@@ -109,7 +109,7 @@ def test_an_address_where_nothing_answers(tmp_path: Path, half: str) -> None:
         env={**os.environ, "PYTHONPATH": str(root), "RAY_ADDRESS": "127.0.0.1:1"},
         capture_output=True, text=True,
     )  # fmt: skip
-    assert done.returncode == 1
+    assert done.returncode == MachineError.exit_code
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("rayforge: nothing answers at 127.0.0.1:1 (")
     assert not (tmp_path / "run").exists()

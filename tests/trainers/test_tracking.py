@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from rayforge.errors import MachineError
 from rayforge.files import write_json, write_text
 from trainers import tracking
 from trainers.cli import main
-from trainers.configuration import ConfigurationError, to_yaml
+from trainers.configuration import to_yaml
 from trainers.irl.config import IRLConfig
 from trainers.tracking import check_trackers, tracked
 
@@ -68,21 +69,21 @@ def test_what_is_missing_is_said_before_anything_starts(
 ) -> None:
     check_trackers(())
     monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigurationError, match=r"mlflow is not installed: pip install 'rayforge"):
+    with pytest.raises(MachineError, match=r"mlflow is not installed: pip install 'rayforge"):
         check_trackers(("mlflow",))
     run = tmp_path / "run"
     with pytest.raises(SystemExit) as stop:
         main(["irl", "train", "--track", "wandb", "--run", str(run)])
-    assert stop.value.code == 1 and not run.exists()
+    assert stop.value.code == MachineError.exit_code and not run.exists()
     assert "the package wandb is not installed: pip install" in capsys.readouterr().err
     monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name: object())
-    with pytest.raises(ConfigurationError, match="`wandb login` or set WANDB_API_KEY"):
+    with pytest.raises(MachineError, match="`wandb login` or set WANDB_API_KEY"):
         check_trackers(("mlflow", "wandb"))
     (tmp_path / "netrc").write_text(f"machine api.wandb.ai\n login user\n password {SECRET}\n")
     (tmp_path / "netrc").chmod(0o600)
     check_trackers(("wandb",))
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
-    with pytest.raises(ConfigurationError, match="no key"):
+    with pytest.raises(MachineError, match="no key"):
         check_trackers(("wandb",))
     monkeypatch.setenv("WANDB_MODE", "offline")
     check_trackers(("wandb",))
@@ -154,7 +155,7 @@ def test_a_service_that_fails_does_not_end_the_run(
     assert told.count("warning: mlflow takes no more figures (ConnectionError)") == 1
     assert SECRET not in told
     monkeypatch.setattr(type(mlflow_client), "search_runs", fail)
-    with pytest.raises(ConfigurationError, match=r"mlflow cannot be used \(ConnectionError\)"):
+    with pytest.raises(MachineError, match=r"mlflow cannot be used \(ConnectionError\)"):
         tracked(("mlflow",), run, IRLConfig()).__enter__()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rayforge.errors import ConfigurationError, RunError
 from rayforge.evaluation.intervals import bootstrap_interval
 from rayforge.evaluation.win_rate import (
     alpaca_annotations,
@@ -33,7 +34,7 @@ from trainers.alignment.run import (
     stop_ray,
 )
 from trainers.alignment.task import Prompts
-from trainers.configuration import ConfigurationError, read_configuration
+from trainers.configuration import read_configuration
 from trainers.irl.run_folder import hardware
 
 KINDS = {"greedy": 0.0, "sampled": SAMPLED}
@@ -46,11 +47,11 @@ def last_model(folder: Path) -> Path:
     """
     if not (folder / "rounds").is_dir():
         if not folder.is_dir():
-            raise ConfigurationError(f"{folder} is neither a run's folder nor a model's")
+            raise RunError(f"{folder} is neither a run's folder nor a model's")
         return find_model(str(folder))
     rounds = [f for f in folder.glob("rounds/[0-9]*") if (f / "model" / "config.json").is_file()]
     if not rounds:
-        raise ConfigurationError(
+        raise RunError(
             f"{folder} has not finished a round: go on with rayforge align train --resume {folder}"
         )
     return max(rounds, key=lambda path: int(path.name)) / "model"
@@ -63,7 +64,7 @@ def evaluate_against(run: Path, against: Path, judge: str, command: str) -> dict
     table. Raises ConfigurationError where there is no judge or a folder is not what it should be.
     """
     if not (run / "config.yaml").is_file():
-        raise ConfigurationError(f"{run} is not a run folder: it has no config.yaml")
+        raise RunError(f"{run} is not a run folder: it has no config.yaml")
     config = read_configuration(AlignConfig, run / "config.yaml")
     if judge:
         config = replace(config, judge=judge)

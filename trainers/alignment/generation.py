@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from rayforge.errors import MachineError
 from trainers.alignment.models import Model, Tokeniser, load_model, load_tokeniser
 from trainers.alignment.pool import Pool, Work
 from trainers.alignment.tokens import Completion, Ids, write_table
-from trainers.configuration import ConfigurationError
 
 Engine = Literal["transformers", "vllm"]
 
@@ -94,7 +94,7 @@ def check_engine(engine: Engine) -> None:
         from importlib.util import find_spec
 
         if find_spec("vllm") is None:
-            raise ConfigurationError(
+            raise MachineError(
                 "generator is vllm, which is not installed: pip install vllm (a GPU is needed), "
                 "or use --generator transformers"
             )

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from rayforge.errors import ConfigurationError, MachineError
 from rayforge.evaluation.win_rate import win_rate_from_success
-from trainers.configuration import ConfigurationError
 
 Prompt = Any
 """Text, or a list of messages."""
@@ -120,7 +120,7 @@ class CommandJudge:
                 if len(answers) != len(asked)
                 else f"answered {wrong!r}"
             )
-            raise ConfigurationError(
+            raise MachineError(
                 f"the judge `{self.name}` {why}; it must answer every line that it reads with one "
                 "of first, second, tie"
             )

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from trainers.configuration import ConfigurationError
+from rayforge.errors import ConfigurationError, MachineError
 
 Model = Any
 """A transformers causal language model; its classes carry no usable types."""
@@ -50,7 +50,7 @@ def _snapshot(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=kinds))
     except Exception as error:  # the hub's client raises many kinds, all of which mean this
-        raise ConfigurationError(
+        raise MachineError(
             f"model {name} is no folder and could not be fetched from the hub "
             f"({type(error).__name__}); name a folder, or check name and network"
         ) from None

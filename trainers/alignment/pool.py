@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from rayforge.errors import MachineError
+
 Work = Callable[[Any], Any]
 
 RESTARTS = 3
 """How often an actor that dies is replaced before the run gives up."""
 
 
-class PoolError(RuntimeError):
+class PoolError(MachineError):
     """Actors died again and again; the message says what to do."""
 
 

@@ -17,6 +17,7 @@ from envs.houses.route_folder import kept_route_task
 from envs.houses.route_task import RoutePair, RouteTask
 from envs.houses.route_wording import every_wording
 from rayforge.alignment.preferences import Preference, preference_key, read_preferences
+from rayforge.errors import ConfigurationError
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.judging import CommandJudge, Judge, ScoringJudge, reward_model
 from trainers.alignment.sft import (
@@ -24,7 +25,6 @@ from trainers.alignment.sft import (
     route_phases,
     supervised_start,
 )
-from trainers.configuration import ConfigurationError
 
 
 @dataclass(frozen=True)

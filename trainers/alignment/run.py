@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from rayforge.errors import ConfigurationError, RunError
 from rayforge.files import write_json, write_text
 from rayforge.reports.alignment import write_alignment_report
 from trainers.alignment.config import AlignConfig
@@ -22,7 +23,7 @@ from trainers.alignment.reading import Source, read_source
 from trainers.alignment.rounds import Rounds
 from trainers.alignment.task import Task, make_task
 from trainers.cluster import held, start_here
-from trainers.configuration import ConfigurationError, to_dict, to_yaml
+from trainers.configuration import to_dict, to_yaml
 from trainers.early import check_run, check_turns, join_for_workers
 from trainers.irl.run_folder import hardware, prepare
 from trainers.tracking import check_trackers, tracked
@@ -183,7 +184,7 @@ def check_resumable(run: Path, asked: AlignConfig) -> None:
     from trainers.configuration import read_configuration
 
     if not (run / "config.yaml").is_file():
-        raise ConfigurationError(f"{run} holds no run to go on with: it has no config.yaml")
+        raise RunError(f"{run} holds no run to go on with: it has no config.yaml")
     saved = read_configuration(AlignConfig, run / "config.yaml")
     same = replace(saved, **{name: getattr(asked, name) for name in MAY_CHANGE})
     if same != asked:
@@ -200,10 +201,10 @@ def check_identity(run: Path, found: dict[str, str]) -> None:
     try:
         saved: dict[str, Any] = json.loads((run / "run.json").read_text())
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{run} is not a whole run folder: {error}") from error
+        raise RunError(f"{run} is not a whole run folder: {error}") from error
     for name, value in found.items():
         if saved.get(name) != value:
-            raise ConfigurationError(
+            raise RunError(
                 f"{run} began with another {name} than there is now ({saved.get(name)} against "
                 f"{value}): put it back, or start another run"
             )

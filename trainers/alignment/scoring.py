@@ -20,15 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from rayforge.errors import DivergedError
 from trainers.alignment.models import Checkpoint, Model, load_model
 from trainers.alignment.pool import Pool, Work
 from trainers.alignment.tokens import Completion, write_table
 
 Progress = Callable[[int, int], None]
-
-
-class DivergedError(RuntimeError):
-    """A model whose figures are no longer finite; the message says what to change."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from rayforge.alignment.monitoring import length_gap, margin_figures
 from rayforge.alignment.pairs import BuiltPairs, build_pairs
 from rayforge.alignment.schedule import generated_count, generated_share
 from rayforge.alignment.selection import select
+from rayforge.errors import ConfigurationError
 from rayforge.evaluation.win_rate import area_under_curve
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.generation import GenerationJob, Responses, Sampling, generate
@@ -24,7 +25,6 @@ from trainers.alignment.review import texts_of
 from trainers.alignment.rewards import Rewards, lengths
 from trainers.alignment.task import Task
 from trainers.alignment.tokens import Completion, TokenPairs
-from trainers.configuration import ConfigurationError
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rayforge.errors import ConfigurationError, DataError
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.judging import Judge
 from trainers.alignment.models import Tokeniser, context_length
@@ -21,7 +22,6 @@ from trainers.alignment.tokens import (
     prompt_ids,
     tokenise,
 )
-from trainers.configuration import ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def make_task(config: AlignConfig, tokeniser: Tokeniser, folder: Path, source: S
     """
     training, held_out = source.training, source.held_out
     if not training or not held_out:
-        raise ConfigurationError(
+        raise DataError(
             f"there are {len(training)} pairs for training and {len(held_out)} held out; both are "
             "needed: give more data, or --evaluation FILE"
         )

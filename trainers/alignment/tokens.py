@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rayforge.alignment.preferences import Preference
+from rayforge.errors import ConfigurationError
 from rayforge.files import write_whole
 from trainers.alignment.models import Tokeniser
-from trainers.configuration import ConfigurationError
 
 Ids = tuple[int, ...]
 

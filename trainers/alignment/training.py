@@ -28,13 +28,12 @@ from transformers.utils import logging
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
+from rayforge.errors import CheckpointError, DivergedError, UserError
 from rayforge.files import write_text
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.models import Tokeniser, load_tokeniser
 from trainers.alignment.records import MetricsLog
-from trainers.alignment.scoring import DivergedError
-from trainers.configuration import ConfigurationError, from_dict, to_dict
-from trainers.irl.checkpoint import CheckpointError
+from trainers.configuration import from_dict, to_dict
 
 WHOLE = "whole"
 """Empty file that marks a checkpoint folder as completely written."""
@@ -326,7 +325,7 @@ def _cause(error: Exception) -> Exception:
     failures = getattr(error, "worker_failures", None) or {}
     for failure in failures.values():
         inner = getattr(failure, "cause", failure)
-        if isinstance(inner, CheckpointError | ConfigurationError | DivergedError):
+        if isinstance(inner, UserError):
             return inner
     return error
 

@@ -24,15 +24,15 @@ import numpy as np
 import ray
 import torch
 
-from envs.episodes.episode import DataError
 from envs.episodes.r2r import write_r2r
 from envs.graph.navigation_data import nearest_name
 from envs.graph.navigation_graph import SUFFIX
+from rayforge.errors import ConfigurationError, DataError, RunError
 from rayforge.evaluation.intervals import paired_difference
 from rayforge.files import write_json, write_text
 from rayforge.language.vocabulary import Vocabulary
 from rayforge.reports.report import write_report
-from trainers.configuration import ConfigurationError, to_dict, to_yaml
+from trainers.configuration import to_dict, to_yaml
 from trainers.early import check_cpus
 from trainers.irl.adapt_building import (
     BuildingJob,
@@ -159,7 +159,7 @@ def _begin(out: Path, begun: dict[str, Any]) -> None:
     try:
         before = json.loads(file.read_text())
     except ValueError as error:
-        raise ConfigurationError(f"{file} cannot be read ({error}): name another folder") from error
+        raise RunError(f"{file} cannot be read ({error}): name another folder") from error
     for name, value in begun.items():
         if before.get(name) != value:
             raise ConfigurationError(

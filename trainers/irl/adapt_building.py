@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from envs.episodes.episode import DataError
 from envs.graph.boxes import read_room_labels
 from envs.graph.buildings import Buildings
 from envs.graph.navigation_data import SCENES, read_surroundings
@@ -22,6 +21,7 @@ from envs.graph.navigation_graph import SUFFIX, read_connectivity
 from envs.graph.rendered_features import Rendering
 from envs.graph.simulator import STOP, GraphSimulator
 from envs.graph.walking import walk
+from rayforge.errors import DataError
 from rayforge.language.vocabulary import END, Vocabulary
 from rayforge.paths.arrays import Paths, join_paths
 from trainers.irl.adapt_config import AdaptConfig

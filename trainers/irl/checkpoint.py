@@ -21,12 +21,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from rayforge.errors import CheckpointError
+
 KEPT = 2
 """Checkpoints kept; older ones are removed when a new one is whole."""
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be read or written; the message says what to do."""
 
 
 @dataclass(frozen=True)

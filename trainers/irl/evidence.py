@@ -21,6 +21,7 @@ from envs.graph.simulator import GraphSimulator
 from envs.houses.checking import Outcome, check
 from envs.houses.dataset import HOUSES_FILE, read_houses
 from envs.houses.house import House
+from rayforge.errors import ConfigurationError, RunError
 from rayforge.evaluation.evidence import divergence, rank_correlation, told_apart
 from rayforge.evaluation.intervals import Interval, bootstrap_interval, paired_difference
 from rayforge.evaluation.metrics import SUCCESS_METRES
@@ -30,7 +31,6 @@ from rayforge.language.vocabulary import Vocabulary
 from rayforge.paths.arrays import Paths, join_paths
 from rayforge.paths.observation import GraphObserver
 from rayforge.reports.report import write_report
-from trainers.configuration import ConfigurationError
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.checkpoint import latest, load_module
 from trainers.irl.config import IRLConfig
@@ -114,7 +114,7 @@ def find_evidence(
         raise ConfigurationError(f"{run} is a run in 3-D scenes; evidence needs navigation graphs")
     checkpoint = latest(run / "checkpoints")
     if checkpoint is None:
-        raise ConfigurationError(f"{run} has no checkpoint yet; train it first")
+        raise RunError(f"{run} has no checkpoint yet; train it first")
     weights, _ = load_module(checkpoint)
     folder = data or data_folder(config)
     split = resolve_split(split, folder, config)

@@ -15,10 +15,10 @@ from envs.continuous.homes import Homes
 from envs.continuous.images import Images, categories_of
 from envs.continuous.walks import Walk
 from envs.episodes.continuous_episode import ContinuousEpisode
-from envs.episodes.episode import DataError
 from envs.episodes.r2r_ce import check_scenes, read_r2r_ce_split, splits_in
 from envs.graph.navigation_data import HELD_OUT, HELD_OUT_SOURCES, SCENES
 from envs.simulators.opening import open_simulator
+from rayforge.errors import DataError
 from rayforge.evaluation.metrics import SUCCESS_METRES
 from rayforge.irl.batches import batch_rows
 from rayforge.language.vocabulary import Vocabulary

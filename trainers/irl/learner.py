@@ -13,12 +13,14 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from torch import Tensor
 
+from rayforge.errors import DivergedError
 from rayforge.goals.generator import free_bits
 from rayforge.irl import losses
 from rayforge.language.encoder import Sentences
 from rayforge.paths.observation import Observation
 from rayforge.paths.sights import Sights
 from rayforge.paths.walk_observation import WalkObserver
+from rayforge.settings import value_of
 from trainers.irl.config import IRLConfig
 from trainers.irl.module import AgentModule
 
@@ -52,20 +54,20 @@ class AgentLearner(TorchLearner):
         self, module_id: str, config: AlgorithmConfig | None = None
     ) -> None:
         module, irl = self._agent, self.config.irl
-        groups: dict[str, tuple[list[Any], float]] = {
-            "policy": (list(module.policy.parameters()), irl.learning_rate)
+        groups: dict[str, tuple[list[Any], str]] = {
+            "policy": (list(module.policy.parameters()), "learning_rate")
         }
         if module.generator is not None:
             parameters = list(module.generator.parameters())
-            groups["generator"] = (parameters, irl.generator.learning_rate)
+            groups["generator"] = (parameters, "generator.learning_rate")
         if irl.adversarial and not irl.reward_from:
-            groups["reward"] = (list(module.reward.parameters()), irl.reward_learning_rate)
+            groups["reward"] = (list(module.reward.parameters()), "reward_learning_rate")
         if irl.adversarial:
-            groups["critics"] = (list(module.critics.parameters()), irl.critic_learning_rate)
-            groups["temperature"] = ([module.log_temperature], irl.critic_learning_rate)
+            groups["critics"] = (list(module.critics.parameters()), "critic_learning_rate")
+            groups["temperature"] = ([module.log_temperature], "critic_learning_rate")
         self._groups = groups
-        for name, (parameters, rate) in groups.items():
-            optimizer = torch.optim.Adam(parameters, lr=rate, fused=True)
+        for name, (parameters, setting) in groups.items():
+            optimizer = torch.optim.Adam(parameters, lr=value_of(irl, setting), fused=True)
             self.register_optimizer(
                 module_id=module_id, optimizer_name=name, optimizer=optimizer, params=parameters
             )
@@ -74,6 +76,15 @@ class AgentLearner(TorchLearner):
         """Step size of the optimiser of that name (policy, generator, ...) from now on."""
         (module_id,) = self.module.keys()
         self._set_optimizer_lr(self.get_optimizer(module_id, name), rate)
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restore networks and optimisers; step sizes are those of the configuration.
+
+        The state of an optimiser holds the step size that it was saved with.
+        """
+        super().set_state(state)
+        for name, (_, setting) in self._groups.items():
+            self.set_learning_rate(name, value_of(self.config.irl, setting))
 
     def start_from_policy(self) -> None:
         self._agent.start_from_policy()
@@ -105,6 +116,19 @@ class AgentLearner(TorchLearner):
         assert isinstance(observer, WalkObserver)
         observer.sights = sights
 
+    def _diverged(self, what: str) -> DivergedError:
+        """Names the step sizes of the networks that are no longer finite, else all of them."""
+        irl = self.config.irl
+        broken = {
+            setting
+            for parameters, setting in self._groups.values()
+            if not all(bool(p.isfinite().all()) for p in parameters)
+        } or {setting for _, setting in self._groups.values()}
+        if "learning_rate" in broken and irl.rolls_out:
+            broken |= {"policy_learning_rate"}  # the policy's after its cloning
+        rates = ", ".join(f"{name} (now {value_of(irl, name):g})" for name in sorted(broken))
+        return DivergedError(f"training diverged: {what}; lower {rates}")
+
     def compute_gradients(
         self, loss_per_module: dict[str, Tensor], **kwargs: Any
     ) -> dict[Any, Tensor]:
@@ -120,9 +144,7 @@ class AgentLearner(TorchLearner):
         # In place of RLlib's look at every gradient, twice.
         if not bool(torch.stack(list(norms.values())).isfinite().all()):
             values = {name: float(norm) for name, norm in norms.items()}
-            raise FloatingPointError(
-                f"norms of the gradients are {values}; a smaller learning_rate may help"
-            )
+            raise self._diverged(f"the norms of the gradients are {values}")
         # Networks that had no part in this update have no gradient, and their Adam does not move.
         return {ref: p.grad for ref, p in self._params.items() if p.grad is not None}
 
@@ -145,10 +167,7 @@ class AgentLearner(TorchLearner):
         loss, *numbers = torch.stack([total, *figures.values()]).detach().tolist()
         values = dict(zip(figures, numbers, strict=True))
         if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss} in an update for {present!r}: {values}; "
-                "a smaller learning_rate may help"
-            )
+            raise self._diverged(f"the loss is {loss} in an update for {present!r} ({values})")
         self.metrics.log_dict(values, key=module_id, window=1)
         return total
 

@@ -20,10 +20,11 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODUL
 from safetensors.torch import save
 from torch.utils.tensorboard import SummaryWriter
 
+from rayforge.errors import RunError
 from rayforge.files import write_json, write_text, write_whole
 from rayforge.reports.report import write_report
 from trainers.cluster import held, start_here
-from trainers.configuration import ConfigurationError, to_dict, to_yaml
+from trainers.configuration import to_dict, to_yaml
 from trainers.early import check_run, join_for_runners
 from trainers.gauges import Gauges
 from trainers.irl.algorithm import CHUNK, LangGoalIRL, LangGoalIRLConfig
@@ -65,7 +66,7 @@ def _train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
     splits = [resolve_split(name, folder, config) for name in config.evaluate]
     task = _read(folder, config, splits, run if resume else None)
     if saved is not None and saved.state["data"] != task.fingerprint:
-        raise ConfigurationError(
+        raise RunError(
             f"checkpoint {saved.path} was made with other data than {folder} holds now; put the "
             "buildings and training episodes back, or start another run"
         )

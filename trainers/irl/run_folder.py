@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from envs.episodes.episode import DataError
 from envs.houses.dataset import generator_version, write_houses
+from rayforge.errors import ConfigurationError, DataError, RunError
 from rayforge.files import write_text
 from rayforge.language.vocabulary import Vocabulary
-from trainers.configuration import ConfigurationError, from_dict, read_configuration, to_dict
+from trainers.configuration import from_dict, read_configuration, to_dict
 from trainers.early import check_free
 from trainers.irl.checkpoint import Checkpoint, latest, load_checkpoint
 from trainers.irl.config import IRLConfig
@@ -38,7 +38,7 @@ def prepare(run: Path) -> None:
         write_text(run / ".writable", "")
         (run / ".writable").unlink()
     except OSError as error:
-        raise ConfigurationError(f"run folder {run} cannot be written: {error}") from error
+        raise RunError(f"run folder {run} cannot be written: {error}") from error
 
 
 def load_run(run: Path) -> tuple[IRLConfig, Vocabulary, tuple[str, ...]]:
@@ -48,7 +48,7 @@ def load_run(run: Path) -> tuple[IRLConfig, Vocabulary, tuple[str, ...]]:
         vocabulary = Vocabulary.from_json((run / "vocabulary.json").read_text())
         objects = tuple(json.loads((run / "objects.json").read_text()))
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{run} is not a whole run folder: {error}") from error
+        raise RunError(f"{run} is not a whole run folder: {error}") from error
     return config, vocabulary, objects
 
 
@@ -60,7 +60,7 @@ def read_saved(run: Path, config: IRLConfig) -> Checkpoint:
     """
     path = latest(run / "checkpoints")
     if path is None:
-        raise ConfigurationError(f"{run} has no checkpoint to resume from: start another run")
+        raise RunError(f"{run} has no checkpoint to resume from: start another run")
     saved = load_checkpoint(path)
     check_same(from_dict(IRLConfig, saved.state["config"]), config, path)
     return saved

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from envs.episodes.episode import DataError
 from envs.graph.buildings import Buildings
 from envs.graph.navigation_data import HELD_OUT, HELD_OUT_SOURCES
+from rayforge.errors import DataError, RunError
 from rayforge.files import write_json, write_text, write_whole
 from rayforge.language.vocabulary import Vocabulary
 from rayforge.paths.observation import GraphObserver
 from rayforge.paths.walk_observation import WalkObserver
 from rayforge.reports.report import write_report
-from trainers.configuration import ConfigurationError, from_dict
+from trainers.configuration import from_dict
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.checkpoint import latest, load_module
 from trainers.irl.config import IRLConfig
@@ -68,7 +68,7 @@ def load_weights(run: Path, config: IRLConfig) -> dict[str, np.ndarray]:
     """
     checkpoint = latest(run / "checkpoints")
     if checkpoint is None:
-        raise ConfigurationError(f"{run} has no checkpoint yet; train it first")
+        raise RunError(f"{run} has no checkpoint yet; train it first")
     weights, state = load_module(checkpoint)
     check_same(from_dict(IRLConfig, state["config"]), config, checkpoint)
     return weights

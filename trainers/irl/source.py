@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from rayforge.errors import ConfigurationError, RunError
 from rayforge.language.vocabulary import Vocabulary
-from trainers.configuration import ConfigurationError, from_dict
+from trainers.configuration import from_dict
 from trainers.irl.checkpoint import latest, load_module
 from trainers.irl.config import IRLConfig
 from trainers.irl.run_folder import load_run
@@ -63,14 +64,14 @@ def source_weights(config: IRLConfig) -> tuple[dict[str, np.ndarray], dict[str, 
     run = Path(config.start_from or config.reward_from)
     checkpoint = latest(run / "checkpoints")
     if checkpoint is None:
-        raise ConfigurationError(f"{run} has no checkpoint to begin from; train it first")
+        raise RunError(f"{run} has no checkpoint to begin from; train it first")
     weights, state = load_module(checkpoint)
     trained, counts = from_dict(IRLConfig, state["config"]), state["counts"]
     if config.reward_from and counts["irl"] < trained.updates:
-        raise ConfigurationError(f"reward_from {run}: it is not trained to its end yet")
+        raise RunError(f"reward_from {run}: it is not trained to its end yet")
     if config.reward_from and counts["irl"] == 0:
         if not trained.cloning_first:
-            raise ConfigurationError(f"reward_from {run}: its reward has learnt nothing")
+            raise RunError(f"reward_from {run}: its reward has learnt nothing")
         for own, taken in (
             ("policy.trunk.", "values.trunk."),
             ("policy.scorer.", "values.scorers.0."),

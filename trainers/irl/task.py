@@ -12,13 +12,14 @@ from typing import Any, ClassVar
 import numpy as np
 import ray
 
-from envs.episodes.episode import DataError, Episode
+from envs.episodes.episode import Episode
 from envs.graph.buildings import Buildings, heading_bin
 from envs.graph.navigation_data import SCENES, NavigationData, read_navigation_data
 from envs.graph.observation import ObservationTables
 from envs.graph.rendered_features import Rendering
 from envs.graph.shortest_paths import other_ways
 from envs.graph.simulator import GraphSimulator
+from rayforge.errors import DataError
 from rayforge.evaluation.metrics import SUCCESS_METRES
 from rayforge.irl.batches import batch_rows
 from rayforge.language.vocabulary import END, PAD, Vocabulary

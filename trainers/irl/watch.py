@@ -14,8 +14,8 @@ from envs.graph.boxes import Boxes, SeenObject, read_boxes, read_room_labels
 from envs.graph.buildings import HEADING_BINS, heading_bin
 from envs.graph.navigation_graph import SUFFIX, NavigationGraph, read_connectivity
 from envs.houses.house import ROOM_NAMES
+from rayforge.errors import ConfigurationError, RunError
 from rayforge.reports.viewer import write_viewer
-from trainers.configuration import ConfigurationError
 from trainers.irl.run_folder import data_folder, load_run, resolve_split
 
 FILMED = 12
@@ -119,7 +119,7 @@ def _evaluated(run: Path, split: str) -> list[dict[str, Any]]:
     file = run / f"episodes_{split}.jsonl"
     if not file.is_file():
         done = sorted(p.stem.removeprefix("episodes_") for p in run.glob("episodes_*.jsonl"))
-        raise ConfigurationError(
+        raise RunError(
             f"{run} has no evaluation of split {split} (there are: {', '.join(done) or 'none'}); "
             f"make it with: rayforge irl evaluate {run} --split {split}"
         )
@@ -128,7 +128,7 @@ def _evaluated(run: Path, split: str) -> list[dict[str, Any]]:
         try:
             episodes.append(json.loads(line))
         except ValueError as error:
-            raise ConfigurationError(
+            raise RunError(
                 f"{file}, line {number}: not JSON ({error}); make it again with: "
                 f"rayforge irl evaluate {run} --split {split}"
             ) from error

@@ -14,9 +14,9 @@ from envs.continuous.homes import Homes
 from envs.graph.navigation_data import SCENES
 from envs.simulators.opening import open_simulator
 from envs.simulators.simulator import Poses, Simulator
+from rayforge.errors import ConfigurationError
 from rayforge.files import write_whole
 from rayforge.reports.film import FloorPlan, contact_sheet, draw_frame, write_film
-from trainers.configuration import ConfigurationError
 from trainers.irl.config import IRLConfig
 
 PIXELS = 256

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from rayforge.errors import ConfigurationError
 from trainers.alignment.config import AlignConfig
-from trainers.configuration import ConfigurationError, from_dict, read_configuration, to_dict
+from trainers.configuration import from_dict, read_configuration, to_dict
 from trainers.irl.config import IRLConfig
 from trainers.search.space import Space, Values, read_space, settle
 from trainers.tracking import Tracker

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rayforge.errors import ConfigurationError
 from trainers.alignment.config import AlignConfig
-from trainers.configuration import ConfigurationError
 from trainers.irl.config import IRLConfig
 from trainers.search.config import Half, Search
 

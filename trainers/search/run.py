@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from rayforge.errors import ConfigurationError, RunError
 from trainers.cluster import (
     check_lasting,
     check_shared,
@@ -17,7 +18,7 @@ from trainers.cluster import (
     join_cluster,
     start_here,
 )
-from trainers.configuration import ConfigurationError, to_dict
+from trainers.configuration import to_dict
 from trainers.search.config import Search, read_search
 from trainers.search.resources import concurrency, largest, need
 from trainers.search.storage import Folder
@@ -105,13 +106,13 @@ def check_folder(folder: Folder, plan: Search, resume: bool, file: Path) -> None
     text = folder.read(FILE)
     if not resume:
         if text is not None:
-            raise ConfigurationError(
+            raise RunError(
                 f"{folder} holds a search already: go on with --resume, or give this one another "
                 "name (--name)"
             )
         return
     if text is None:
-        raise ConfigurationError(f"{folder} holds no search to go on with: drop --resume")
+        raise RunError(f"{folder} holds no search to go on with: drop --resume")
     saved, asked = yaml.safe_load(text), to_dict(plan.settings)
     for key in asked:
         if key not in MAY_CHANGE and saved.get(key) != asked[key]:

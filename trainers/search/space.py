@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from trainers.configuration import ConfigurationError, from_dict
+from rayforge.errors import ConfigurationError
+from trainers.configuration import from_dict
 
 KINDS = ("uniform", "loguniform", "choice")
 Values = dict[str, Any]

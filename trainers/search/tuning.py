@@ -13,7 +13,7 @@ from ray import tune
 from ray.tune import Callback, ResultGrid, TuneConfig, Tuner
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
-from trainers.configuration import ConfigurationError
+from rayforge.errors import RunError
 from trainers.search.agent import AgentTrial
 from trainers.search.both import both_trial
 from trainers.search.config import Search
@@ -64,7 +64,7 @@ def tune_all(
         )
     if not any(trial.figures for trial in trials):
         first = next((trial.error for trial in trials if trial.error), "")
-        raise ConfigurationError(f"no trial reported anything; the first ended with: {first}")
+        raise RunError(f"no trial reported anything; the first ended with: {first}")
 
 
 def _fresh(plan: Search, folder: Folder, at_once: int) -> Tuner:

@@ -11,7 +11,8 @@ import torch
 
 from envs.simulators.embedded.shading import TensorViews, pixel_rays, pixel_size
 from envs.simulators.embedded.stored import Annotated, Model
-from envs.simulators.simulator import Poses, SceneError, SimulatorConfig, Views
+from envs.simulators.simulator import Poses, SimulatorConfig, Views
+from rayforge.errors import SceneError
 
 try:
     import warp as wp

@@ -24,7 +24,8 @@ from envs.simulators.embedded.navmesh.polygons import Polygons, find_polygons
 from envs.simulators.embedded.navmesh.regions import erode, find_regions
 from envs.simulators.embedded.navmesh.voxels import Field, find_field, grid_of, reach_of
 from envs.simulators.embedded.navmesh.walking import NavMesh, nearest, try_steps
-from envs.simulators.simulator import Action, Body, Motion, Moved, Poses, SceneError
+from envs.simulators.simulator import Action, Body, Motion, Moved, Poses
+from rayforge.errors import SceneError
 
 FORMAT = 1
 """Changes with whatever changes the floor that is found; older files are built anew."""

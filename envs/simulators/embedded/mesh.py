@@ -19,7 +19,7 @@ import trimesh
 from trimesh.visual import ColorVisuals, TextureVisuals
 
 from envs.simulators.embedded.textures import NO_TEXTURES, Textures, build_textures
-from envs.simulators.simulator import SceneError
+from rayforge.errors import SceneError
 
 DECODED = {
     "KHR_materials_emissive_strength",

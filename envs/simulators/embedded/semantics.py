@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.simulators.embedded.mesh import Surface
-from envs.simulators.simulator import SceneError
+from rayforge.errors import SceneError
 
 HEADER = "HM3D Semantic Annotations"
 

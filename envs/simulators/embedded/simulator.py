@@ -9,7 +9,8 @@ import numpy as np
 from envs.simulators.embedded.floor import FloorMap
 from envs.simulators.embedded.shading import Renderer, TensorViews
 from envs.simulators.embedded.stored import Model, cache_folder, load_model
-from envs.simulators.simulator import Moved, Poses, Scene, SceneError, SimulatorConfig, Views
+from envs.simulators.simulator import Moved, Poses, Scene, SimulatorConfig, Views
+from rayforge.errors import SceneError
 
 
 class EmbeddedSimulator:

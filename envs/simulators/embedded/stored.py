@@ -20,7 +20,8 @@ from envs.simulators.embedded.semantics import (
 )
 from envs.simulators.embedded.textures import Textures
 from envs.simulators.scene import Stage, axes_rotation, read_stage
-from envs.simulators.simulator import Scene, SceneError
+from envs.simulators.simulator import Scene
+from rayforge.errors import SceneError
 from rayforge.files import write_whole
 
 VERSION = "1"

@@ -17,8 +17,8 @@ from envs.continuous_env import (
     ContinuousGoalVectorEnv,
     read_continuous_data,
 )
-from envs.episodes.episode import DataError
-from envs.simulators.simulator import Poses, SceneError, Views
+from envs.simulators.simulator import Poses, Views
+from rayforge.errors import DataError, SceneError
 
 
 def encode(text: str) -> np.ndarray:

@@ -11,7 +11,8 @@ from envs.continuous.images import Images, categories_of
 from envs.continuous.scoring import score_walks
 from envs.continuous.walks import Walk, demonstrate, share_moved
 from envs.continuous_env import ContinuousData
-from envs.simulators.simulator import Camera, Motion, Poses, SceneError
+from envs.simulators.simulator import Camera, Motion, Poses
+from rayforge.errors import SceneError
 
 MOTION = Motion()
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envs.episodes.episode import DataError
 from envs.episodes.r2r import check_paths, read_r2r, write_r2r
 from envs.graph.navigation_graph import read_connectivity
+from rayforge.errors import DataError
 
 GOOD = {
     "scan": "alpha",

@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envs.episodes.continuous_episode import ContinuousEpisode
-from envs.episodes.episode import DataError
 from envs.episodes.r2r import read_r2r
 from envs.episodes.r2r_ce import (
     check_scenes,
@@ -25,6 +24,7 @@ from envs.episodes.r2r_ce import (
 )
 from envs.episodes.r2r_ce_writer import words_of, write_ground_truth, write_r2r_ce
 from envs.graph.navigation_graph import read_connectivity
+from rayforge.errors import DataError
 
 EPISODE = ContinuousEpisode(
     episode_id="7",

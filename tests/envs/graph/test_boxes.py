@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from envs.episodes.episode import DataError
 from envs.graph.boxes import SeenObject, object_words, read_boxes, read_room_labels
+from rayforge.errors import DataError
 
 
 def pack(file: Path, members: list[tuple[str, bytes]], mode: str = "w:gz") -> Path:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.episodes.episode import DataError
 from envs.graph.buildings import heading_bin, join_graphs, view_index
 from envs.graph.navigation_graph import NavigationGraph
+from rayforge.errors import DataError
 
 RIGHT = np.pi / 2
 

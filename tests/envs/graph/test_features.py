@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.episodes.episode import DataError
 from envs.graph.boxes import ROOM_LABELS, SeenObject, object_words, read_boxes, read_room_labels
 from envs.graph.buildings import Buildings, join_graphs
 from envs.graph.features import SemanticStore
 from envs.graph.navigation_graph import read_connectivity
 from envs.graph.observation import observation_tables, pool_sectors
+from rayforge.errors import DataError
 
 ROOMS = len(ROOM_LABELS)
 

@@ -9,11 +9,11 @@ import h5py
 import numpy as np
 import pytest
 
-from envs.episodes.episode import DataError
 from envs.graph.buildings import Buildings, join_graphs
 from envs.graph.image_features import HDF5Store, TSVStore, open_image_features
 from envs.graph.navigation_data import read_navigation_data
 from envs.graph.navigation_graph import read_connectivity
+from rayforge.errors import DataError
 
 Features = dict[tuple[str, str], np.ndarray]
 

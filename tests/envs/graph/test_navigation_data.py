@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.episodes.episode import DataError
 from envs.graph.navigation_data import NavigationData, read_navigation_data
+from rayforge.errors import DataError
 
 
 def scans(data: NavigationData, split: str) -> set[str]:

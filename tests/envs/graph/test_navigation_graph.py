@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envs.episodes.episode import DataError
 from envs.graph.navigation_graph import NavigationGraph, read_connectivity, write_connectivity
+from rayforge.errors import DataError
 
 
 def entry(name: str, **change: Any) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.episodes.episode import DataError
 from envs.graph.navigation_data import read_navigation_data
 from envs.graph.rendered_features import LOOK, RenderedStore, Rendering
 from envs.houses.dataset import read_houses, write_houses
 from envs.houses.house import House
+from rayforge.errors import DataError
 
 
 @pytest.fixture(scope="module")

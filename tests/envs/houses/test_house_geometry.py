@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.episodes.episode import DataError
 from envs.houses.building import FEWEST, MOST, build_house
 from envs.houses.catalogue import FURNITURE
 from envs.houses.house import House, house_from_record, house_record
@@ -16,6 +15,7 @@ from envs.houses.house_map import relative
 from envs.houses.sight import rays_blocked
 from envs.houses.viewpoints import MAX_EDGE, line_of_sight
 from envs.houses.views import SIGHT, boxes, visible_things
+from rayforge.errors import DataError
 
 seeds = st.integers(0, 10_000)
 few = settings(max_examples=12, deadline=None)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from envs.episodes.episode import DataError
 from envs.episodes.r2r import read_r2r
 from envs.graph.navigation_graph import read_connectivity
 from envs.houses.checking import Outcome, check
 from envs.houses.dataset import HousesConfig, read_houses, write_houses
+from rayforge.errors import DataError
 
 SIZE = {"train_houses": 3, "unseen_houses": 2, "paths_per_house": 12}
 

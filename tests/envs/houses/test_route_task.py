@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.episodes.episode import DataError
 from envs.houses.events import Event
 from envs.houses.house import House
 from envs.houses.parsing import parse
@@ -19,6 +18,7 @@ from envs.houses.route_task import Judge, RouteTask, RouteTaskConfig, make_route
 from envs.houses.route_wording import every_wording, short_wording
 from envs.houses.routes import Route, compass, mirrored
 from rayforge.alignment.preferences import read_preferences
+from rayforge.errors import DataError
 from rayforge.language.vocabulary import words_of
 
 SMALL = RouteTaskConfig(pairs=40, start_routes=20, test_routes=10, cue_share=0.8, flip_share=0.25)

@@ -14,7 +14,8 @@ from envs.houses.dataset import write_houses
 from envs.simulators.opening import open_simulator
 from envs.simulators.process import SimulatorDied, SimulatorProcess
 from envs.simulators.scene import find_scene
-from envs.simulators.simulator import Poses, Scene, SceneError, Simulator, SimulatorConfig
+from envs.simulators.simulator import Poses, Scene, Simulator, SimulatorConfig
+from rayforge.errors import SceneError
 
 
 @pytest.fixture(scope="module")

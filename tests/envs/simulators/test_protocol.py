@@ -22,10 +22,10 @@ from envs.simulators.simulator import (
     Motion,
     Poses,
     Scene,
-    SceneError,
     Simulator,
     SimulatorConfig,
 )
+from rayforge.errors import SceneError
 
 
 @pytest.fixture(scope="module")

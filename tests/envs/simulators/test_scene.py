@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.simulators.scene import Z_UP, axes_rotation, find_scene, read_stage
-from envs.simulators.simulator import SceneError
+from rayforge.errors import SceneError
 from tests.envs.simulators.made_up import cube, room, write_scene, write_semantics
 
 

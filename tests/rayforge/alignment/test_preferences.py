@@ -18,11 +18,11 @@ from trl.data_utils import extract_prompt
 
 from rayforge.alignment.preference_formats import UnsoundRecord, parse_record
 from rayforge.alignment.preferences import (
-    PreferenceError,
     Preferences,
     preference_key,
     read_preferences,
 )
+from rayforge.errors import PreferenceError
 
 
 def user(text: str) -> dict[str, str]:

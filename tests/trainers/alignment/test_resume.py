@@ -84,7 +84,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on(
     """The disk is full for real: a file may not grow beyond a limit smaller than the optimiser."""
     import resource
 
-    from trainers.irl.checkpoint import CheckpointError
+    from rayforge.errors import CheckpointError
 
     config, run = replace(small, method="dpo", rounds=1), tmp_path / "run"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

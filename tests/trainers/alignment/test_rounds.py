@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.alignment import share_first_round
 from rayforge.alignment.selection import NothingKept
+from rayforge.errors import ConfigurationError, RunError
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.evaluate import evaluate_against
 from trainers.alignment.rounds import of_like_length
 from trainers.alignment.run import train
-from trainers.configuration import ConfigurationError
 
 
 def selection(run: Path, number: int) -> dict[str, float]:
@@ -198,5 +198,5 @@ def test_resuming_under_other_settings_is_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"started with beta 0\.1, now it is 0\.2"):
         train(replace(small, beta=0.2), whole, True, "test")
-    with pytest.raises(ConfigurationError, match="holds a run already"):
+    with pytest.raises(RunError, match="holds a run already"):
         train(small, whole, False, "test")

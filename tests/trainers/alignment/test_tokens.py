@@ -10,9 +10,9 @@ from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
 
 from rayforge.alignment.preferences import Preference
+from rayforge.errors import ConfigurationError
 from trainers.alignment.models import load_tokeniser
 from trainers.alignment.tokens import Completion, check_conversational, tokenise
-from trainers.configuration import ConfigurationError
 
 
 def preference(prompt: object, chosen: object, rejected: object) -> Preference:

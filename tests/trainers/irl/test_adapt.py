@@ -213,7 +213,7 @@ def test_bad_input_is_one_line(
     def refused(*words: str) -> str:
         with pytest.raises(SystemExit) as caught:
             main(["irl", "adapt", str(untrained), "--out", str(tmp_path / "out"), *words])
-        assert caught.value.code == 1
+        assert caught.value.code in (2, 3, 4)
         error = capsys.readouterr().err
         assert error.count("\n") == 1, error
         return error

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import nn
 
+from rayforge.errors import CheckpointError
 from trainers.irl import checkpoint
 from trainers.irl.checkpoint import (
     KEPT,
-    CheckpointError,
     latest,
     load_checkpoint,
     load_module,
@@ -270,7 +270,8 @@ FULL_DISK = """
 import sys
 from pathlib import Path
 import numpy as np
-from trainers.irl.checkpoint import CheckpointError, latest, load_checkpoint, save_checkpoint
+from rayforge.errors import CheckpointError
+from trainers.irl.checkpoint import latest, load_checkpoint, save_checkpoint
 
 folder, few, many = Path(sys.argv[1]), np.zeros(9), np.random.default_rng(0).random(400_000)
 first = save_checkpoint(folder, 1, {"w": few}, {}, {"r": few}, {})

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 
+from rayforge.errors import ConfigurationError
 from tests.trainers.conftest import Trained
-from trainers.configuration import ConfigurationError
 from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.checkpoint import latest, load_module
 from trainers.irl.config import IRLConfig

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainers.configuration import ConfigurationError
+from rayforge.errors import RunError
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.checkpoint import save_checkpoint
 from trainers.irl.config import IRLConfig
@@ -67,5 +67,5 @@ def test_a_reward_that_has_learnt_nothing_is_refused(
     tmp_path: Path, task: Task, tiny: IRLConfig
 ) -> None:
     saved(tmp_path, task, replace(tiny, warm_start=False, updates=0), 0)
-    with pytest.raises(ConfigurationError, match="its reward has learnt nothing"):
+    with pytest.raises(RunError, match="its reward has learnt nothing"):
         source_weights(replace(tiny, reward_from=str(tmp_path)))

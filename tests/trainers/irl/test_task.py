@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from envs.episodes.episode import DataError, Episode
+from envs.episodes.episode import Episode
 from envs.graph.buildings import heading_bin
 from envs.graph.simulator import GraphSimulator
+from rayforge.errors import DataError
 from rayforge.irl.config import NetworkConfig
 from rayforge.irl.networks import Policy
 from rayforge.language.vocabulary import END, Vocabulary

@@ -19,7 +19,8 @@ import ray
 import yaml
 from mlflow import MlflowClient
 
-from trainers.configuration import ConfigurationError, read_configuration, to_dict
+from rayforge.errors import ConfigurationError
+from trainers.configuration import read_configuration, to_dict
 from trainers.irl.config import IRLConfig
 from trainers.search.run import FILE, search
 from trainers.search.searchers import TRIAL

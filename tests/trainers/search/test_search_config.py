@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from rayforge.errors import ConfigurationError
 from trainers.alignment.config import AlignConfig
-from trainers.configuration import ConfigurationError, to_yaml
+from trainers.configuration import to_yaml
 from trainers.irl.config import IRLConfig
 from trainers.search.config import BothConfig, Search, read_search, reported
 from trainers.search.resources import concurrency, largest, need

@@ -15,8 +15,9 @@ import pytest
 import yaml
 from ray.tune.experiment import trial as ray_trial
 
+from rayforge.errors import ConfigurationError, RunError
 from trainers.alignment.config import AlignConfig
-from trainers.configuration import ConfigurationError, read_configuration, to_dict
+from trainers.configuration import read_configuration, to_dict
 from trainers.irl.config import IRLConfig
 from trainers.search.config import Search, read_search
 from trainers.search.importance import importances
@@ -188,10 +189,10 @@ def test_a_folder_in_a_bucket_is_written_through_pyarrow(tmp_path: Path) -> None
 def test_a_name_may_be_used_once(tmp_path: Path) -> None:
     search = search_of(tmp_path)
     file, folder = tmp_path / "mine.yaml", Folder(str(tmp_path), "mine")
-    with pytest.raises(ConfigurationError, match="holds no search to go on with"):
+    with pytest.raises(RunError, match="holds no search to go on with"):
         check_folder(folder, search, True, file)
     folder.write("search.yaml", yaml.safe_dump(to_dict(search.settings)))
-    with pytest.raises(ConfigurationError, match="holds a search already: go on with --resume"):
+    with pytest.raises(RunError, match="holds a search already: go on with --resume"):
         check_folder(folder, search, False, file)
     check_folder(folder, search, True, file)
     with pytest.raises(ConfigurationError, match=r"was started with trials 8, now .* has 9"):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.configuration import ConfigurationError, to_dict
+from rayforge.errors import ConfigurationError
+from trainers.configuration import to_dict
 from trainers.irl.config import IRLConfig
 from trainers.search.space import label_of, read_space, settle
 

@@ -14,7 +14,8 @@ import numpy as np
 from envs.simulators.embedded.navmesh.assembly import Frame, assemble, islands_of
 from envs.simulators.embedded.navmesh.heights import Heights
 from envs.simulators.embedded.navmesh.walking import NavMesh
-from envs.simulators.simulator import Body, SceneError
+from envs.simulators.simulator import Body
+from rayforge.errors import SceneError
 
 SET_MAGIC = int.from_bytes(b"MSET", "big")
 TILE_MAGIC = int.from_bytes(b"DNAV", "big")

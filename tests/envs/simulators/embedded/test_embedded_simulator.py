@@ -8,7 +8,8 @@ import pytest
 
 from envs.simulators.embedded.simulator import EmbeddedSimulator
 from envs.simulators.scene import find_scene
-from envs.simulators.simulator import Action, Poses, SceneError, Simulator, SimulatorConfig
+from envs.simulators.simulator import Action, Poses, Simulator, SimulatorConfig
+from rayforge.errors import SceneError
 from tests.envs.simulators.made_up import cube, room, write_scene, write_semantics
 
 

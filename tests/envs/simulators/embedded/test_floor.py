@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.simulators.embedded.floor import FloorMap
-from envs.simulators.simulator import Action, Body, Motion, Poses, SceneError
+from envs.simulators.simulator import Action, Body, Motion, Poses
+from rayforge.errors import SceneError
 from tests.envs.simulators.embedded.boxes import Part, box, join, ramp, room, stairs
 
 BODY = Body()

@@ -12,7 +12,7 @@ import pytest
 import trimesh
 
 from envs.simulators.embedded.mesh import Surface, files_of, read_surface
-from envs.simulators.simulator import SceneError
+from rayforge.errors import SceneError
 from tests.envs.simulators.made_up import COLOURS, SIDES, cube, painted, write_scene
 
 STAY = np.eye(3)

@@ -12,7 +12,8 @@ from envs.simulators.embedded.floor import FloorMap
 from envs.simulators.embedded.navmesh.habitat_file import SET_HEADER, SETTINGS, TILE_HEADER
 from envs.simulators.embedded.simulator import EmbeddedSimulator
 from envs.simulators.scene import find_scene
-from envs.simulators.simulator import Body, SceneError, SimulatorConfig
+from envs.simulators.simulator import Body, SimulatorConfig
+from rayforge.errors import SceneError
 from tests.envs.simulators.embedded.boxes import box, join, ramp, room
 from tests.envs.simulators.made_up import room as made_up_room
 from tests.envs.simulators.made_up import write_scene

@@ -13,7 +13,7 @@ from envs.simulators.embedded.semantics import (
     vertex_ids,
 )
 from envs.simulators.embedded.textures import NO_TEXTURES
-from envs.simulators.simulator import SceneError
+from rayforge.errors import SceneError
 
 HEADER = "HM3D Semantic Annotations\n"
 

@@ -7,7 +7,7 @@ import pytest
 from envs.simulators.embedded import stored
 from envs.simulators.embedded.stored import Model, cache_folder, load_model
 from envs.simulators.scene import find_scene
-from envs.simulators.simulator import SceneError
+from rayforge.errors import SceneError
 from tests.envs.simulators.made_up import SIDES, cube, painted, room, write_scene, write_semantics
 
 

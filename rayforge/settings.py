@@ -1,0 +1,152 @@
+"""What a setting is, said beside its field: `threads: Annotated[int, MAY_CHANGE, AtLeast(0)] = 0`.
+
+A configuration is a frozen dataclass. The metadata of an annotation says what a field is (its
+natures) and which numbers it takes (its limits). Everything that treats settings differently asks
+here, so that no list of names stands anywhere else.
+
+A dataclass of settings inside another is a group: its fields have dotted names
+(`generator.updates`), and a nature of the group is one of all its fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from typing import Any
+
+
+class Nature(Enum):
+    """What a setting is. A field without one decides what is learnt, and stays as it is."""
+
+    MAY_CHANGE = "may be changed when a run goes on (`--resume`)"
+    UNDER_WAY = "may be changed while a trial runs, as population-based training does"
+    NOT_LEARNT = "says nothing about what is learnt: runs that differ in it are of one method"
+    RESOURCE = "asks for processors, graphics cards or places in a cluster"
+
+
+MAY_CHANGE = Nature.MAY_CHANGE
+UNDER_WAY = Nature.UNDER_WAY
+NOT_LEARNT = Nature.NOT_LEARNT
+RESOURCE = Nature.RESOURCE
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """A number of at least `least`."""
+
+    least: float
+
+    def holds(self, value: float) -> bool:
+        return value >= self.least
+
+    def __str__(self) -> str:
+        return "must not be negative" if self.least == 0 else f"must be at least {self.least}"
+
+
+@dataclass(frozen=True)
+class Above:
+    """A number above `bound`."""
+
+    bound: float
+
+    def holds(self, value: float) -> bool:
+        return value > self.bound
+
+    def __str__(self) -> str:
+        return f"must be above {self.bound}"
+
+
+@dataclass(frozen=True)
+class Within:
+    """A number in [`least`, `most`], or in [`least`, `most`) where `most` itself is too much."""
+
+    least: float
+    most: float
+    with_most: bool = True
+
+    def holds(self, value: float) -> bool:
+        below = value <= self.most if self.with_most else value < self.most
+        return self.least <= value and below
+
+    def __str__(self) -> str:
+        return f"must be in [{self.least}, {self.most}{']' if self.with_most else ')'}"
+
+
+SHARE = Within(0, 1)
+"""A share of a whole, or a probability."""
+
+
+def settings_with(kind: Any, nature: Nature) -> tuple[str, ...]:
+    """The dotted names of the settings of a configuration that have a nature, in their order."""
+    names: list[str] = []
+    for name, inner, said in _annotated(kind):
+        if dataclasses.is_dataclass(inner):
+            within = everything(inner) if nature in said else settings_with(inner, nature)
+            names += [f"{name}.{rest}" for rest in within]
+        elif nature in said:
+            names.append(name)
+    return tuple(names)
+
+
+def everything(kind: Any) -> tuple[str, ...]:
+    """The dotted names of all settings of a configuration, in their order."""
+    names: list[str] = []
+    for name, inner, _ in _annotated(kind):
+        deep = everything(inner) if dataclasses.is_dataclass(inner) else ()
+        names += [f"{name}.{rest}" for rest in deep] or [name]
+    return tuple(names)
+
+
+def value_of(config: Any, name: str) -> Any:
+    """The value of the setting with a dotted name."""
+    for part in name.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def changed(config: Any, values: dict[str, Any]) -> Any:
+    """A configuration with other values of some settings, by their dotted names."""
+    nested: dict[str, dict[str, Any]] = {}
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        head, _, rest = name.partition(".")
+        if rest:
+            nested.setdefault(head, {})[rest] = value
+        else:
+            flat[head] = value
+    flat |= {head: changed(getattr(config, head), inner) for head, inner in nested.items()}
+    return dataclasses.replace(config, **flat)
+
+
+def check_limits(config: Any, place: str = "") -> None:
+    """Hold the numbers of a configuration against their limits; called by its `__post_init__`.
+
+    Groups check themselves; `place` ("network.") is what their names begin with in the message.
+    Raises ValueError with the setting, its limit and its value.
+    """
+    for name, _, said in _annotated(config.__class__):
+        value = getattr(config, name)
+        for limit in said:
+            if not isinstance(limit, AtLeast | Above | Within):
+                continue
+            for number in value if isinstance(value, tuple) else (value,):
+                if number is not None and (math.isnan(number) or not limit.holds(number)):
+                    raise ValueError(f"{place}{name} {limit}, got {value}")
+
+
+@cache
+def _annotated(kind: Any) -> tuple[tuple[str, Any, tuple[Any, ...]], ...]:
+    """Name, plain type and metadata of each field."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    found = []
+    for field in dataclasses.fields(kind):
+        hint, said = hints[field.name], ()
+        if typing.get_origin(hint) is typing.Annotated:
+            hint, *rest = typing.get_args(hint)
+            said = tuple(rest)
+        found.append((field.name, hint, said))
+    return tuple(found)
