@@ -40,7 +40,8 @@ def cause_of(
     early: all it walked lies on the reference path; left the way: the rest.
 
     Args:
-        path, reference: viewpoint ids.
+        path: viewpoint ids that the agent went through.
+        reference: viewpoint ids of the reference path.
         left: geodesic metres to the goal at each viewpoint of `path`.
         climbed: metres of height from the end to the goal.
 

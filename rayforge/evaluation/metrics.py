@@ -133,7 +133,8 @@ def navigation_metrics(
     Args:
         distances: [B, P, R], metres between each viewpoint of the path and of the reference.
         moves: [B, P - 1], metres of each move.
-        viewpoints, reference_viewpoints: int [B].
+        viewpoints: int [B], viewpoints of each path.
+        reference_viewpoints: int [B], those of each reference.
         shortest: [B], metres of the shortest path from start to goal.
         forced_stop: bool [B], where the step limit ended the episode; left out where None.
     """
