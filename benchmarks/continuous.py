@@ -21,6 +21,7 @@ from benchmarks.sub_runs import print_comparison, run_all
 from envs.houses.dataset import HousesConfig, write_houses
 from rayforge.files import write_text
 from rayforge.reports.report import write_comparison
+from rayforge.settings import NOT_LEARNT, settings_with
 from trainers.configuration import to_yaml
 from trainers.irl.config import IRLConfig
 from trainers.irl.homes_task import read_homes_task
@@ -92,7 +93,10 @@ class Continuous:
         run_all(runs, parallel=2)
         print(print_comparison(groups, SPLITS))
         print(controls(groups["GCBC"][0]))
-        print(f"comparison: {write_comparison(list(runs), self.out / 'comparison.html')}")
+        page = write_comparison(
+            list(runs), self.out / "comparison.html", settings_with(IRLConfig, NOT_LEARNT)
+        )
+        print(f"comparison: {page}")
 
 
 def controls(run: Path) -> str:

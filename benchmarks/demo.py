@@ -17,6 +17,8 @@ from benchmarks.demo_alignment import DemoAlignment
 from benchmarks.sub_runs import print_comparison, run_all
 from envs.houses.dataset import HousesConfig, write_houses
 from rayforge.reports.report import write_comparison
+from rayforge.settings import NOT_LEARNT, settings_with
+from trainers.irl.config import IRLConfig
 
 SETTINGS = (
     "--network.word", "64", "--network.hidden", "128", "--network.dropout", "0.3",
@@ -50,7 +52,10 @@ class Demo:
         run_all(runs, parallel=2)
         groups = {"LangGoalIRL full": [self.out / "langgoal"], "GCBC": [self.out / "gcbc"]}
         print(print_comparison(groups, ("val_seen", "val_unseen")))
-        print(f"comparison: {write_comparison(list(runs), self.out / 'comparison.html')}")
+        page = write_comparison(
+            list(runs), self.out / "comparison.html", settings_with(IRLConfig, NOT_LEARNT)
+        )
+        print(f"comparison: {page}")
         print(f"report:     {self.out / 'langgoal' / 'report.html'}")
         DemoAlignment(self.out / "alignment", self.seed)()
 

@@ -18,6 +18,8 @@ import tyro
 
 from benchmarks.sub_runs import print_comparison, run_all
 from rayforge.reports.report import write_comparison
+from rayforge.settings import NOT_LEARNT, settings_with
+from trainers.irl.config import IRLConfig
 
 HELD_OUT = (
     "B6ByNegPMKs", "E9uDoFAP3SH", "EDJbREhghzL", "JmbYfDe2QKZ",
@@ -73,7 +75,10 @@ class Benchmark:
         }
         run_all(runs, self.parallel)
         print(print_comparison(groups, ("val_seen", "held_out")))
-        print(write_comparison(list(runs), self.out / "comparison.html"))
+        page = write_comparison(
+            list(runs), self.out / "comparison.html", settings_with(IRLConfig, NOT_LEARNT)
+        )
+        print(page)
 
 
 if __name__ == "__main__":

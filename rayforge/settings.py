@@ -16,7 +16,7 @@ import typing
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 
 class Nature(Enum):
@@ -62,18 +62,20 @@ class Above:
 
 @dataclass(frozen=True)
 class Within:
-    """A number in [`least`, `most`], or in [`least`, `most`) where `most` itself is too much."""
+    """A number between `least` and `most`; "(" and ")" in `ends` leave an end itself out."""
 
     least: float
     most: float
-    with_most: bool = True
+    ends: Literal["[]", "[)", "(]", "()"] = "[]"
 
     def holds(self, value: float) -> bool:
-        below = value <= self.most if self.with_most else value < self.most
-        return self.least <= value and below
+        return (self.least < value < self.most) or (
+            (value == self.least and self.ends[0] == "[")
+            or (value == self.most and self.ends[1] == "]")
+        )
 
     def __str__(self) -> str:
-        return f"must be in [{self.least}, {self.most}{']' if self.with_most else ')'}"
+        return f"must be in {self.ends[0]}{self.least}, {self.most}{self.ends[1]}"
 
 
 SHARE = Within(0, 1)

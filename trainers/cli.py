@@ -13,6 +13,7 @@ import tyro
 
 from envs.houses.dataset import HousesConfig
 from rayforge.errors import EXIT_CODES, ConfigurationError, MachineError, RunError, UserError
+from rayforge.settings import NOT_LEARNT, settings_with
 from trainers.alignment.config import AlignConfig
 from trainers.configuration import read_configuration
 from trainers.irl.adapt_config import AdaptConfig
@@ -337,7 +338,7 @@ class Report:
             aligned = is_alignment_run(self.runs[0])
             print((write_alignment_report if aligned else write_report)(self.runs[0]))
         else:
-            print(write_comparison(self.runs, self.out))
+            print(write_comparison(self.runs, self.out, settings_with(IRLConfig, NOT_LEARNT)))
 
 
 @dataclass(frozen=True)

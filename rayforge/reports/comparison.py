@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import combinations
@@ -18,9 +18,6 @@ from rayforge.reports.page import page, write_page
 from rayforge.reports.plots import Series, interval_chart, line_chart
 from rayforge.reports.run_folder import RunFolder, interval, number, policy_curve, read_run
 from rayforge.reports.tables import AGENTS, cell, meanings, metric_table, ordered_agents
-
-NOT_LEARNT = ("seed", "runners", "threads", "device", "checkpoint_minutes", "evaluate")
-"""Settings in which the runs of one method may differ."""
 
 SHARED = ("straight", "random", "expert")
 """Controls that do not depend on what was trained."""
@@ -43,8 +40,11 @@ class Group:
     runs: tuple[RunFolder, ...]
 
 
-def write_comparison(runs: Sequence[Path], file: Path) -> Path:
+def write_comparison(runs: Sequence[Path], file: Path, not_learnt: Collection[str]) -> Path:
     """Write a page that puts runs side by side, seeds of the same settings merged.
+
+    `not_learnt`: dotted names of the settings that say nothing about what is learnt; runs that
+    differ in those alone are of one method.
 
     Per method the mean over seeds with a 95 % Student t interval (one seed: its own bootstrap
     interval over episodes); between methods the paired difference on the same episodes, and over
@@ -53,7 +53,7 @@ def write_comparison(runs: Sequence[Path], file: Path) -> Path:
     if not runs:
         raise ValueError("there are no runs to compare: name at least one run folder")
     folders = [read_run(run) for run in runs]
-    groups = merge_seeds(folders)
+    groups = merge_seeds(folders, not_learnt)
     splits = sorted({split for run in folders for split in run.evaluations})
     body = "".join(
         (
@@ -73,21 +73,21 @@ def write_comparison(runs: Sequence[Path], file: Path) -> Path:
     return write_page(file, page(f"{len(folders)} runs · RayForge", body))
 
 
-def merge_seeds(runs: Sequence[RunFolder]) -> list[Group]:
-    """Groups of runs with the same settings but for `NOT_LEARNT`, in the order they came.
+def merge_seeds(runs: Sequence[RunFolder], not_learnt: Collection[str]) -> list[Group]:
+    """Groups of runs with the same settings but for those of `not_learnt`, in the order they came.
 
     Two groups of the same method are told apart by the settings in which they differ.
     """
     members: dict[str, list[RunFolder]] = {}
     for run in runs:
         # A run without settings is compared under its own name: nothing says what it is.
-        key = json.dumps(_settings(run) or run.name, sort_keys=True, default=str)
+        key = json.dumps(_settings(run, not_learnt) or run.name, sort_keys=True, default=str)
         members.setdefault(key, []).append(run)
     found = list(members.values())
     names = [group[0].method for group in found]
     for name in {name for name in names if names.count(name) > 1}:
         places = [place for place, other in enumerate(names) if other == name]
-        settings = [_settings(found[place][0]) for place in places]
+        settings = [_settings(found[place][0], not_learnt) for place in places]
         keys = sorted({key for flat in settings for key in flat})
         differing = [k for k in keys if len({str(flat.get(k)) for flat in settings}) > 1]
         for place, flat in zip(places, settings, strict=True):
@@ -96,13 +96,18 @@ def merge_seeds(runs: Sequence[RunFolder]) -> list[Group]:
     return [Group(name, tuple(group)) for name, group in zip(names, found, strict=True)]
 
 
-def _settings(run: RunFolder, values: Any = None, place: str = "") -> dict[str, Any]:
+def _settings(run: RunFolder, not_learnt: Collection[str]) -> dict[str, Any]:
+    """The settings of a run that say what is learnt, by their dotted names."""
     flat: dict[str, Any] = {}
-    for key, value in (run.config if values is None else values).items():
-        if isinstance(value, dict):
-            flat |= _settings(run, value, f"{place}{key}.")
-        elif place or key not in NOT_LEARNT:
-            flat[f"{place}{key}"] = value
+    waiting = [("", run.config)]
+    while waiting:
+        place, values = waiting.pop()
+        for key, value in values.items():
+            name = f"{place}{key}"
+            if isinstance(value, dict):
+                waiting.append((f"{name}.", value))
+            elif name not in not_learnt:
+                flat[name] = value
     return flat
 
 

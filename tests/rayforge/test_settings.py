@@ -38,7 +38,7 @@ class Inner:
 class Outer:
     threads: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 0
     share: Annotated[float, SHARE] = 0.5
-    drop: Annotated[float, Within(0, 1, with_most=False)] = 0.0
+    drop: Annotated[float, Within(0, 1, "[)")] = 0.0
     most: Annotated[int | None, RESOURCE, AtLeast(2)] = None
     sizes: Annotated[tuple[int, ...], AtLeast(1)] = ()
     inner: Inner = field(default_factory=Inner)

@@ -161,7 +161,7 @@ def test_values_out_of_range_are_named(name: str, value: Any) -> None:
 
 
 def test_ranges_of_nested_settings_are_checked_too() -> None:
-    with pytest.raises(ConfigurationError, match="hidden=15"):
+    with pytest.raises(ConfigurationError, match="hidden must be even, got 15"):
         from_dict(IRLConfig, {"network.hidden": 15})
     with pytest.raises(ConfigurationError, match="train_houses"):
         from_dict(IRLConfig, {"houses": {"train_houses": 0}})

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from envs.houses.route_task import RouteTaskConfig
 from rayforge.alignment.selection import Rule
 from rayforge.language.tiny_model import TinyModelConfig
+from rayforge.settings import (
+    MAY_CHANGE,
+    NOT_LEARNT,
+    RESOURCE,
+    SHARE,
+    UNDER_WAY,
+    Above,
+    AtLeast,
+    Within,
+    check_limits,
+)
 from trainers.alignment.sft import StartConfig
 from trainers.tracking import Tracker
 
@@ -48,13 +59,13 @@ class AlignConfig:
     method: Method = "sera"
     """"sera"; "dpo": one long run of as many steps; "iterative": rounds without selection;
     "random": SeRA's sizes, chosen at random; "curriculum": all pairs, largest margin first."""
-    rounds: int = 3
+    rounds: Annotated[int, AtLeast(1)] = 3
     """Rounds; the first is plain DPO on all pairs."""
-    steps: int = 32
+    steps: Annotated[int, AtLeast(1)] = 32
     """Optimiser steps a round."""
-    batch: int = 32
+    batch: Annotated[int, AtLeast(1)] = 32
     """Pairs a step, all workers and accumulated gradients together."""
-    accumulate: int = 1
+    accumulate: Annotated[int, AtLeast(1)] = 1
     """Parts that a worker's share of a batch is computed in."""
     reference: Literal["initial", "previous"] = "initial"
     """The reference model of a round: the model training began with, or the previous round's."""
@@ -62,37 +73,37 @@ class AlignConfig:
     loss: Loss = "sigmoid"
     """"sigmoid" is DPO's; "hinge" TRL's; "slic" the true SLiC-HF, without reference; "simpo"
     without reference, per token."""
-    beta: float = 0.1
+    beta: Annotated[float, UNDER_WAY, Above(0)] = 0.1
     """How far the policy may leave the reference: low is far. For "ipo" it is tau, for "simpo" the
     reward's scale; "slic" does not use it."""
-    label_smoothing: float = 0.1
+    label_smoothing: Annotated[float, UNDER_WAY, Within(0, 0.5, "[)")] = 0.1
     """Share of labels the loss "robust" takes for flipped; no other loss uses it."""
-    simpo_margin: float = 0.5
+    simpo_margin: Annotated[float, AtLeast(0)] = 0.5
     """Target margin of "simpo"."""
-    slic_margin: float = 1.0
+    slic_margin: Annotated[float, Above(0)] = 1.0
     """Margin delta of "slic", in nats."""
-    anchor: float = 0.0
+    anchor: Annotated[float, UNDER_WAY, AtLeast(0)] = 0.0
     """Weight of the chosen side's negative log-likelihood per token, added to any loss."""
 
     rule: Rule = "top"
     """Which pairs a round keeps, by their margin under the ensembled implicit reward."""
-    keep: float = 0.7
+    keep: Annotated[float, UNDER_WAY, Within(0, 1, "(]")] = 0.7
     """Share of the given pairs that is kept ("band": of the middle)."""
-    keep_generated: float = 0.5
+    keep_generated: Annotated[float, UNDER_WAY, Within(0, 1, "(]")] = 0.5
     """Share of the generated pairs that is kept."""
-    threshold: float = 0.0
+    threshold: Annotated[float, UNDER_WAY] = 0.0
     """Least margin, in nats, where the rule is "threshold"; the target margin where it is "gap".
     Generated pairs are measured in the unit of `score`."""
     length_control: bool = False
     """Select by margins from which the effect of length is taken off: a line through all margins
     over the sides' differences in tokens."""
-    ensemble: float = 0.3
+    ensemble: Annotated[float, UNDER_WAY, SHARE] = 0.3
     """Weight gamma of the round before the last one; 0 uses the last checkpoint alone."""
     ensemble_rounds: Literal["two", "all"] = "two"
     """"two": (1 - gamma) of the last round's reward and gamma of the one before; "all": every
     earlier round's, each gamma times the weight of the next one."""
 
-    generated_share: tuple[float, ...] = (0.0, 0.3, 0.5)
+    generated_share: Annotated[tuple[float, ...], Within(0, 1, "[)")] = (0.0, 0.3, 0.5)
     """Share of generated pairs in the training set of each round; the last holds for the rest."""
     score: Score = "implicit"
     """What ranks a prompt's own responses: "implicit" reward, that "per_token", the policy's own
@@ -101,90 +112,66 @@ class AlignConfig:
     winner: Literal["own", "given"] = "own"
     """Against the worst own response of a prompt stands the best "own" one, or the "given" chosen
     side, where the round keeps that pair."""
-    gate: float = 0.0
+    gate: Annotated[float, UNDER_WAY, SHARE] = 0.0
     """Least accuracy of the score against the judge on the policy's own pairs; below it a round
     uses no generated pairs. 0 never closes."""
-    prompts: int = 512
+    prompts: Annotated[int, AtLeast(1)] = 512
     """Prompts a round answers, at most."""
     responses: int = 4
     """Responses sampled a prompt (K)."""
-    temperature: float = 0.7
-    top_p: float = 1.0
-    max_new_tokens: int = 128
+    temperature: Annotated[float, UNDER_WAY, AtLeast(0)] = 0.7
+    top_p: Annotated[float, UNDER_WAY, Within(0, 1, "(]")] = 1.0
+    max_new_tokens: Annotated[int, AtLeast(1)] = 128
     """Longest response that is sampled; what is cut there is not used."""
-    max_tokens: int = 1024
+    max_tokens: Annotated[int, AtLeast(2)] = 1024
     """Longest prompt with response; longer pairs are left out and counted."""
     generator: Literal["transformers", "vllm"] = "transformers"
 
     judge: str = ""
     """"execution" (routes only), a reward model's folder, or "command: ..." that reads JSONL;
     empty: execution for routes, none for other data."""
-    evaluation_prompts: int = 200
+    evaluation_prompts: Annotated[int, AtLeast(0)] = 200
     """Held-out prompts answered after every round, greedily and sampled."""
 
-    learning_rate: float = 5e-7
+    learning_rate: Annotated[float, UNDER_WAY, Above(0)] = 5e-7
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls within a round."""
-    warm_up: float = 0.0
+    warm_up: Annotated[float, UNDER_WAY, SHARE] = 0.0
     """Share of a round's steps over which the learning rate rises."""
-    gradient_norm: float = 1.0
+    gradient_norm: Annotated[float, UNDER_WAY, Above(0)] = 1.0
     """Gradients are clipped to this norm."""
-    lora_rank: int = 0
+    lora_rank: Annotated[int, AtLeast(0)] = 0
     """Rank of a LoRA adapter, merged at the end of a round; 0 trains all weights."""
     lora_alpha: int = 32
 
-    workers: int = 0
+    workers: Annotated[int, MAY_CHANGE, NOT_LEARNT, RESOURCE, AtLeast(0)] = 0
     """Ray Train workers, data parallel; 0 trains in this process, where a breakpoint works."""
-    actors: int = 0
+    actors: Annotated[int, MAY_CHANGE, NOT_LEARNT, RESOURCE, AtLeast(0)] = 0
     """Ray actors that sample and score; 0 does it in this process."""
-    max_failures: int = 2
+    max_failures: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 2
     """Times a round's workers are started again after one died."""
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Annotated[Literal["cpu", "cuda"], NOT_LEARNT, RESOURCE] = "cpu"
     bf16: bool = True
     """bfloat16 arithmetic, on the GPU only."""
-    activation_checkpointing: bool = False
+    activation_checkpointing: Annotated[bool, NOT_LEARNT] = False
     """Recompute activations in the backward pass: less memory, more time."""
-    threads: int = 0
+    threads: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 0
     """Threads on the CPU; 0 leaves it to torch."""
-    generation_batch: int = 32
+    generation_batch: Annotated[int, NOT_LEARNT, AtLeast(1)] = 32
     """Prompts answered at once."""
-    scoring_batch: int = 64
+    scoring_batch: Annotated[int, NOT_LEARNT, AtLeast(1)] = 64
     """Responses scored at once."""
-    checkpoint_steps: int = 100
+    checkpoint_steps: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 100
     """Optimiser steps between checkpoints inside a round; 0 for none."""
-    log_steps: int = 1
+    log_steps: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(1)] = 1
     """Optimiser steps between records."""
-    track: tuple[Tracker, ...] = ()
+    track: Annotated[tuple[Tracker, ...], MAY_CHANGE, NOT_LEARNT] = ()
     """Services that get the run's figures as well: "wandb", "mlflow"."""
-    seed: int = 0
+    seed: Annotated[int, NOT_LEARNT, AtLeast(0)] = 0
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "rounds", "steps", "batch", "accumulate", "prompts", "max_new_tokens",
-            "generation_batch", "scoring_batch", "log_steps",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in (
-            "workers", "actors", "threads", "seed", "checkpoint_steps", "max_failures",
-            "lora_rank", "anchor", "temperature", "evaluation_prompts", "simpo_margin",
-        ):  # fmt: skip
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("beta", "learning_rate", "gradient_norm", "slic_margin", "top_p"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("keep", "keep_generated"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in (0, 1], got {getattr(self, name)}")
-        for name in ("ensemble", "gate", "warm_up", "top_p"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        if not 0 <= self.label_smoothing < 0.5:
-            raise ValueError(f"label_smoothing must be in [0, 0.5), got {self.label_smoothing}")
-        if self.max_tokens < 2:
-            raise ValueError(f"max_tokens must be at least 2, got {self.max_tokens}")
+        check_limits(self)
         self._check_generation()
         parts = max(1, self.workers) * self.accumulate
         if self.batch % parts:
@@ -197,8 +184,8 @@ class AlignConfig:
 
     def _check_generation(self) -> None:
         shares = self.generated_share
-        if not shares or any(not 0 <= share < 1 for share in shares):
-            raise ValueError(f"generated_share must be shares in [0, 1), got {shares}")
+        if not shares:
+            raise ValueError("generated_share is empty: name a share for the first round, 0")
         if shares[0] != 0:
             raise ValueError(
                 f"generated_share begins with {shares[0]}, but in round 1 the model is the "

@@ -23,15 +23,11 @@ from trainers.alignment.reading import Source, read_source
 from trainers.alignment.rounds import Rounds
 from trainers.alignment.task import Task, make_task
 from trainers.cluster import held, start_here
-from trainers.configuration import to_dict, to_yaml
+from trainers.configuration import read_configuration, to_yaml
 from trainers.early import check_run, check_turns, join_for_workers
 from trainers.irl.run_folder import hardware, prepare
+from trainers.runs.identity import check_settings
 from trainers.tracking import check_trackers, tracked
-
-MAY_CHANGE = (
-    "workers", "actors", "max_failures", "threads", "checkpoint_steps", "log_steps", "track",
-)  # fmt: skip
-"""Settings that a resumed run may change: they do not change what is learnt."""
 
 
 @dataclass(frozen=True)
@@ -179,21 +175,10 @@ def clear_leftovers(run: Path) -> None:
 
 def check_resumable(run: Path, asked: AlignConfig) -> None:
     """Raises ConfigurationError where the folder holds no run, or one with other settings."""
-    from dataclasses import replace
-
-    from trainers.configuration import read_configuration
-
     if not (run / "config.yaml").is_file():
         raise RunError(f"{run} holds no run to go on with: it has no config.yaml")
     saved = read_configuration(AlignConfig, run / "config.yaml")
-    same = replace(saved, **{name: getattr(asked, name) for name in MAY_CHANGE})
-    if same != asked:
-        was, now = to_dict(same), to_dict(asked)
-        key = next(k for k in now if was[k] != now[k])
-        raise ConfigurationError(
-            f"{run} was started with {key} {was[key]!r}, now it is {now[key]!r}: go on under its "
-            "own settings, or start another run"
-        )
+    check_settings(saved, asked, str(run))
 
 
 def check_identity(run: Path, found: dict[str, str]) -> None:

@@ -12,13 +12,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 
 from envs.houses.route_task import RouteTask
 from envs.progress import Progress
 from rayforge.language.tiny_model import TinyModelConfig, make_tiny_model, make_tokeniser
+from rayforge.settings import Above, AtLeast, check_limits
 
 _FORMAT = 1
 """Of the recipe: raise it where the same inputs give another model."""
@@ -30,25 +31,21 @@ _SORTED = 16
 class StartConfig:
     """How the start is trained."""
 
-    steps: int = 500
+    steps: Annotated[int, AtLeast(1)] = 500
     """Optimiser steps of the last phase."""
-    clean_steps: int = 900
+    clean_steps: Annotated[int, AtLeast(0)] = 900
     """Optimiser steps of the phase before it, where the data have one: learning to copy takes
     clean examples first."""
-    batch: int = 16
+    batch: Annotated[int, AtLeast(1)] = 16
     """Examples a step."""
-    learning_rate: float = 2e-3
+    learning_rate: Annotated[float, Above(0)] = 2e-3
     """Highest; it rises over the first twentieth of the steps and falls to a tenth as a cosine."""
     device: str = "cpu"
-    seed: int = 0
+    seed: Annotated[int, AtLeast(0)] = 0
     """Of the order of the examples."""
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("clean_steps", 0), ("batch", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
+        check_limits(self, "start.")
 
 
 Example = Mapping[str, Any]

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from envs.houses.dataset import HousesConfig
 from envs.simulators.simulator import SimulatorConfig
 from rayforge.goals.config import GeneratorConfig
 from rayforge.irl.config import NetworkConfig
+from rayforge.settings import (
+    MAY_CHANGE,
+    NOT_LEARNT,
+    RESOURCE,
+    SHARE,
+    UNDER_WAY,
+    Above,
+    AtLeast,
+    Within,
+    check_limits,
+)
 from trainers.tracking import Tracker
 
 
@@ -43,10 +54,10 @@ class IRLConfig:
     """Body, camera and motion there."""
     scenes: str = ""
     """Folder of the 3-D scenes; empty is `scenes` in the data folder."""
-    open_scenes: int = 64
+    open_scenes: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(1)] = 64
     """3-D scenes that a process keeps open at once (fewer where they are scans of millions of
     triangles; of habitat-sim, which takes a process each, never more than 4)."""
-    simulator_processes: bool = False
+    simulator_processes: Annotated[bool, MAY_CHANGE, NOT_LEARNT] = False
     """Run the embedded simulator of each scene in a process of its own, too."""
     skip_missing: bool = False
     """Leave episodes out whose scene file is missing."""
@@ -83,119 +94,91 @@ class IRLConfig:
     """Sizes of policy, reward and critics."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     """The goal generator."""
-    min_word_count: int = 2
+    min_word_count: Annotated[int, AtLeast(1)] = 2
     """Words rarer than this in the training sentences are unknown."""
-    max_words: int = 80
+    max_words: Annotated[int, AtLeast(2)] = 80
     """Longer sentences are cut there, and counted."""
-    max_steps: int = 15
+    max_steps: Annotated[int, AtLeast(2)] = 15
     """Actions of an episode in graphs at most, the last of which can only be STOP."""
-    max_walk: int = 500
+    max_walk: Annotated[int, AtLeast(2)] = 500
     """Actions of an episode in 3-D scenes at most; a STOP forced by this limit is no success."""
 
-    clone_updates: int = 1200
+    clone_updates: Annotated[int, AtLeast(0)] = 1200
     """Updates of the cloned policy that a warm start begins from."""
-    updates: int = 300
+    updates: Annotated[int, AtLeast(0)] = 300
     """Updates after that, each method's own; of continued cloning for "gcbc"."""
-    warm_up: int = 40
+    warm_up: Annotated[int, AtLeast(0)] = 40
     """Adversarial updates in which reward and critics learn and only the cloning term moves the
     policy."""
-    spared: float = 0.25
+    spared: Annotated[float, SHARE] = 0.25
     """Share of the roll-outs that the completion classifier likes best, which are not taught to it
     as failures: some of them arrived."""
-    batch: int = 128
+    batch: Annotated[int, AtLeast(1)] = 128
     """Pairs of path and sentence in an update of cloning."""
-    positives: int = 32
+    positives: Annotated[int, AtLeast(1)] = 32
     """Expert pairs, and at most as many relabelled ones, in an adversarial update."""
-    negatives: int = 32
+    negatives: Annotated[int, AtLeast(1)] = 32
     """Rolled-out pairs in an adversarial update."""
-    updates_per_iteration: int = 8
+    updates_per_iteration: Annotated[int, AtLeast(1)] = 8
     """Updates between two roll-outs (and lines of progress)."""
-    episodes_per_iteration: int = 128
+    episodes_per_iteration: Annotated[int, AtLeast(1)] = 128
     """Episodes rolled out between them."""
-    replay: int = 50_000
+    replay: Annotated[int, AtLeast(1)] = 50_000
     """Episodes kept."""
-    recent: int = 2_048
+    recent: Annotated[int, AtLeast(1)] = 2_048
     """Newest episodes that negatives are drawn from."""
 
-    learning_rate: float = 2e-3
+    learning_rate: Annotated[float, UNDER_WAY, Above(0)] = 2e-3
     """Adam's step size while cloning; falls along a cosine to a tenth."""
-    policy_learning_rate: float = 1e-4
+    policy_learning_rate: Annotated[float, UNDER_WAY, Above(0)] = 1e-4
     """Adam's step size of the policy in adversarial updates; falls likewise."""
-    critic_learning_rate: float = 2e-4
+    critic_learning_rate: Annotated[float, UNDER_WAY, Above(0)] = 2e-4
     """Adam's step size of the critics."""
-    reward_learning_rate: float = 2e-4
+    reward_learning_rate: Annotated[float, UNDER_WAY, Above(0)] = 2e-4
     """Adam's step size of the reward (the discriminator)."""
-    gamma: float = 0.95
+    gamma: Annotated[float, UNDER_WAY, SHARE] = 0.95
     """Discount a step."""
-    temperature: float = 1.0
+    temperature: Annotated[float, UNDER_WAY, Above(0)] = 1.0
     """Weight of the entropy. 1 is the maximum-entropy model's own: f = log pi is then a fixed point
     and the reward's offset does not decide how long episodes get."""
-    entropy_target: float = 0.0
+    entropy_target: Annotated[float, SHARE] = 0.0
     """If above 0, the temperature is learnt: entropy is held at this share of log |A(s)|."""
-    inflection_weight: float = 1.0
+    inflection_weight: Annotated[float, UNDER_WAY, AtLeast(0)] = 1.0
     """How much more a step counts in imitation where the expert does something else than before;
     about 3 for low-level actions, which repeat themselves."""
-    imitation_weight: float = 1.0
+    imitation_weight: Annotated[float, UNDER_WAY, AtLeast(0)] = 1.0
     """Weight of the cloning term that anchors the policy in adversarial updates."""
-    reinforcement_weight: float = 1.0
+    reinforcement_weight: Annotated[float, UNDER_WAY, AtLeast(0)] = 1.0
     """Weight of the actor-critic term."""
-    label_smoothing: float = 0.1
+    label_smoothing: Annotated[float, UNDER_WAY, Within(0, 0.5, "[)")] = 0.1
     """How far the discriminator's labels stand from 0 and 1."""
-    augment_probability: float = 0.5
+    augment_probability: Annotated[float, UNDER_WAY, SHARE] = 0.5
     """Share of expert pairs whose sentence is rephrased."""
-    polyak: float = 0.01
+    polyak: Annotated[float, UNDER_WAY, SHARE] = 0.01
     """Share of the critics that flows into their targets each update."""
-    gradient_norm: float = 10.0
+    gradient_norm: Annotated[float, UNDER_WAY, Above(0)] = 10.0
     """Gradients of each network are clipped to this norm."""
 
-    runners: int = 0
+    runners: Annotated[int, MAY_CHANGE, NOT_LEARNT, RESOURCE, AtLeast(0)] = 0
     """Ray actors that roll out; 0 does it in this process, where a breakpoint works."""
-    runner_resource: str = ""
+    runner_resource: Annotated[str, MAY_CHANGE, NOT_LEARNT, RESOURCE] = ""
     """A resource that some nodes of a cluster offer, such as "rollout": each runner takes one of
     it, and so a place there and nowhere else."""
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Annotated[Literal["cpu", "cuda"], MAY_CHANGE, NOT_LEARNT, RESOURCE] = "cpu"
     """Where the learner runs: "cpu" or "cuda"."""
-    threads: int = 0
+    threads: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 0
     """Threads of the learner on the CPU; 0 leaves it to torch."""
-    seed: int = 0
+    seed: Annotated[int, NOT_LEARNT, AtLeast(0)] = 0
     """Seed of everything random."""
-    track: tuple[Tracker, ...] = ()
+    track: Annotated[tuple[Tracker, ...], MAY_CHANGE, NOT_LEARNT] = ()
     """Services that get the run's figures as well: "wandb", "mlflow"."""
-    checkpoint_minutes: float = 5.0
+    checkpoint_minutes: Annotated[float, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 5.0
     """Minutes between checkpoints; one is always written at the end."""
-    evaluate: tuple[str, ...] = ("val_seen", "unseen")
+    evaluate: Annotated[tuple[str, ...], NOT_LEARNT] = ("val_seen", "unseen")
     """Splits evaluated at the end; "unseen" is `held_out`, or `val_unseen` where there is one."""
 
     def __post_init__(self) -> None:
-        positive = (
-            "min_word_count", "max_words", "batch", "positives", "negatives",
-            "updates_per_iteration", "episodes_per_iteration", "replay", "recent", "open_scenes",
-        )  # fmt: skip
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in (
-            "clone_updates",
-            "updates",
-            "warm_up",
-            "runners",
-            "threads",
-            "seed",
-            "imitation_weight",
-            "inflection_weight",
-            "reinforcement_weight",
-            "checkpoint_minutes",
-        ):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if not 0.0 <= self.held_back < 1.0:
-            raise ValueError(f"held_back must be in [0, 1), got {self.held_back}")
-        for name in ("gamma", "augment_probability", "polyak", "spared"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        for name in ("max_steps", "max_walk", "max_words"):
-            if getattr(self, name) < 2:
-                raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}")
+        check_limits(self)
         if self.further and self.env != "graph":
             raise ValueError("further demonstrations are for navigation graphs: env is continuous")
         camera = self.simulation.camera
@@ -204,21 +187,6 @@ class IRLConfig:
                 "the agent's eye needs square images of a multiple of 16 pixels: simulation.camera "
                 f"is {camera.width} x {camera.height}"
             )
-        above_zero = (
-            "learning_rate", "policy_learning_rate", "critic_learning_rate", "reward_learning_rate",
-            "gradient_norm",
-        )  # fmt: skip
-        for name in above_zero:
-            if not getattr(self, name) > 0.0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        if not 0.0 <= self.label_smoothing < 0.5:
-            raise ValueError(f"label_smoothing must be in [0, 0.5), got {self.label_smoothing}")
-        if not self.temperature > 0.0 or not 0.0 <= self.entropy_target <= 1.0:
-            raise ValueError(
-                f"temperature must be above 0 and entropy_target in [0, 1], got "
-                f"{self.temperature} and {self.entropy_target}"
-            )
-
         if self.method == "forcing" and self.env != "graph":
             raise ValueError('method "forcing" needs shortest-path labels: env must be "graph"')
         if self.reward_from and (self.method != "langgoal" or self.env != "graph"):

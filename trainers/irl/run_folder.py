@@ -7,27 +7,23 @@ import os
 import platform
 import shlex
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from envs.houses.dataset import generator_version, write_houses
-from rayforge.errors import ConfigurationError, DataError, RunError
+from rayforge.errors import DataError, RunError
 from rayforge.files import write_text
 from rayforge.language.vocabulary import Vocabulary
-from trainers.configuration import from_dict, read_configuration, to_dict
+from trainers.configuration import from_dict, read_configuration
 from trainers.early import check_free
 from trainers.irl.checkpoint import Checkpoint, latest, load_checkpoint
 from trainers.irl.config import IRLConfig
+from trainers.runs.identity import check_settings
 
 CLONED = "cloned.safetensors"
 """In a run's folder: the policy as it was when cloning ended and another method went on."""
-MAY_CHANGE = ("runners", "runner_resource", "threads", "device", "checkpoint_minutes",
-              "open_scenes", "simulator_processes")  # fmt: skip
-"""Settings that a resumed run may change: they do not change what is learnt. (`evaluate` decides
-which buildings are read, and so their numbers in the replay.)"""
 
 
 def prepare(run: Path) -> None:
@@ -62,34 +58,8 @@ def read_saved(run: Path, config: IRLConfig) -> Checkpoint:
     if path is None:
         raise RunError(f"{run} has no checkpoint to resume from: start another run")
     saved = load_checkpoint(path)
-    check_same(from_dict(IRLConfig, saved.state["config"]), config, path)
+    check_settings(from_dict(IRLConfig, saved.state["config"]), config, f"checkpoint {path}")
     return saved
-
-
-def check_same(saved: IRLConfig, asked: IRLConfig, path: Path) -> None:
-    """Raises ConfigurationError where a checkpoint was made with other settings that matter."""
-    same = replace(saved, **{name: getattr(asked, name) for name in MAY_CHANGE})
-    if same == asked:
-        return
-    flat_saved, flat_asked = _flat(to_dict(same)), _flat(to_dict(asked))
-    different = [k for k in flat_asked if flat_saved.get(k) != flat_asked[k]]
-    first = different[0]
-    raise ConfigurationError(
-        f"checkpoint {path} was made with another configuration: {first} was "
-        f"{flat_saved.get(first)!r} and is now {flat_asked[first]!r}"
-        + (f" (also {', '.join(different[1:4])})" if different[1:] else "")
-        + "; restore config.yaml or start another run"
-    )
-
-
-def _flat(values: dict[str, Any], place: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{place}{key}.")
-        else:
-            flat[f"{place}{key}"] = value
-    return flat
 
 
 def forget_after(metrics: Path, iteration: int) -> None:

@@ -31,9 +31,10 @@ from trainers.irl.homes_task import HomesTask, read_homes_task
 from trainers.irl.labelling import judge, label_paths
 from trainers.irl.module import AgentModule
 from trainers.irl.rollout import Rollout
-from trainers.irl.run_folder import check_same, data_folder, hardware, load_run, resolve_split
+from trainers.irl.run_folder import data_folder, hardware, load_run, resolve_split
 from trainers.irl.source import source_words
 from trainers.irl.task import Demonstrations, Task, hold_back, read_task
+from trainers.runs.identity import check_settings
 
 BASELINES = {
     "gcbc": "GCBC",
@@ -70,7 +71,7 @@ def load_weights(run: Path, config: IRLConfig) -> dict[str, np.ndarray]:
     if checkpoint is None:
         raise RunError(f"{run} has no checkpoint yet; train it first")
     weights, state = load_module(checkpoint)
-    check_same(from_dict(IRLConfig, state["config"]), config, checkpoint)
+    check_settings(from_dict(IRLConfig, state["config"]), config, f"checkpoint {checkpoint}")
     return weights
 
 

@@ -6,9 +6,10 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from rayforge.errors import ConfigurationError
+from rayforge.settings import MAY_CHANGE, UNDER_WAY, settings_with
 from trainers.alignment.config import AlignConfig
 from trainers.configuration import from_dict, read_configuration, to_dict
 from trainers.irl.config import IRLConfig
@@ -26,17 +27,6 @@ REVIEW = ("review/accuracy", "review/margin")
 """What a language model reports after each round."""
 ANSWERS = ("review/kl_per_token", "review/response_tokens", "review/finished", "review/distinct_2")
 """What it reports where it answers prompts."""
-
-IRL_UNDER_WAY = (
-    "policy_learning_rate", "critic_learning_rate", "reward_learning_rate", "learning_rate",
-    "gamma", "temperature", "imitation_weight", "reinforcement_weight", "inflection_weight",
-    "label_smoothing", "augment_probability", "polyak", "gradient_norm",
-)  # fmt: skip
-ALIGN_UNDER_WAY = (
-    "learning_rate", "beta", "label_smoothing", "anchor", "keep", "keep_generated", "threshold",
-    "ensemble", "gate", "temperature", "top_p", "gradient_norm", "warm_up",
-)  # fmt: skip
-"""Settings that may change between two reports of a trial, as population-based training does."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +105,7 @@ class SearchConfig:
     """Trials; a grid has as many as combinations, whatever stands here."""
     concurrent: int = 0
     """Trials at a time at most; 0: as many as the CPUs and GPUs allow."""
-    cpus: int = 0
+    cpus: Annotated[int, MAY_CHANGE] = 0
     """CPUs of the Ray that is started here; 0: the machine's. A cluster has its own number."""
     reports: int = 8
     """Times an agent is evaluated in a trial, in even steps; a language model is after each round,
@@ -259,13 +249,7 @@ def merged(start: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 def _check_scheduler(asked: SearchConfig, space: Space) -> None:
     if asked.scheduler != "pbt":
         return
-    changeable = {
-        "irl": IRL_UNDER_WAY,
-        "alignment": ALIGN_UNDER_WAY,
-        "both": tuple(
-            [f"irl.{key}" for key in IRL_UNDER_WAY] + [f"align.{key}" for key in ALIGN_UNDER_WAY]
-        ),
-    }[asked.half]
+    changeable = settings_with(KINDS[asked.half], UNDER_WAY)
     for r in space.ranges:
         if r.key not in changeable or r.when:
             why = "is searched under a condition" if r.when else "cannot change under way"

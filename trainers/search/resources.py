@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rayforge.errors import ConfigurationError
+from rayforge.settings import RESOURCE, settings_with
 from trainers.alignment.config import AlignConfig
 from trainers.irl.config import IRLConfig
 from trainers.search.config import Half, Search
 
 Bundle = dict[str, float]
-
-SIZES = ("runners", "workers", "actors", "device")
-"""Settings that decide what a trial takes."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +83,9 @@ def _language(config: AlignConfig) -> Need:
 def largest(search: Search) -> Need:
     """What the most demanding trial of the space takes."""
     values: dict[str, Any] = {}
+    sizes = settings_with(search.kind, RESOURCE)
     for r in search.space.ranges:
-        if r.key.split(".")[-1] in SIZES:
+        if r.key in sizes:
             ends = [end for end in r.ends if end != "cpu"]
             values[r.key] = max(ends) if ends else "cpu"
     return need(search.settings.half, search.trial(values))

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from rayforge.errors import ConfigurationError, RunError
+from rayforge.settings import MAY_CHANGE, settings_with
 from trainers.cluster import (
     check_lasting,
     check_shared,
@@ -19,7 +20,7 @@ from trainers.cluster import (
     start_here,
 )
 from trainers.configuration import to_dict
-from trainers.search.config import Search, read_search
+from trainers.search.config import Search, SearchConfig, read_search
 from trainers.search.resources import concurrency, largest, need
 from trainers.search.storage import Folder
 from trainers.tracking import check_trackers
@@ -29,8 +30,6 @@ FILE = "search.yaml"
 SPARE = 1
 """CPUs that the Ray started here has on paper beyond the machine's: for trials that only wait for
 their workers, a hundredth each."""
-MAY_CHANGE = ("cpus",)
-"""Settings that a resumed search may change; Tune keeps the others."""
 
 
 def search(file: Path, changes: Mapping[str, Any], resume: bool, command: str) -> Folder:
@@ -115,7 +114,7 @@ def check_folder(folder: Folder, plan: Search, resume: bool, file: Path) -> None
         raise RunError(f"{folder} holds no search to go on with: drop --resume")
     saved, asked = yaml.safe_load(text), to_dict(plan.settings)
     for key in asked:
-        if key not in MAY_CHANGE and saved.get(key) != asked[key]:
+        if key not in settings_with(SearchConfig, MAY_CHANGE) and saved.get(key) != asked[key]:
             raise ConfigurationError(
                 f"{folder} was started with {key} {saved.get(key)!r}, now {file} has "
                 f"{asked[key]!r}: go on under the search's own settings, or start another one"

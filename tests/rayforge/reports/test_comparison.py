@@ -21,6 +21,7 @@ from rayforge.reports.comparison import (
 from rayforge.reports.run_folder import RunFolder, policy_curve, read_run
 
 Make = Callable[..., Path]
+NOT_LEARNT = ("seed", "runners", "shown.size")
 
 
 def _success(run: Path) -> dict[str, float]:
@@ -31,12 +32,12 @@ def _success(run: Path) -> dict[str, float]:
 def test_seeds_are_merged_and_methods_compared(make: Make, tmp_path: Path) -> None:
     full = [make(f"full-{s}", seed=s, success=0.5) for s in range(3)]
     gcbc = [make(f"gcbc-{s}", seed=s, success=0.3, method="gcbc") for s in range(3)]
-    file = write_comparison([*full, *gcbc], tmp_path / "out" / "comparison.html")
+    file = write_comparison([*full, *gcbc], tmp_path / "out" / "comparison.html", NOT_LEARNT)
     html = file.read_text()
     for said in ("LangGoalIRL full", "GCBC", "seeds 0, 1, 2", "&minus; GCBC", "3 shared seeds",
                  "120 shared episodes", "full-2", "expert", "not comparable"):  # fmt: skip
         assert said in html, said
-    first, second = merge_seeds([read_run(run) for run in (*full, *gcbc)])
+    first, second = merge_seeds([read_run(run) for run in (*full, *gcbc)], NOT_LEARNT)
     assert len(first.runs) == len(second.runs) == 3
 
     means = [float(np.mean(list(_success(run).values()))) for run in full]
@@ -54,7 +55,7 @@ def test_runs_of_other_settings_are_not_merged(make: Make) -> None:
     config = yaml.safe_load((runs[2] / "config.yaml").read_text())
     config["network"]["hidden"] = 128
     (runs[2] / "config.yaml").write_text(yaml.safe_dump(config))
-    groups = merge_seeds([read_run(run) for run in runs])
+    groups = merge_seeds([read_run(run) for run in runs], NOT_LEARNT)
     assert [group.name for group in groups] == [
         "LangGoalIRL full (network.hidden=256)",
         "LangGoalIRL full (network.hidden=128)",
@@ -66,31 +67,36 @@ def test_runners_and_seed_do_not_part_runs(make: Make) -> None:
     runs = [make(f"run-{s}", seed=s) for s in range(2)]
     config = yaml.safe_load((runs[1] / "config.yaml").read_text()) | {"runners": 2}
     (runs[1] / "config.yaml").write_text(yaml.safe_dump(config))
-    assert len(merge_seeds([read_run(run) for run in runs])) == 1
+    assert len(merge_seeds([read_run(run) for run in runs], NOT_LEARNT)) == 1
 
 
 def test_other_episodes_share_nothing(make: Make, tmp_path: Path) -> None:
     runs = [make("a"), make("b", method="gcbc")]
     for file in runs[1].glob("episodes_*.jsonl"):
         file.write_text(file.read_text().replace('"10', '"90').replace('"11', '"91'))
-    html = write_comparison(runs, tmp_path / "c.html").read_text()
+    html = write_comparison(runs, tmp_path / "c.html", NOT_LEARNT).read_text()
     assert "0 shared episodes, 1 shared seeds" in html
 
 
 def test_different_data_is_said(make: Make, tmp_path: Path) -> None:
     runs = [make("a"), make("b", method="gcbc")]
     (runs[1] / "run.json").write_text(json.dumps({"data": "houses"}))
-    assert "differ in their data" in write_comparison(runs, tmp_path / "c.html").read_text()
+    assert (
+        "differ in their data"
+        in write_comparison(runs, tmp_path / "c.html", NOT_LEARNT).read_text()
+    )
 
 
 def test_bare_folders_and_none(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    html = write_comparison([tmp_path / "a", tmp_path / "b"], tmp_path / "c.html").read_text()
+    html = write_comparison(
+        [tmp_path / "a", tmp_path / "b"], tmp_path / "c.html", NOT_LEARNT
+    ).read_text()
     assert "None of these runs has an evaluation" in html
     assert "a: config.yaml is missing" in html
     with pytest.raises(ValueError, match="no runs to compare"):
-        write_comparison([], tmp_path / "c.html")
+        write_comparison([], tmp_path / "c.html", NOT_LEARNT)
 
 
 def test_runs_with_and_without_a_generator_are_compared_by_updates_of_the_policy() -> None:

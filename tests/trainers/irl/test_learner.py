@@ -26,7 +26,7 @@ EXPERT = Role.POSITIVE | Role.REINFORCE | Role.IMPROVE
 TOLD = Role.NEGATIVE | Role.REINFORCE | Role.IMPROVE
 MISMATCHED = Role.NEGATIVE
 
-Make = Callable[[], AgentLearner]
+Make = Callable[..., AgentLearner]
 
 
 @pytest.fixture
@@ -35,9 +35,9 @@ def make(task: Task, tiny: IRLConfig) -> Make:
     steady = replace(tiny.network, dropout=0.0, feature_dropout=0.0)
     config = replace(tiny, network=steady)
 
-    def new() -> AgentLearner:
+    def new(**changes: Any) -> AgentLearner:
         settings = LangGoalIRLConfig()
-        settings.irl, settings.world = config, Shared(task.world)
+        settings.irl, settings.world = replace(config, **changes), Shared(task.world)
         settings.sizes = sizes_of(config, task)
         settings.debugging(seed=0, log_level="ERROR")
         spaces = {DEFAULT_MODULE_ID: (settings.observation_space, settings.action_space)}
@@ -147,3 +147,28 @@ def test_a_learner_goes_on_from_its_state_to_the_bit(make: Make, parts: dict[Rol
     ours, theirs = (agent.state_dict() for agent in agents)
     for name, weight in ours.items():
         assert torch.equal(theirs[name], weight), name
+
+
+def test_step_sizes_are_the_configurations_after_a_restore(make: Make) -> None:
+    """An optimiser's state holds the step size that it was saved with: 2e-4, where 2e-5 is asked
+    for by `irl adapt --rate 0.1` or by the configuration of a run that goes on."""
+    saved = make(reward_learning_rate=2e-4, critic_learning_rate=2e-4)
+    asked = make(reward_learning_rate=2e-5, critic_learning_rate=4e-5, learning_rate=1e-3)
+    asked.set_state(saved.get_state())
+    (module_id,) = asked.module.keys()
+    wanted = {"reward": 2e-5, "critics": 4e-5, "temperature": 4e-5, "policy": 1e-3,
+              "generator": saved.config.irl.generator.learning_rate}  # fmt: skip
+    for name, rate in wanted.items():
+        (group,) = asked.get_optimizer(module_id, name).param_groups
+        assert group["lr"] == rate, name
+
+
+def test_a_network_that_is_not_finite_is_named_by_its_step_size(
+    make: Make, parts: dict[Role, Paths]
+) -> None:
+    learner = make(reward_learning_rate=3.0)
+    agent = next(iter(learner.module.values())).unwrapped()
+    with torch.no_grad():
+        next(iter(agent.reward.parameters())).fill_(torch.nan)
+    with pytest.raises(DivergedError, match=r"lower reward_learning_rate \(now 3\)$"):
+        update(learner, [(paths, role) for role, paths in parts.items()])
