@@ -1,0 +1,1 @@
+"""What every run of every system needs; nothing here knows a system."""
