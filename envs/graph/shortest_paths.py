@@ -52,3 +52,26 @@ def other_ways(
     heading = paths.heading[rows, 0].astype(np.int32)
     found, arrives = shortest_paths(buildings, start[rows], heading, goal.ravel(), max_steps)
     return found.with_tokens(paths.tokens[rows]), present & arrives.reshape(present.shape)
+
+
+def ways_from(
+    buildings: Buildings, start: int, heading: int, edges: tuple[int, int], max_steps: int
+) -> Paths:
+    """The shortest path from a viewpoint, faced in a heading bin, to every place of its building
+    that takes so many edges (fewest and most, both inclusive) and `max_steps` actions at most.
+
+    Without sentences; in the order of the viewpoints they lead to. Where no place is so far, those
+    to the places that are farthest within the limits; alone in its building, a STOP.
+    """
+    building = int(buildings.building[start])
+    places = np.arange(buildings.first[building], buildings.first[building + 1])
+    places = places[np.isfinite(buildings.distance(start, places))]
+    here = np.full(len(places), start, np.int32)
+    facing = np.full(len(places), heading, np.int32)
+    paths, arrives = shortest_paths(buildings, here, facing, places, max_steps)
+    count = paths.length - 1
+    fit = arrives & (count >= edges[0]) & (count <= edges[1])
+    if not fit.any():
+        within = arrives & (count <= edges[1])
+        fit = within & (count == count[within].max())
+    return paths[fit]

@@ -24,6 +24,7 @@ from rayforge.language.encoder import (
     step_lstm,
 )
 from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
+from rayforge.paths.tree import Levels, tree_lstm
 
 Memory = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 """States (h, c), each [1, B, H], of a trunk's two recurrences."""
@@ -69,6 +70,16 @@ class Trunk(nn.Module):
         read = self._read(history, sentences)
         progress, second = step_lstm(self.progress, read, memory and memory[1])
         return self._code(progress, sentences), (first, second)
+
+    def recall(self, seen: Observation, levels: Levels) -> Tensor:
+        """What of the codes of trees of states is the same for every sentence, [G, N, H]."""
+        return tree_lstm(self.history, self._look(seen.state, seen.arrival), levels)
+
+    def read_tree(self, recalled: Tensor, sentences: Sentences, levels: Levels) -> Tensor:
+        """Codes [G, N, H] of trees that were recalled, under a sentence each: those of `forward`
+        along every path."""
+        progress = tree_lstm(self.progress, self._read(recalled, sentences), levels)
+        return self._code(progress, sentences)
 
     def _look(self, state: Tensor, arrival: Tensor) -> Tensor:
         return self.dropout(self.look(torch.cat([state, arrival], -1)).relu())
