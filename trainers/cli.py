@@ -7,7 +7,7 @@ import inspect
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -18,6 +18,7 @@ from trainers.alignment.config import AlignConfig
 from trainers.configuration import read_configuration
 from trainers.irl.adapt_config import AdaptConfig
 from trainers.irl.config import IRLConfig
+from trainers.irl.plan_config import PlanConfig
 
 HELP = """usage: rayforge COMMAND ...
 
@@ -29,6 +30,7 @@ about them.
   rayforge irl evaluate RUN     score a trained agent on a split
   rayforge irl evidence RUN     what its reward knows, what training did to the clone
   rayforge irl adapt RUN        let a trained agent make its own training data in new buildings
+  rayforge irl plan RUN         teach a trained agent to choose among paths on a map
   rayforge irl watch RUN        make a page of its episodes: maps, step by step
   rayforge align train          align a language model (SeRA, or a baseline)
   rayforge align evaluate RUN   compare its answers with those of another run
@@ -134,9 +136,24 @@ class Evaluate:
     """val_seen, val_unseen, held_out, train: any R2R_SPLIT.json of the data folder."""
     data: Path | None = None
     """Another data folder than the run's; its buildings may be new."""
+    planner: Literal["none", "map", "samples"] = "none"
+    """"none": the policy, at first sight. "map": the best of all ways on the building's graph.
+    "samples": the best of roll-outs in a model of the building. Both take `rayforge irl plan`."""
+    candidates: int = 16
+    """Roll-outs of "samples"."""
 
     def __call__(self) -> None:
+        if self.candidates < 1:
+            raise ConfigurationError(f"candidates must be at least 1, got {self.candidates}")
         from trainers.irl.run_folder import command_line
+
+        if self.planner != "none":
+            from trainers.irl.planned import evaluate_planned
+
+            evaluate_planned(
+                self.run, self.split, self.data, self.planner, self.candidates, command_line()
+            )
+            return
         from trainers.irl.scoring import evaluate_run
 
         evaluate_run(self.run, self.split, self.data, command_line())
@@ -221,6 +238,27 @@ class Adapt:
 
         scans = tuple(name for word in self.scans for name in word.split(",") if name)
         adapt(self.run, scans, self.out, self.data, self.settings, command_line())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Teach a trained agent the reward that plans, and fit what each of its scores weighs.
+
+    The run has to have held instructions back (--held-back 0.05); policy and goal generator stay
+    as they are. `rayforge irl evaluate RUN --planner map` then plans.
+
+    Example: rayforge irl plan runs/r2r --reward maxent
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run, a finished one in navigation graphs."""
+    settings: Annotated[PlanConfig, tyro.conf.arg(name="")]
+
+    def __call__(self) -> None:
+        from trainers.irl.plan import plan_run
+        from trainers.irl.run_folder import command_line
+
+        plan_run(self.run, self.settings, command_line())
 
 
 @dataclass(frozen=True)
@@ -364,6 +402,7 @@ COMMANDS: dict[tuple[str, ...], type] = {
     ("irl", "evidence"): Evidence,
     ("irl", "watch"): Watch,
     ("irl", "adapt"): Adapt,
+    ("irl", "plan"): Plan,
     ("align", "train"): AlignTrain,
     ("align", "evaluate"): AlignEvaluate,
     ("tune",): Tune,

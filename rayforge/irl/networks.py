@@ -105,11 +105,18 @@ class Scorer(nn.Module):
 
     def forward(self, codes: Tensor, seen: Observation) -> Tensor:
         """Codes [B, T, H] -> scores [B, T, K + 1], 0 where an action is not legal."""
-        batch, steps, actions = seen.legal.shape
-        candidates = self.dropout(self.embed(seen.candidates).relu())
-        queries = self.query(codes).flatten(0, 1)[seen.place // actions]
+        return self.compare(codes, self.embedded(seen), seen.place, seen.legal.shape[-1])
+
+    def embedded(self, seen: Observation) -> Tensor:
+        """The candidates [M, H]: the same for every sentence."""
+        return self.dropout(self.embed(seen.candidates).relu())
+
+    def compare(self, codes: Tensor, embedded: Tensor, place: Tensor, actions: int) -> Tensor:
+        """Scores of embedded candidates at their places in [B, T, actions]."""
+        batch, steps = codes.shape[:2]
+        queries = self.query(codes).flatten(0, 1)[place // actions]
         scores = codes.new_zeros(batch * steps * actions)
-        scores = scores.index_copy(0, seen.place, (queries * candidates).sum(-1))
+        scores = scores.index_copy(0, place, (queries * embedded).sum(-1))
         return scores.view(batch, steps, actions)
 
 

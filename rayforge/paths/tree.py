@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -57,6 +57,12 @@ class PathTree:
 
     def __len__(self) -> int:
         return len(self.viewpoint)
+
+    def distinct(self) -> tuple[PathTree, np.ndarray]:
+        """The same without paths that repeat an earlier one, and the rows that are kept, int64."""
+        last = self.node[np.arange(len(self.paths)), self.paths.length - 1]
+        rows = np.sort(np.unique(last, return_index=True)[1])
+        return replace(self, node=self.node[rows], paths=self.paths[rows]), rows
 
     @property
     def ends(self) -> np.ndarray:
@@ -148,9 +154,11 @@ class TreeBatch:
             taken[0, row, :paths, :wide] = tree.node
             taken[1, row, :paths, :wide] = tree.paths.action[:, :wide]
             real[row, :paths, :wide] = np.arange(wide) < tree.paths.length[:, None]
+        viewpoint, heading, depth, parent, action = torch.from_numpy(states)
+        step_node, step_action = torch.from_numpy(taken)
         return cls(
-            *torch.from_numpy(states), torch.from_numpy(valid), *torch.from_numpy(taken),
-            torch.from_numpy(real), torch.from_numpy(real[:, :, 0].copy()),
+            viewpoint, heading, depth, parent, action, torch.from_numpy(valid), step_node,
+            step_action, torch.from_numpy(real), torch.from_numpy(real[:, :, 0].copy()),
         )  # fmt: skip
 
     @cached_property

@@ -8,7 +8,7 @@ import torch
 
 from envs.graph.shortest_paths import ways_from
 from rayforge.irl.networks import Policy
-from rayforge.irl.path_reward import PathReward, tree_log_policy
+from rayforge.irl.path_reward import PathReward, Recalled, tree_log_policy
 from rayforge.paths.arrays import Paths
 from rayforge.paths.tree import PathTree, TreeBatch
 from tests.rayforge.made_up import (
@@ -78,7 +78,8 @@ def test_log_pi_along_a_tree_is_that_along_each_path(world: World, ways: list[Pa
     tokens = sentences()
     trees = TreeBatch.of([PathTree.of(paths) for paths in ways])
     with torch.no_grad():
-        found = tree_log_policy(policy, trees, trees.observe(world.observer), tokens)
+        recalled = Recalled.of(policy, trees, trees.observe(world.observer))
+        found = tree_log_policy(policy, recalled, trees, tokens)
         for row, paths in enumerate(ways):
             alone = log_pi_of_paths(policy, world, paths, tokens[row : row + 1])
             torch.testing.assert_close(found[row, : len(paths)], alone)
@@ -95,11 +96,35 @@ def test_a_reward_begins_as_log_pi_and_all_of_it_learns(world: World, ways: list
     seen, tokens = trees.observe(world.observer), sentences()
     with torch.no_grad():
         torch.testing.assert_close(
-            reward(trees, seen, tokens), tree_log_policy(policy, trees, seen, tokens)
+            reward(reward.recall(trees, seen), trees, tokens),
+            tree_log_policy(policy, Recalled.of(policy, trees, seen), trees, tokens),
         )
     reward.train()
-    reward(trees, seen, tokens).logsumexp(-1).sum().backward()
+    reward(reward.recall(trees, seen), trees, tokens).logsumexp(-1).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in reward.parameters())
+
+
+def test_a_classifier_begins_at_one_half(world: World, ways: list[Paths]) -> None:
+    reward = PathReward(WORDS, DIMENSION, SMALL, "classifier").eval()
+    reward.start_from(Policy(WORDS, DIMENSION, SMALL))
+    trees = TreeBatch.of([PathTree.of(paths) for paths in ways])
+    recalled = reward.recall(trees, trees.observe(world.observer))
+    assert (reward.steps(recalled, trees, sentences()) == 0).all()
+
+
+def test_what_was_recalled_tree_by_tree_gives_the_same(world: World, ways: list[Paths]) -> None:
+    """The cache of a building: recalled in one order, joined in another, with repeats."""
+    reward = PathReward(WORDS, DIMENSION, SMALL).eval()
+    every = [PathTree.of(paths) for paths in ways]
+    chosen = [2, 0, 2, 3]
+    tokens = sentences()
+    with torch.no_grad():
+        batch = TreeBatch.of(every)
+        parts = reward.recall(batch, batch.observe(world.observer)).split([len(t) for t in every])
+        picked = TreeBatch.of([every[k] for k in chosen])
+        cached = reward(Recalled.join([parts[k] for k in chosen]), picked, tokens)
+        fresh = reward(reward.recall(picked, picked.observe(world.observer)), picked, tokens)
+    torch.testing.assert_close(cached, fresh)
 
 
 def test_the_ways_from_a_start_take_the_edges_asked_for(world: World) -> None:
