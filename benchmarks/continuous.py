@@ -20,7 +20,7 @@ import tyro
 from benchmarks.sub_runs import print_comparison, run_all
 from envs.houses.dataset import HousesConfig, write_houses
 from rayforge.files import write_text
-from rayforge.reports.report import write_comparison
+from rayforge.reports.comparison import write_comparison
 from rayforge.settings import NOT_LEARNT, settings_with
 from trainers.configuration import to_yaml
 from trainers.irl.config import IRLConfig

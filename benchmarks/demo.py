@@ -16,7 +16,7 @@ import tyro
 from benchmarks.demo_alignment import DemoAlignment
 from benchmarks.sub_runs import print_comparison, run_all
 from envs.houses.dataset import HousesConfig, write_houses
-from rayforge.reports.report import write_comparison
+from rayforge.reports.comparison import write_comparison
 from rayforge.settings import NOT_LEARNT, settings_with
 from trainers.irl.config import IRLConfig
 

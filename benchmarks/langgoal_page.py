@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
@@ -56,7 +55,7 @@ def page_of(
         failures = [
             Failure(
                 str(why[e["episode_id"]]), e["instruction"], e["scan"], float(e["distance"]),
-                f"{link}#{quote(e['episode_id'], safe='')}",
+                link, str(e["episode_id"]),
                 small_map(maps[e["scan"]], e["reference"], e["path"], "the agent's path beside "
                           "the demonstrated one"),
             )

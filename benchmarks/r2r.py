@@ -17,7 +17,7 @@ from pathlib import Path
 import tyro
 
 from benchmarks.sub_runs import print_comparison, run_all
-from rayforge.reports.report import write_comparison
+from rayforge.reports.comparison import write_comparison
 from rayforge.settings import NOT_LEARNT, settings_with
 from trainers.irl.config import IRLConfig
 

@@ -36,8 +36,9 @@ from scipy.optimize import nnls
 
 from benchmarks.scaling_model import Costs, Site, efficiency, half_efficient, limits, round_of
 from envs.houses.dataset import write_houses
-from rayforge.reports.page import page, write_page
+from rayforge.reports.page import report_page, write_page
 from rayforge.reports.plots import Series, line_chart
+from rayforge.reports.section import Pictures, Section
 from trainers.irl.algorithm import CHUNK, LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.config import IRLConfig
 from trainers.irl.dispatch import hand_out
@@ -380,25 +381,20 @@ def draw(samples: Sequence[Sample], costs: Costs, each: int) -> str:
     site = Site(chunks_per_runner=each)
     for name in ("driver", "weights_out", "work", "results_in"):
         parts[name] = np.array([getattr(round_of(costs, site, n), name) for n in runners])
-    body = "".join(
-        (
-            '<div class="page"><header><p class="over">RayForge benchmark</p>',
-            "<h1>Roll-outs on up to 1,000 runners</h1></header>",
-            '<div class="charts">',
-            line_chart("Efficiency, by runners", shares, from_zero=True),
-            line_chart("Environment steps a second, by runners", speeds, from_zero=True),
-            line_chart(
-                f"Seconds of a round of {each} chunks a runner, by runners",
-                [
-                    Series(name.replace("_", " "), runners, values, colour)
-                    for colour, (name, values) in enumerate(parts.items())
-                ],
-                from_zero=True,
-            ),
-            "</div></div>",
-        )
-    )
-    return page("Scaling · RayForge", body)
+    pictures = [
+        *line_chart("Efficiency", shares, x="runners", y="share", from_zero=True),
+        *line_chart("Environment steps a second", speeds, x="runners", y="steps", from_zero=True),
+        *line_chart(
+            f"A round of {each} chunks a runner",
+            [
+                Series(name.replace("_", " "), runners, values, colour)
+                for colour, (name, values) in enumerate(parts.items())
+            ],
+            x="runners", y="seconds", from_zero=True,
+        ),
+    ]  # fmt: skip
+    title = "Roll-outs on up to 1,000 runners"
+    return report_page(title, "RayForge benchmark", [Section("", [Pictures(pictures)])])
 
 
 if __name__ == "__main__":

@@ -365,18 +365,20 @@ class Report:
 
     def __call__(self) -> None:
         from rayforge.reports.alignment import is_alignment_run, write_alignment_report
-        from rayforge.reports.report import write_comparison, write_report
+        from rayforge.reports.comparison import write_comparison
+        from rayforge.reports.report import write_report
 
         if not self.runs:
             raise ConfigurationError("name at least one run folder")
         for run in self.runs:
             if not (run / "config.yaml").is_file():
                 raise RunError(f"{run} is not a run folder: it has no config.yaml")
+        aligned = is_alignment_run(self.runs[0])
         if len(self.runs) == 1:
-            aligned = is_alignment_run(self.runs[0])
             print((write_alignment_report if aligned else write_report)(self.runs[0]))
         else:
-            print(write_comparison(self.runs, self.out, settings_with(IRLConfig, NOT_LEARNT)))
+            not_learnt = settings_with(AlignConfig if aligned else IRLConfig, NOT_LEARNT)
+            print(write_comparison(self.runs, self.out, not_learnt))
 
 
 @dataclass(frozen=True)

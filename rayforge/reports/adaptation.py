@@ -3,70 +3,91 @@
 from __future__ import annotations
 
 import json
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from rayforge.reports.run_folder import interval
-from rayforge.reports.tables import span
+from rayforge.reports.section import (
+    Cell,
+    Code,
+    Example,
+    Examples,
+    Part,
+    Row,
+    Section,
+    Table,
+    Text,
+    span,
+    spoken,
+)
 
 NOTE = (
     "Transductive: the agent walked in these buildings before it was scored in them. Their graphs "
-    "and what is seen in them were used, none of their sentences and none of their paths."
+    "and what is seen in them were used, none of their instructions and none of their paths."
 )
 
 
-def adaptation_section(run: Path) -> str:
-    """HTML of `adaptation.json`; "" where the run was not adapted.
+def adaptation(run: Path) -> list[Section]:
+    """The section of `adaptation.json`; none where the run was not adapted.
 
     A damaged file becomes one line that says so.
     """
     file = run / "adaptation.json"
     if not file.is_file():
-        return ""
+        return []
     try:
-        document = json.loads(file.read_text())
-        return _section(document)
+        return [_section(json.loads(file.read_text()))]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return f'<h2>Adaptation</h2><p class="gone">{file.name} cannot be read: {error!r}</p>'
+        text = f"{file.name} cannot be read: {error!r}"
+        return [Section("Adaptation", [Text(text, "gone")])]
 
 
-def _section(document: dict[str, Any]) -> str:
-    settings = document["settings"]
-    rows = "".join(
-        f"<tr><td>{escape(b['scan'])}{' (in training)' if b['in_training'] else ''}</td>"
-        f"<td>{b['walked']:,}</td><td>{b['fit']:,}</td><td>{b['described']:,}</td>"
-        f"<td>{b['kept']:,}</td></tr>"
-        for b in document["buildings"]
-    )
-    kept = sum(b["kept"] for b in document["buildings"])
-    walks = "the goal-agnostic policy" if settings["walks"] == "policy" else "random walks"
-    change = "".join(
-        f"<p>Success on {escape(split.replace('_', ' '))}: {found.mean:+.3f} {span(found)} against "
-        f"the run before, paired over {found.n:,} episodes.</p>"
+def _section(document: dict[str, Any]) -> Section:
+    buildings = document["buildings"]
+    kept = sum(b["kept"] for b in buildings)
+    walks = document["settings"]["walks"]
+    change: list[Part] = [
+        Text(
+            f"Success on {spoken(split)}: {found.mean:+.3f} {span(found)} against the run before, "
+            f"paired over {found.n:,} episodes.", "answer",
+        )
         for split, figure in document.get("change", {}).items()
         if (found := interval(figure)).n
-    )
-    came = f"From <code>{escape(document['run'])}</code>"
-    if settings["walks"] == "none":
-        return (
-            f"<h2>Further training</h2><p>{came}; from the demonstrations alone, no building was "
-            f"walked in (a control of adaptation).</p>{change}"
+    ]  # fmt: skip
+    came = ("From ", Code(str(document["run"])))
+    if walks == "none":
+        alone = (
+            "; from the demonstrations alone, no building was walked in (a control of adaptation)."
         )
-    samples = "".join(
-        f"<li><dl><dt>Sentence</dt><dd>{escape(s['sentence'])}</dd></dl>"
-        f'<p class="muted small">{escape(b["scan"])} · follower {s["follower"]:.2f} an action · '
-        f"generator {s['generator']:.2f} · {'kept' if s['kept'] else 'rejected'}</p></li>"
-        for b in document["buildings"]
+        return Section("Further training", [*change, Text((*came, alone))])
+    rows = [
+        Row(
+            Cell(str(b["scan"]) + (" (in training)" if b["in_training"] else "")),
+            [Cell(f"{b[name]:,}") for name in ("walked", "fit", "described", "kept")],
+        )
+        for b in buildings
+    ]
+    samples = [
+        Example(
+            [("Instruction", str(s["sentence"]))],
+            f"{b['scan']} · agent {s['follower']:.2f} an action · generator {s['generator']:.2f} "
+            f"· {'kept' if s['kept'] else 'rejected'}",
+        )
+        for b in buildings
         for s in b["samples"][:3]
-    )
-    return (
-        f'<h2>Adaptation</h2><p class="note">{NOTE}</p>'
-        f"<p>{came}; paths of {walks}; {kept:,} pairs joined "
-        f"{document['demonstrations']:,} demonstrations.</p>{change}"
-        '<div class="scroll"><table><thead><tr><th>Building</th><th>Walks</th>'
-        "<th>Like people's paths</th><th>Described</th><th>Kept</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>"
-        "<details><summary>Sentences that the agent wrote for its own walks</summary>"
-        f'<ol class="sentences">{samples}</ol></details>'
+    ]
+    paths = "the goal-agnostic policy" if walks == "policy" else "random walks"
+    joined = f"{kept:,} pairs joined {document['demonstrations']:,} demonstrations."
+    head = ["Building", "Walks", "Like people's paths", "Described", "Kept"]
+    told = "Instructions that the agent wrote for its own walks"
+    return Section(
+        "Adaptation",
+        [
+            *change,
+            Text(NOTE, "note"),
+            Text((*came, f"; paths of {paths}; {joined}")),
+            Table(head, rows),
+            Section(told, [Examples(samples)], folded=True),
+        ],
+        "Does walking in the new buildings help there?",
     )

@@ -1,20 +1,35 @@
-"""The page of the LangGoalIRL benchmark: figures, evidence, curves, sentences, failures."""
+"""The page of the LangGoalIRL benchmark: figures, reward, curves, instructions, failures."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
 from rayforge.evaluation.intervals import Interval
 from rayforge.reports.comparison import Group, curves_of, over_seeds
-from rayforge.reports.page import page, write_page
+from rayforge.reports.page import report_page, write_page
 from rayforge.reports.plots import interval_chart
-from rayforge.reports.report import SEMANTIC_NOTE, evidence_tables
-from rayforge.reports.tables import cell, metric_table
+from rayforge.reports.report import SEMANTIC_NOTE, reward_tables
+from rayforge.reports.section import (
+    Cell,
+    Example,
+    Examples,
+    Facts,
+    Link,
+    Part,
+    Picture,
+    Pictures,
+    Row,
+    Section,
+    Table,
+    Text,
+    cell,
+    spoken,
+)
+from rayforge.reports.tables import metric_table
 
 
 class Compared(NamedTuple):
@@ -34,8 +49,9 @@ class Failure(NamedTuple):
     instruction: str
     scan: str
     distance: float  # metres from the goal
-    link: str  # to the viewer
-    drawing: str  # inline SVG
+    page: str  # file of the viewer
+    episode: str  # its id there
+    drawing: Picture
 
 
 class Sentence(NamedTuple):
@@ -45,7 +61,7 @@ class Sentence(NamedTuple):
     paraphrase: str
     free: str
     scan: str
-    drawing: str
+    drawing: Picture
 
 
 @dataclass(frozen=True)
@@ -66,44 +82,31 @@ class SettingPage:
 
 def write_benchmark(file: Path, settings: Sequence[SettingPage], left_out: str) -> Path:
     """Write the page; `left_out` names the runs that are missing from it ("" where none is)."""
-    hardware = sorted(
-        {run.stated("hardware") for s in settings for _, g in s.groups for run in g.runs}
-    )
-    body = "".join(
-        (
-            '<div class="page"><header><p class="over">RayForge benchmark</p>',
-            "<h1>LangGoalIRL against its baselines</h1>",
-            f'<dl class="facts"><dt>Hardware</dt><dd>{escape("; ".join(hardware))}</dd>',
-            f"<dt>Left out</dt><dd>{escape(left_out or 'nothing')}</dd></dl>",
-            "</header>",
-            *(_setting(setting) for setting in settings),
-            "" if settings else '<p class="gone">No run is finished yet.</p>',
-            "</div>",
-        )
-    )
-    return write_page(file, page("LangGoalIRL against its baselines · RayForge", body))
+    hardware = {run.stated("hardware") for s in settings for _, g in s.groups for run in g.runs}
+    facts = Facts([("Hardware", "; ".join(sorted(hardware))), ("Left out", left_out or "nothing")])
+    sections = [Section("", [facts]), *(_setting(setting) for setting in settings)]
+    if not settings:
+        sections.append(Section("", [Text("No run is finished yet.", "gone")]))
+    title = "LangGoalIRL against its baselines"
+    return write_page(file, report_page(title, "RayForge benchmark", sections))
 
 
-def _setting(setting: SettingPage) -> str:
+def _setting(setting: SettingPage) -> Section:
     groups = [group for _, group in setting.groups]
     semantic = any(r.stated("features").startswith("semantic") for g in groups for r in g.runs)
-    return "".join(
-        (
-            f"<h2>({escape(setting.key)}) {escape(setting.title)}</h2>",
-            f'<p class="note">{SEMANTIC_NOTE}</p>' if semantic else "",
-            _figures(setting),
-            _differences(setting),
-            _transfer(setting),
-            _evidence(setting),
-            '<h3>Learning</h3><p class="muted">Over updates of the policy, cloning first.</p>'
-            f'<div class="charts">{curves_of(groups)}</div>',
-            _sentences(setting.sentences),
-            _failures(setting),
-        )
-    )
+    curves: list[Part] = [
+        Text("Over updates of the policy, cloning first.", "muted"),
+        Pictures(curves_of(groups)),
+    ]
+    parts: list[Part] = [
+        *([Text(SEMANTIC_NOTE, "note")] if semantic else []), *_figures(setting),
+        *_differences(setting), *_transfer(setting), *_reward(setting),
+        Section("Learning", curves), *_sentences(setting.sentences), *_failures(setting),
+    ]  # fmt: skip
+    return Section(f"({setting.key}) {setting.title}", parts)
 
 
-def _figures(setting: SettingPage) -> str:
+def _figures(setting: SettingPage) -> list[Part]:
     charts, tables = [], []
     for split in setting.splits:
         scored = [
@@ -113,10 +116,11 @@ def _figures(setting: SettingPage) -> str:
         scored = [(slug, group) for slug, group in scored if group.runs]
         for metric, title in (("success", "Success"), ("spl", "SPL")):
             bars = [
-                (group.name, over_seeds(group, split, "agent", metric), slug in ("full", "adapted"))
+                (group.name, over_seeds(group, split, "agent", metric),
+                 "agent" if slug in ("full", "adapted") else "quiet")
                 for slug, group in scored
-            ]
-            charts.append(interval_chart(f"{title}, {_spoken(split)}", bars))
+            ]  # fmt: skip
+            charts.append(interval_chart(f"{title}, {spoken(split)}", bars))
         rows = []
         for slug, group in scored:
             metrics = {m for run in group.runs for m in run.agents(split).get("agent", {})}
@@ -127,103 +131,93 @@ def _figures(setting: SettingPage) -> str:
             seeds = ", ".join(run.stated("seed") for run in group.runs)
             under = f"seeds {seeds}; {minutes:.0f} min a run; {steps:,} environment steps"
             rows.append((group.name, under, found, slug == "full"))
-        caption = (
-            f"{_spoken(split)}: means over seeds with a 95 % Student t interval; of one seed, a "
+        below = (
+            f"{spoken(split)}: means over seeds with a 95 % Student t interval; of one seed, a "
             "bootstrap interval over its episodes. Minutes include the shared start; those of "
             "adapted agents are of their further training alone."
         )
-        tables.append(metric_table(rows, caption, "Method"))
-    return f'<div class="charts wide">{"".join(charts)}</div>{"".join(tables)}'
+        tables.append(metric_table(rows, below, "Method"))
+    return [Pictures(charts), *tables]
 
 
-def _differences(setting: SettingPage) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{escape(c.name)}<span class="span">{escape(_spoken(c.split))}, '
-        f"{c.episodes.n:,} shared episodes, {c.seeds.n} shared seeds</span></th>"
-        f"<td>{cell(c.episodes, signed=True)}</td><td>{cell(c.seeds, signed=True)}</td>"
-        f"<td>{f'{c.ratio:+.0%}' if math.isfinite(c.ratio) else '—'}</td></tr>"
+def _differences(setting: SettingPage) -> list[Section]:
+    rows = [
+        Row(
+            Cell(c.name, f"{spoken(c.split)}, {c.episodes.n:,} shared episodes, {c.seeds.n} shared "
+                         "seeds"),
+            [cell(c.episodes, signed=True), cell(c.seeds, signed=True),
+             Cell(f"{c.ratio:+.0%}" if math.isfinite(c.ratio) else "—")],
+        )
         for c in setting.compared
+    ]  # fmt: skip
+    below = (
+        "The best baseline is the best on the very split that is shown. A difference is clear "
+        "where neither interval holds 0."
     )
-    if not rows:
-        return ""
-    return (
-        '<h3>Paired differences in success</h3><div class="scroll" tabindex="0"><table><thead><tr>'
-        '<th scope="col">Difference</th><th scope="col">Over episodes</th>'
-        '<th scope="col">Over seeds</th><th scope="col">Relative</th></tr></thead>'
-        f'<tbody>{rows}</tbody></table></div><p class="under">The best baseline is the best on the '
-        "very split that is shown. A difference is clear where neither interval holds 0.</p>"
-    )
+    table = Table(["Difference", "Over episodes", "Over seeds", "Relative"], rows, below)
+    return [Section("Paired differences in success", [table])] if rows else []
 
 
-def _transfer(setting: SettingPage) -> str:
+def _transfer(setting: SettingPage) -> list[Section]:
     if not setting.transfer:
-        return ""
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{cell(found)}</td></tr>'
-        for name, found in setting.transfer
+        return []
+    rows = [Row(Cell(name), [cell(found)]) for name, found in setting.transfer]
+    note = (
+        "The full method's reward, frozen, teaches a policy from scratch in the held-out buildings "
+        "by their starts and instructions, without any path; its control is what that reward began "
+        "as, log π of the clone. Transductive: it trains where it is scored."
     )
-    return (
-        '<h3>Reward transfer</h3><p class="muted">The full method\'s reward, frozen, teaches a '
-        "policy from scratch in the held-out buildings by their starts and sentences, without any "
-        "path; its control is what that reward began as, log π of the clone. Transductive: it "
-        'trains where it is scored.</p><div class="scroll" tabindex="0">'
-        f"<table><tbody>{rows}</tbody></table></div>"
-        f'<div class="charts">{curves_of(setting.transferred)}</div>'
-    )
+    return [
+        Section(
+            "Reward transfer",
+            [Text(note, "muted"), Table(["Figure", "Value"], rows),
+             Pictures(curves_of(setting.transferred))],
+        )
+    ]  # fmt: skip
 
 
-def _evidence(setting: SettingPage) -> str:
-    parts = []
-    for _, group in setting.groups:
-        for run in group.runs:
-            if run.evidence:
-                parts.append(
-                    f"<details><summary>What the reward of {escape(group.name)} knows (seed "
-                    f"{escape(run.stated('seed'))})</summary>{evidence_tables(run)}</details>"
-                )
-    return f"<h3>Evidence</h3>{''.join(parts)}" if parts else ""
+def _reward(setting: SettingPage) -> list[Section]:
+    parts = [
+        Section(f"What the reward of {group.name} knows (seed {run.stated('seed')})",
+                reward_tables(run), folded=True)
+        for _, group in setting.groups
+        for run in group.runs
+        if run.evidence
+    ]  # fmt: skip
+    return [Section("Reward", parts)] if parts else []
 
 
-def _sentences(sentences: Sequence[Sentence]) -> str:
-    items = "".join(
-        f"<li><dl><dt>Human</dt><dd>{escape(s.human)}</dd><dt>Paraphrase</dt>"
-        f"<dd>{escape(s.paraphrase)}</dd><dt>Free</dt><dd>{escape(s.free)}</dd></dl>{s.drawing}"
-        f'<p class="muted small">{escape(s.scan)}</p></li>'
+def _sentences(sentences: Sequence[Sentence]) -> list[Section]:
+    items = [
+        Example(
+            [("Human", s.human), ("Paraphrase", s.paraphrase), ("Free", s.free)], s.scan, s.drawing
+        )
         for s in sentences
-    )
-    if not items:
-        return ""
-    return (
-        '<h3>Sentences beside their paths</h3><p class="muted">Dashed: the path, from the ring to '
-        f'the dot. North is up.</p><ol class="sentences">{items}</ol>'
-    )
+    ]
+    note = Text("Dashed: the path, from the ring to the dot. North is up.", "muted")
+    return [Section("Instructions beside their paths", [note, Examples(items)])] if items else []
 
 
-def _failures(setting: SettingPage) -> str:
+def _failures(setting: SettingPage) -> list[Section]:
     if not setting.failures:
-        return ""
+        return []
     total = sum(setting.causes.values())
-    counted = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{count:,}</td>'
-        f"<td>{count / total:.0%}</td></tr>"
+    rows = [
+        Row(Cell(name), [Cell(f"{count:,}"), Cell(f"{count / total:.0%}")])
         for name, count in setting.causes.items()
-    )
-    items = "".join(
-        f"<li><dl><dt>Cause</dt><dd>{escape(f.cause)}; {f.distance:.1f} m from the goal</dd>"
-        f"<dt>Told</dt><dd>{escape(f.instruction)}</dd></dl>{f.drawing}"
-        f'<p class="small"><a href="{escape(f.link)}">Step by step</a> '
-        f'<span class="muted">{escape(f.scan)}</span></p></li>'
+    ]
+    items = [
+        Example(
+            [("Cause", f"{f.cause}; {f.distance:.1f} m from the goal"),
+             ("Instruction", f.instruction)],
+            (Link("Step by step", f.page, f.episode), f" {f.scan}"), f.drawing,
+        )
         for f in setting.failures
+    ]  # fmt: skip
+    note = (
+        f"Causes of all {total:,} failures of the full method (first seed) in new buildings, by "
+        "rule, and a random draw of them, one a path. Dashed: the demonstrated path; solid: the "
+        "agent's."
     )
-    return (
-        "<h3>Failures, one by one</h3>"
-        f'<p class="muted">Causes of all {total:,} failures of the full method (first seed) in new '
-        "buildings, by rule, and a random draw of them, one a path. Dashed: the demonstrated path; "
-        "solid: the agent's.</p>"
-        f'<div class="scroll" tabindex="0"><table><tbody>{counted}</tbody></table></div>'
-        f'<ol class="sentences">{items}</ol>'
-    )
-
-
-def _spoken(split: str) -> str:
-    return split.replace("_", " ")
+    table = Table(["Cause", "Episodes", "Share"], rows)
+    return [Section("Failures, one by one", [Text(note, "muted"), table, Examples(items)])]

@@ -1,12 +1,16 @@
-"""Several runs side by side: seeds merged, methods compared on the same episodes."""
+"""Several runs side by side: is one better than another, seeds merged, on the same items.
+
+What is scored item by item stands in `RunFolder.episodes`: an agent's episodes, or the held-out
+pairs and answers of an alignment run (`rayforge.reports.alignment.as_scored`).
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from html import escape
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,21 +18,59 @@ from typing import Any
 import numpy as np
 
 from rayforge.evaluation.intervals import Interval, paired_difference, seed_interval
-from rayforge.reports.page import page, write_page
-from rayforge.reports.plots import Series, interval_chart, line_chart
-from rayforge.reports.run_folder import RunFolder, interval, number, policy_curve, read_run
-from rayforge.reports.tables import AGENTS, cell, meanings, metric_table, ordered_agents
+from rayforge.reports.alignment import ANSWERS, HELD_OUT, as_scored, is_alignment_run, judged
+from rayforge.reports.page import report_page, write_page
+from rayforge.reports.plots import (
+    COLOURS,
+    Difference,
+    Series,
+    difference_chart,
+    interval_chart,
+    line_chart,
+    shorten,
+)
+from rayforge.reports.report import SEMANTIC_NOTE, duration, left_out
+from rayforge.reports.run_folder import RunFolder, flat, interval, number, policy_curve, read_run
+from rayforge.reports.section import (
+    MINUS,
+    Cell,
+    Code,
+    Facts,
+    Part,
+    Picture,
+    Pictures,
+    Row,
+    Section,
+    Table,
+    Text,
+    cell,
+    span,
+    spoken,
+)
+from rayforge.reports.tables import AGENTS, METRICS, metric_table, ordered_agents
 
 SHARED = ("straight", "random", "expert")
 """Controls that do not depend on what was trained."""
 
+COMPARED = ("success", "spl", "accuracy", "margin", "score")
+"""Figures that are subtracted, the first that a split has answers whether one is better."""
+
+ITEMS = {HELD_OUT: "pairs", ANSWERS: "prompts"}
+"""What a split holds; episodes otherwise."""
+
+_NAMES = {key: name for key, name, _, _ in METRICS}
+
 _CURVES = (
-    ("rollout/success", "Success of roll-outs", True),
-    ("discriminator/accuracy", "Discriminator accuracy", False),
-    ("rollout/length", "Episode length, actions", False),
-    ("rollout/forced_stops", "Forced stops", True),
-    ("rollout/entropy", "Entropy of the policy, nats", True),
-    ("clone/loss", "Cloning loss, nats a step", False),
+    ("rollout/success", "Success of roll-outs (sampled)", "share of episodes", True),
+    ("discriminator/accuracy", "Discriminator accuracy", "share of trajectories", False),
+    ("rollout/length", "Episode length", "actions", False),
+    ("rollout/forced_stops", "Forced stops", "share of episodes", True),
+    ("rollout/entropy", "Entropy of the policy", "nats a step", True),
+    ("clone/loss", "Cloning loss", "nats a step", False),
+    ("review/accuracy", "Held-out accuracy", "share of pairs", False),
+    ("review/margin", "Margin of held-out pairs", "nats", False),
+    ("review/greedy_score", "Judge's score, greedy", "score", False),
+    ("train/loss", "Training loss", "nats a pair", False),
 )
 
 
@@ -39,76 +81,91 @@ class Group:
     name: str
     runs: tuple[RunFolder, ...]
 
+    @property
+    def label(self) -> str:
+        """The names of its runs, as a person tells them apart."""
+        names = [run.name for run in self.runs]
+        stems = {re.sub(r"[-_. ]*(seed)?[-_. ]*\d+$", "", name) for name in names}
+        if len(names) > 1 and len(stems) == 1 and "" not in stems:
+            return f"{stems.pop()} ({len(names)} runs)"
+        return ", ".join(names) if len(names) < 4 else f"{names[0]} … {names[-1]}"
+
 
 def write_comparison(runs: Sequence[Path], file: Path, not_learnt: Collection[str]) -> Path:
-    """Write a page that puts runs side by side, seeds of the same settings merged.
+    """Write a page that says first whether one run is better, seeds of the same settings merged.
 
-    `not_learnt`: dotted names of the settings that say nothing about what is learnt; runs that
-    differ in those alone are of one method.
+    Between methods stands the paired difference on the same items, and over the same seeds; of
+    each method the mean over seeds with a 95 % Student t interval (one seed: its bootstrap
+    interval over items). Runs that are not comparable are not subtracted, and the page says why.
 
-    Per method the mean over seeds with a 95 % Student t interval (one seed: its own bootstrap
-    interval over episodes); between methods the paired difference on the same episodes, and over
-    the same seeds. Raises FileNotFoundError for a folder that does not exist, ValueError for none.
+    `not_learnt` names the settings in which runs of one method may differ.
+
+    Raises FileNotFoundError for a folder that does not exist, ValueError for no run, or for an
+    agent's run beside an alignment run.
     """
     if not runs:
         raise ValueError("there are no runs to compare: name at least one run folder")
-    folders = [read_run(run) for run in runs]
-    groups = merge_seeds(folders, not_learnt)
-    splits = sorted({split for run in folders for split in run.evaluations})
-    body = "".join(
-        (
-            '<div class="page">',
-            _header(folders, groups),
-            *(_split(groups, split) for split in splits),
-            ""
-            if splits
-            else '<p class="gone">None of these runs has an evaluation_*.json: score them with: '
-            "rayforge irl evaluate RUN --split SPLIT</p>",
-            meanings() if splits else "",
-            _curves(groups),
-            _runs(folders, groups),
-            "</div>",
+    aligned = [run for run in runs if is_alignment_run(run)]
+    if 0 < len(aligned) < len(runs):
+        other = next(run for run in runs if run not in aligned)
+        raise ValueError(
+            f"{aligned[0]} is an alignment run and {other} is an agent's: they have no figure in "
+            "common; compare runs of one kind"
         )
+    folders = [as_scored(read_run(run)) if aligned else read_run(run) for run in runs]
+    sections = comparison(_told_apart(folders), not_learnt)
+    title = "Comparison of " + shorten(", ".join(run.name for run in folders), 80)
+    return write_page(file, report_page(title, "RayForge comparison", sections))
+
+
+def comparison(runs: Sequence[RunFolder], not_learnt: Collection[str]) -> list[Section]:
+    """The comparison as sections, its answer first."""
+    groups = merge_seeds(runs, not_learnt)
+    splits = list(dict.fromkeys(split for run in runs for split in run.episodes))
+    scored = list(
+        dict.fromkeys(split for run in runs for split in run.evaluations if run.agents(split))
     )
-    return write_page(file, page(f"{len(folders)} runs · RayForge", body))
+    missing = Text(("None of these runs has an evaluation: score agents with ",
+                    Code("rayforge irl evaluate RUN --split SPLIT"),
+                    "; alignment runs score themselves after each round."), "gone")  # fmt: skip
+    pairs = _pairs(groups, splits) if len(groups) > 1 else []
+    return [
+        _answer(groups, pairs),
+        *([] if scored else [Section("Figures", [missing])]),
+        *(_split(groups, split, pairs) for split in scored),
+        *judged(runs),
+        _curves(groups),
+        _runs(runs, groups),
+        *left_out(runs),
+    ]
 
 
 def merge_seeds(runs: Sequence[RunFolder], not_learnt: Collection[str]) -> list[Group]:
-    """Groups of runs with the same settings but for those of `not_learnt`, in the order they came.
+    """Groups of runs with the same settings but for `not_learnt`, in the order they came.
 
     Two groups of the same method are told apart by the settings in which they differ.
     """
     members: dict[str, list[RunFolder]] = {}
     for run in runs:
         # A run without settings is compared under its own name: nothing says what it is.
-        key = json.dumps(_settings(run, not_learnt) or run.name, sort_keys=True, default=str)
+        key = json.dumps(_learnt(run, not_learnt) or run.name, sort_keys=True, default=str)
         members.setdefault(key, []).append(run)
     found = list(members.values())
     names = [group[0].method for group in found]
     for name in {name for name in names if names.count(name) > 1}:
         places = [place for place, other in enumerate(names) if other == name]
-        settings = [_settings(found[place][0], not_learnt) for place in places]
-        keys = sorted({key for flat in settings for key in flat})
-        differing = [k for k in keys if len({str(flat.get(k)) for flat in settings}) > 1]
-        for place, flat in zip(places, settings, strict=True):
-            said = ", ".join(f"{k}={flat.get(k)}" for k in differing[:3])
+        settings = [_learnt(found[place][0], not_learnt) for place in places]
+        keys = sorted({key for known in settings for key in known})
+        differing = [k for k in keys if len({str(known.get(k)) for known in settings}) > 1]
+        for place, known in zip(places, settings, strict=True):
+            said = ", ".join(f"{k}={known.get(k)}" for k in differing[:3])
             names[place] = f"{name} ({said or found[place][0].name})"
     return [Group(name, tuple(group)) for name, group in zip(names, found, strict=True)]
 
 
-def _settings(run: RunFolder, not_learnt: Collection[str]) -> dict[str, Any]:
-    """The settings of a run that say what is learnt, by their dotted names."""
-    flat: dict[str, Any] = {}
-    waiting = [("", run.config)]
-    while waiting:
-        place, values = waiting.pop()
-        for key, value in values.items():
-            name = f"{place}{key}"
-            if isinstance(value, dict):
-                waiting.append((f"{name}.", value))
-            elif name not in not_learnt:
-                flat[name] = value
-    return flat
+def _learnt(run: RunFolder, not_learnt: Collection[str]) -> dict[str, Any]:
+    settings = flat(run.config)
+    return {key: value for key, value in settings.items() if key not in not_learnt}
 
 
 def over_seeds(group: Group, split: str, agent: str, metric: str) -> Interval:
@@ -133,6 +190,40 @@ def over_same_seeds(a: Group, b: Group, split: str, metric: str) -> Interval:
     return seed_interval([first[s] - second[s] for s in sorted(first.keys() & second.keys())])
 
 
+def why_not(a: Group, b: Group, split: str) -> str:
+    """Why two groups cannot be subtracted on a split; "" where they can."""
+    for fact, name in (("data", "data"), ("features", "observations")):
+        first, second = ({_place(run.stated(fact)) for run in g.runs} for g in (a, b))
+        if first != second:
+            said = [", ".join(sorted(some)) or "not recorded" for some in (first, second)]
+            return f"they differ in their {name} ({said[0]} against {said[1]})"
+    for group in (a, b):
+        for run in group.runs:
+            if split not in run.episodes:
+                return f"{run.name} was not scored on it"
+    every = [_items(run, split) for group in (a, b) for run in group.runs]
+    shared = set.intersection(*(set(items) for items in every))
+    if not shared:
+        return "they were not scored on the same episodes, pairs or prompts"
+    for name in sorted(shared):
+        if any(items[name] != every[0][name] for items in every):
+            return f"what is called {shorten(name, 60)} is not the same in all of them: other data"
+    return ""
+
+
+def _place(stated: str) -> str:
+    """A data folder by its full path, so that two ways of writing it are one; else as stated."""
+    return str(Path(stated).resolve()) if stated and Path(stated).is_dir() else stated
+
+
+def _items(run: RunFolder, split: str) -> dict[str, Any]:
+    """What an item of a split is, by its name: the runs must have scored the same thing."""
+    return {
+        str(e.get("episode_id")): [e.get(k) for k in ("scan", "instruction", "goal", "reference")]
+        for e in run.episodes[split]
+    }
+
+
 def _per_episode(group: Group, split: str, metric: str) -> dict[str, float]:
     """The mean over runs of an episode's figure, of the episodes that every run scored."""
     runs = [
@@ -153,65 +244,150 @@ def _per_seed(group: Group, split: str, metric: str) -> dict[str, float]:
     return found
 
 
-def _header(runs: Sequence[RunFolder], groups: Sequence[Group]) -> str:
-    data = sorted({run.stated("data") or "not recorded" for run in runs})
-    features = sorted({run.stated("features") or "not recorded" for run in runs})
-    hardware = sorted({run.stated("hardware") or "not recorded" for run in runs})
-    facts = (("Data", data), ("Observations", features), ("Hardware", hardware))
-    rows = "".join(f"<dt>{n}</dt><dd>{'<br>'.join(map(escape, v))}</dd>" for n, v in facts)
-    notes = [
-        f"These runs differ in their {what}: their figures are not comparable."
-        for what, found in (("data", data), ("observations", features))
-        if len(found) > 1
+def _told_apart(runs: Sequence[RunFolder]) -> list[RunFolder]:
+    """The runs, those of one name under their folder's name as well."""
+    names = [run.name for run in runs]
+    return [
+        replace(run, given_name=f"{run.folder.resolve().parent.name}/{run.name}")
+        if names.count(run.name) > 1
+        else run
+        for run in runs
     ]
-    if any(name.startswith("semantic") for name in features):
-        notes.append("Semantic observations: not comparable with published image-based figures.")
-    said = "".join(f'<p class="note">{escape(line)}</p>' for line in notes)
-    methods = "1 method" if len(groups) == 1 else f"{len(groups)} methods"
-    return (
-        '<header><p class="over">RayForge comparison</p>'
-        f"<h1>{escape(' / '.join(g.name for g in groups[:3]))}{' / …' if groups[3:] else ''}</h1>"
-        f'<p class="lead">{len(runs)} runs of {methods}</p>'
-        f'<dl class="facts">{rows}</dl>{said}</header>'
+
+
+def _colour(place: int) -> str:
+    return f"c{place % COLOURS}"
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two groups on a split: their differences by figure, or why there are none."""
+
+    a: Group
+    b: Group
+    split: str
+    differences: dict[str, Difference]
+    reasons: tuple[str, ...]
+
+
+def _pairs(groups: Sequence[Group], splits: Sequence[str]) -> list[_Pair]:
+    """All pairs of up to four groups, of more each with the last one."""
+    last = len(groups) - 1
+    numbers = list(combinations(range(len(groups)), 2))
+    chosen = numbers if last < 4 else [(i, j) for i, j in numbers if j == last]
+    found = []
+    for split in splits:
+        for i, j in chosen:
+            a, b = groups[i], groups[j]
+            reason = why_not(a, b, split)
+            differences, reasons = {}, [reason] if reason else []
+            for metric in () if reason else COMPARED:
+                items = over_episodes(a, b, split, metric)
+                if len(units := _units(a, b, metric)) > 1 and items.n:
+                    reasons.append(f"their {metric}s are of {' and '.join(sorted(units))}")
+                elif items.n:
+                    seeds = over_same_seeds(a, b, split, metric)
+                    sides = (_colour(i), _colour(j))
+                    differences[metric] = Difference(a.label, b.label, items, seeds, sides)
+            found.append(_Pair(a, b, split, differences, tuple(reasons)))
+    return found
+
+
+def _units(a: Group, b: Group, metric: str) -> set[str]:
+    """What gives a figure its unit, in all of the runs: a margin's loss, the judge of a score."""
+    setting = {"margin": "loss", "score": "judge"}.get(metric, "")
+    return {str(run.config.get(setting)) for group in (a, b) for run in group.runs}
+
+
+def _answer(groups: Sequence[Group], pairs: Sequence[_Pair]) -> Section:
+    """Whether one is better: the paired differences as pictures, and in words."""
+    if len(groups) == 1:
+        alone = "These runs differ in their seeds alone: they are one method, without a difference."
+        return Section("", [Text(alone, "lead")])
+    pictures, said, refused = [], [], dict[str, list[str]]()
+    for split in dict.fromkeys(pair.split for pair in pairs):
+        here = [pair for pair in pairs if pair.split == split]
+        for place, metric in enumerate(_metrics(here)):
+            rows = [p.differences[metric] for p in here if metric in p.differences]
+            pictures.append(difference_chart(f"{_NAMES[metric]}, {spoken(split)}", rows))
+            if not place and len(here) <= 3:
+                said += [(d, _said(d, _NAMES[metric].lower(), split)) for d in rows]
+        for pair in here:
+            for reason in pair.reasons:
+                line = f"{pair.a.label} and {pair.b.label} are not subtracted: {reason}"
+                refused.setdefault(line, []).append(spoken(split))
+    words = [Text(text, "answer") for _, text in said]
+    if any(d.seeds.n < 2 for d, _ in said):
+        one = "The runs share one seed at most: another seed may say otherwise."
+        words.append(Text(one, "muted"))
+    words += [Text(f"{line} ({', '.join(on)}).", "note") for line, on in refused.items()]
+    if not pairs:
+        words.append(Text("No run has scored anything yet.", "gone"))
+    how = (
+        "First minus second, on the same episodes, pairs or prompts. Dot: over them, each averaged "
+        "over seeds first, 95 % bootstrap. Ring: over the seeds that both have, 95 % Student t, "
+        "where there are two. A difference is clear where no interval holds 0: it has the colour "
+        "of the better side, else it is grey."
     )
+    shown: list[Part] = [Pictures(pictures), Text(how, "muted")] if pictures else []
+    names = [group.label for group in groups]
+    title = f"Is {names[0]} better than {names[1]}?" if len(names) == 2 else "Which is better?"
+    return Section(title, [*words, *shown])
 
 
-def _split(groups: Sequence[Group], split: str) -> str:
+def _metrics(pairs: Sequence[_Pair]) -> list[str]:
+    return [m for m in COMPARED if any(m in pair.differences for pair in pairs)]
+
+
+def _said(d: Difference, metric: str, split: str) -> str:
+    items = ITEMS.get(split, "episodes")
+    over = f"{d.items.mean:+.3f} {span(d.items, signed=True)} over {d.items.n:,} shared {items}"
+    if d.seeds.n > 1:
+        over += f", {d.seeds.mean:+.3f} {span(d.seeds, signed=True)} over {d.seeds.n} shared seeds"
+    verdict = {
+        1: f"{d.a} is better than {d.b}",
+        -1: f"{d.b} is better than {d.a}",
+        0: f"Not clear whether {d.a} or {d.b} is better",
+    }[d.ahead]
+    return f"{verdict} in {metric} on {spoken(split)}: {over}."
+
+
+def _split(groups: Sequence[Group], split: str, pairs: Sequence[_Pair]) -> Section:
+    """Every method's figures on a split, and the table of differences."""
     present = [g for g in groups if any(split in run.evaluations for run in g.runs)]
-    rows: list[tuple[str, str, dict[str, Any], bool]] = []
-    bars: dict[str, list[tuple[str, Interval, bool]]] = {"success": [], "spl": [], "ndtw": []}
-    shared: dict[str, Group] = {}
+    present = [Group(g.name, tuple(r for r in g.runs if split in r.evaluations)) for g in present]
+    labels = {group.name: group.label for group in groups}
+    bars, rows = [], []
     for group in present:
-        scored = [run for run in group.runs if split in run.evaluations]
-        agents = {name for run in scored for name in run.agents(split)}
-        # Some controls are the same in every seed: over seeds they would seem free of error.
-        first = Group(group.name, tuple(scored[:1]))
-        shared |= {name: first for name in SHARED if name in agents and name not in shared}
-        seeds = [run.stated("seed") or "?" for run in scored]
-        said = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(seeds)}"
-        for name in ordered_agents({name: None for name in agents if name not in SHARED}):
-            label = group.name if name == "agent" else f"{group.name}, {name}"
-            rows.append((label, said, _figures(group, split, name), name == "agent"))
-            if name == "agent":
-                for key, values in bars.items():
-                    values.append((label, over_seeds(group, split, name, key), True))
-    for name, group in shared.items():
-        rows.append((name, AGENTS[name], _figures(group, split, name), False))
-        for key, values in bars.items():
-            values.append((name, over_seeds(group, split, name, key), False))
-    spoken = split.replace("_", " ")
-    charts = "".join(
-        interval_chart(f"{title}, {spoken}", bars[key])
-        for key, title in (("success", "Success"), ("spl", "SPL"), ("ndtw", "nDTW"))
-    )
-    caption = (
+        colour = _colour([g.name for g in groups].index(group.name))
+        seeds = ", ".join(run.stated("seed") or "?" for run in group.runs)
+        below = f"{group.name}; seed{'s' if len(group.runs) > 1 else ''} {seeds}"
+        rows.append((labels[group.name], below, _figures(group, split, "agent"), True))
+        bars.append((labels[group.name], group, "agent", colour))
+    every = {name for g in present for run in g.runs for name in run.agents(split)}
+    for name in ordered_agents(every):
+        if name == "agent":
+            continue
+        for group in present[:1] if name in SHARED else present:
+            if not any(name in run.agents(split) for run in group.runs):
+                continue
+            label = name if name in SHARED else f"{labels[group.name]}: {name}"
+            rows.append((label, AGENTS.get(name, ""), _figures(group, split, name), False))
+            bars.append((label, group, name, "quiet"))
+    pictures = [
+        interval_chart(
+            f"{title}, {spoken(split)}",
+            [(label, over_seeds(g, split, name, key), colour) for label, g, name, colour in bars],
+        )
+        for key, title in (("success", "Success"), ("spl", "SPL"), ("accuracy", "Accuracy"))
+        if any(key in figures for _, _, figures, _ in rows)
+    ]
+    below = (
         "Mean over seeds with a 95 % Student t interval over them; of a single seed, and of "
-        f"{', '.join(SHARED)}, a bootstrap interval over the episodes of one run."
+        f"{', '.join(SHARED)}, a bootstrap interval over what one run scored."
     )
-    return (
-        f"<h2>{escape(spoken)}</h2>{metric_table(rows, caption, 'Method')}"
-        f'<div class="charts">{charts}</div>{_differences(present, split)}'
-    )
+    parts = [metric_table(rows, below, "Run"), Pictures(pictures), *_table(pairs, split)]
+    return Section(spoken(split).capitalize(), parts)
 
 
 def _figures(group: Group, split: str, agent: str) -> dict[str, Any]:
@@ -219,86 +395,77 @@ def _figures(group: Group, split: str, agent: str) -> dict[str, Any]:
     return {metric: over_seeds(group, split, agent, metric).as_dict() for metric in metrics}
 
 
-def _differences(groups: Sequence[Group], split: str) -> str:
-    if len(groups) < 2:
-        return ""
-    pairs = (
-        list(combinations(groups, 2))
-        if len(groups) <= 4
-        else [(group, groups[-1]) for group in groups[:-1]]
-    )
+def _table(pairs: Sequence[_Pair], split: str) -> list[Part]:
+    """Paired differences on a split, in both orders."""
+    here = [pair for pair in pairs if pair.split == split and pair.differences]
+    metrics, items = _metrics(here), ITEMS.get(split, "episodes")
     rows = []
-    for a, b in pairs:
-        cells, counts = [], []
-        for metric in ("success", "spl"):
-            episodes = over_episodes(a, b, split, metric)
-            cells += [episodes, over_same_seeds(a, b, split, metric)]
-            counts.append(episodes.n)
-        drawn = "".join(f"<td>{cell(found, signed=True)}</td>" for found in cells)
-        rows.append(
-            f'<tr><th scope="row">{escape(a.name)} &minus; {escape(b.name)}'
-            f'<span class="span">{counts[0]:,} shared episodes, {cells[1].n} shared seeds</span>'
-            f"</th>{drawn}</tr>"
+    for differences in (pair.differences for pair in here):
+        first = next(iter(differences.values()))
+        below = f"{first.items.n:,} shared {items}, {first.seeds.n} shared seeds"
+        for sign, (a, b) in ((1, (first.a, first.b)), (-1, (first.b, first.a))):
+            cells = [
+                cell(_signed(found, sign), signed=True)
+                for d in map(differences.get, metrics)
+                for found in ((d.items, d.seeds) if d else (_NOTHING, _NOTHING))
+            ]
+            rows.append(Row(Cell(f"{a} {MINUS} {b}", below), cells))
+    head = ["Difference"]
+    head += [f"{_NAMES[m]}, over {over}" for m in metrics for over in (items, "seeds")]
+    return [Section("Paired differences, both orders", [Table(head, rows)])] if rows else []
+
+
+_NOTHING = Interval(math.nan, math.nan, math.nan, 0)
+
+
+def _signed(found: Interval, sign: int) -> Interval:
+    """a - b, or b - a for the sign -1."""
+    return found if sign > 0 else Interval(-found.mean, -found.high, -found.low, found.n)
+
+
+def curves_of(groups: Sequence[Group]) -> list[Picture]:
+    """Learning curves of every run, one colour a group."""
+    pictures = []
+    for name, title, unit, from_zero in _CURVES:
+        series = [
+            Series(run.name, *policy_curve(run, name), colour=place)
+            for place, group in enumerate(groups)
+            for run in group.runs
+        ]
+        pictures += line_chart(
+            title, series, x="updates of the policy", y=unit, from_zero=from_zero
         )
-    return (
-        '<h3>Paired differences</h3><div class="scroll" tabindex="0"><table><thead><tr>'
-        '<th scope="col">Difference</th><th scope="col">Success,<br>over episodes</th>'
-        '<th scope="col">Success,<br>over seeds</th><th scope="col">SPL,<br>over episodes</th>'
-        f'<th scope="col">SPL,<br>over seeds</th></tr></thead><tbody>{"".join(rows)}</tbody>'
-        '</table></div><p class="under">Over episodes: the same episodes on both sides, averaged '
-        "over seeds first, bootstrap; it leaves out how much seeds differ. Over seeds: the same "
-        "seeds on both sides, Student t; it needs two seeds at least. A difference is clear where "
-        "neither interval holds 0.</p>"
-    )
+    return pictures
 
 
-def curves_of(groups: Sequence[Group]) -> str:
-    """Learning curves of every run, one colour a group; "" where there are none."""
-    return "".join(
-        line_chart(
-            title,
+def _curves(groups: Sequence[Group]) -> Section:
+    pictures = curves_of(groups)
+    if not pictures:
+        return Section("Learning", [Text("None of these runs has learning curves.", "gone")])
+    return Section("Learning", [Text("One line a run, one colour a method.", "muted"),
+                                Pictures(pictures)])  # fmt: skip
+
+
+def _runs(runs: Sequence[RunFolder], groups: Sequence[Group]) -> Section:
+    rows = [
+        Row(
+            Cell(run.name),
             [
-                Series(
-                    f"{group.name} {run.stated('seed')}".strip(), *policy_curve(run, name), colour=i
-                )
-                for i, group in enumerate(groups)
-                for run in group.runs
+                Cell(group.name), Cell(run.stated("seed") or "—"),
+                Cell(duration(run.seconds) or "—"),
+                Cell(Code(command) if (command := run.stated("command")) else "—"),
             ],
-            from_zero=from_zero,
         )
-        for name, title, from_zero in _CURVES
-    )
-
-
-def _curves(groups: Sequence[Group]) -> str:
-    charts = curves_of(groups)
-    if not charts:
-        return '<h2>Learning</h2><p class="gone">None of these runs has learning curves.</p>'
-    return (
-        '<h2>Learning</h2><p class="muted">One line a run, one colour a method, over updates of '
-        "the policy.</p>"
-        f'<div class="charts">{charts}</div>'
-    )
-
-
-def _runs(runs: Sequence[RunFolder], groups: Sequence[Group]) -> str:
-    rows = []
-    for group in groups:
-        for run in group.runs:
-            minutes = f"{run.seconds / 60:.0f} min" if math.isfinite(run.seconds) else "—"
-            rows.append(
-                f'<tr><th scope="row">{escape(run.name)}</th>'
-                f'<td style="text-align:left">{escape(group.name)}</td>'
-                f"<td>{escape(run.stated('seed') or '—')}</td><td>{minutes}</td>"
-                '<td style="text-align:left;white-space:normal;min-width:280px">'
-                f"<code>{escape(run.stated('command') or '—')}</code></td></tr>"
-            )
-    problems = [f"{run.name}: {line}" for run in runs for line in run.problems]
-    left_out = "".join(f"<li>{escape(line)}</li>" for line in problems)
-    return (
-        '<h2>Runs</h2><div class="scroll" tabindex="0"><table><thead><tr><th scope="col">Run</th>'
-        '<th scope="col" style="text-align:left">Method</th><th scope="col">Seed</th>'
-        '<th scope="col">Trained</th><th scope="col" style="text-align:left">Command</th></tr>'
-        f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
-        + (f"<footer><p>Left out:</p><ul>{left_out}</ul></footer>" if left_out else "")
+        for group in groups
+        for run in group.runs
+    ]  # fmt: skip
+    facts = Facts([
+        (name, "; ".join(sorted({run.stated(key) or "not recorded" for run in runs})))
+        for key, name in (("data", "Data"), ("features", "Observations"), ("hardware", "Hardware"))
+        if any(run.stated(key) for run in runs)
+    ])  # fmt: skip
+    semantic = any(run.stated("features").startswith("semantic") for run in runs)
+    note = [Text(SEMANTIC_NOTE, "note")] if semantic else []
+    return Section(
+        "Runs", [facts, *note, Table(["Run", "Method", "Seed", "Trained", "Command"], rows)]
     )

@@ -1,7 +1,8 @@
-"""The shell of every page: one self-contained HTML file that loads nothing and runs nothing else.
+"""Every page: one self-contained HTML file that loads nothing and runs no script but its own.
 
-A content security policy forbids network access and any script but the page's own (by its hash),
-so that text from data stays text even where an escape were forgotten.
+Jinja2 renders the templates of this folder with autoescape. A content security policy forbids
+network access and any script but the page's own (by its hash), so text from data would stay text
+even where an escape were forgotten.
 """
 
 from __future__ import annotations
@@ -10,50 +11,53 @@ import base64
 import hashlib
 import json
 import math
-from html import escape
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from rayforge.files import write_bytes
+from rayforge.reports.section import Section
 
 _HERE = Path(__file__).parent
 
 
-def page(title: str, body: str, *, script: str = "", style: str = "", data: Any = None) -> str:
-    """A whole HTML document.
+def report_page(title: str, over: str, sections: Sequence[Section]) -> str:
+    """A report as an HTML document; `over` is a line above its title."""
+    return render("page.html", title=title, over=over, sections=sections)
+
+
+def render(template: str, *, script: str = "", style: str = "", **values: Any) -> str:
+    """An HTML document from a template of this folder.
 
     Args:
-        title: plain text.
-        body: HTML; whoever builds it escapes what comes from data.
+        template: file name.
         script: JavaScript, the only one that may run.
         style: CSS after the common style sheet.
-        data: what the script reads, embedded as JSON in the element `data`.
+        values: what the template shows, as text; only `Markup` is taken as HTML.
     """
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     allowed = f"script-src 'sha256-{digest}'; " if script else ""
-    policy = (
+    policy = Markup(
         f"default-src 'none'; {allowed}style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-    embedded = f'<script type="application/json" id="data">{embed(data)}</script>\n'
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{asset('style.css')}{style}</style>\n"
-        f"</head>\n<body>\n{body}\n"
-        + (embedded if data is not None else "")
-        + (f"<script>{script}</script>\n" if script else "")
-        + "</body>\n</html>\n"
-    )
+    css = Markup(asset("style.css") + style)  # ours, and no entity is decoded in a style element
+    return _templates().get_template(template).render(
+        policy=policy, style=css, script=Markup(script), **values
+    )  # fmt: skip
 
 
-def embed(data: Any) -> str:
+def embed(data: Any) -> Markup:
     """JSON that is safe inside a script element: NaN becomes null, no tag can open or close."""
     text = json.dumps(_finite(data), allow_nan=False, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    for sign in "&<>":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)
 
 
 def asset(name: str) -> str:
@@ -67,6 +71,11 @@ def write_page(file: Path, text: str) -> Path:
     # A lone surrogate (a broken escape in some data file) must not cost the whole page.
     write_bytes(file, text.encode(errors="replace"))
     return file
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined)
 
 
 def _finite(value: Any) -> Any:

@@ -1,34 +1,50 @@
-"""The report of one run: a page that a reader understands the next morning, without the run."""
+"""The report of an agent's run: a page that a reader understands the next morning."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from html import escape
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
-from rayforge.evaluation.intervals import Interval, bootstrap_interval
-from rayforge.reports.adaptation import adaptation_section
-from rayforge.reports.comparison import write_comparison
-from rayforge.reports.curves import learning_curves
-from rayforge.reports.page import page, write_page
+from rayforge.evaluation.intervals import bootstrap_interval
+from rayforge.reports.adaptation import adaptation
+from rayforge.reports.curves import LEARNING, learning
+from rayforge.reports.page import report_page, write_page
 from rayforge.reports.plots import interval_chart
-from rayforge.reports.run_folder import RunFolder, interval, number, read_run
-from rayforge.reports.tables import AGENTS, cell, meanings, metric_table, ordered_agents, span
-
-__all__ = ["SEMANTIC_NOTE", "write_comparison", "write_report"]
+from rayforge.reports.run_folder import RunFolder, flat, interval, number, read_run
+from rayforge.reports.section import (
+    Cards,
+    Cell,
+    Code,
+    Example,
+    Examples,
+    Facts,
+    Lines,
+    Link,
+    Part,
+    Pictures,
+    Row,
+    Section,
+    Table,
+    Text,
+    Words,
+    cell,
+    span,
+    spoken,
+)
+from rayforge.reports.tables import AGENTS, agent_colour, metric_table, ordered_agents
 
 SEMANTIC_NOTE = (
     "Semantic observations: the agent sees room labels, object names and geometry instead of "
     "images. These figures are not comparable with published image-based ones."
 )
 
-_SAMPLES = 12  # sentences shown; the file holds more
+_SAMPLES = 12  # instructions shown; the file holds more
 
 
 def write_report(run: Path) -> Path:
@@ -38,22 +54,22 @@ def write_report(run: Path) -> Path:
     network and no other file. Raises FileNotFoundError where there is no such folder.
     """
     record = read_run(run)
-    body = "".join(
-        (
-            '<div class="page">',
-            _header(record),
-            _evaluations(record),
-            adaptation_section(run),
-            _episodes(record),
-            _evidence(record),
-            _curves(record),
-            _sentences(record),
-            _settings(record),
-            _footer(record),
-            "</div>",
-        )
-    )
-    return write_page(run / "report.html", page(f"{record.name} · RayForge", body))
+    text = report_page(record.name, "RayForge run", agent_sections(record))
+    return write_page(run / "report.html", text)
+
+
+def agent_sections(run: RunFolder) -> list[Section]:
+    """The report of an agent's run."""
+    return [
+        _summary(run), _evaluation(run), *adaptation(run.folder), _episodes(run), *_reward(run),
+        learning(
+            run, LEARNING, "updates of all phases",
+            "Dotted lines mark where a phase begins. Of long curves the faint line is every "
+            "iteration and the strong one its running mean. The figure beside a name is the last "
+            "value.",
+        ),
+        _instructions(run), *settings_section(run), *left_out([run]),
+    ]  # fmt: skip
 
 
 def duration(seconds: float) -> str:
@@ -66,211 +82,200 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _header(run: RunFolder) -> str:
+def settings_section(run: RunFolder) -> list[Section]:
+    """All settings of a run, folded."""
+    lines = "\n".join(f"{key}: {value}" for key, value in flat(run.config).items())
+    shown = Section("All settings of the run", [Lines(lines)], folded=True)
+    return [Section("Settings", [shown])] if lines else []
+
+
+def left_out(runs: Sequence[RunFolder]) -> list[Section]:
+    """What could not be read of the runs."""
+    lines = [
+        Text(f"{run.name}: {line}" if len(runs) > 1 else line, "small")
+        for run in runs
+        for line in run.problems
+    ]
+    return [Section("Left out of this report", lines)] if lines else []
+
+
+def unfinished(run: RunFolder, command: str) -> list[Text]:
+    """A note for a run without its end: what it came to, and how to go on."""
     last = run.metrics[-1] if run.metrics else {}
-    counted = [
+    done = ", ".join(filter(None, [*_counted(last), duration(run.seconds)])) or "nothing yet"
+    return [
+        Text(
+            (f"This run is not finished: it is under way or was broken off. Done: {done}. Go on "
+             "with ", Code(f"{command} --resume {run.folder}")), "note",
+        )
+    ]  # fmt: skip
+
+
+def _counted(last: dict[str, Any]) -> list[str]:
+    return [
         f"{number(last[key]):,.0f} {name}"
         for key, name in (("updates", "updates"), ("env_steps", "environment steps"))
         if math.isfinite(number(last.get(key)))
     ]
-    facts = [
-        ("Data", escape(run.stated("data"))),
-        ("Observations", escape(run.stated("features"))),
-        ("Seed", escape(run.stated("seed"))),
-        ("Trained", escape(", ".join([*filter(None, [duration(run.seconds)]), *counted]))),
-        ("Hardware", escape(run.stated("hardware"))),
-        ("Command", f"<code>{escape(c)}</code>" if (c := run.stated("command")) else ""),
+
+
+def _summary(run: RunFolder) -> Section:
+    last = run.metrics[-1] if run.metrics else {}
+    found = {s: interval(run.agents(s).get("agent", {}).get("success")) for s in run.evaluations}
+    cards = [
+        (f"Success on {spoken(split)}, greedy", f"{i.mean:.3f}", f"{span(i)} · {i.n:,} episodes")
+        for split, i in found.items()
+        if math.isfinite(i.mean)
     ]
-    rows = "".join(
-        f"<dt>{name}</dt><dd>{value or '<span class=gone>not recorded</span>'}</dd>"
-        for name, value in facts
-    )
-    cards = "".join(_card(run, split) for split in run.evaluations)
+    command = run.stated("command")
+    facts = Facts(
+        [
+            ("Data", run.stated("data")), ("Observations", run.stated("features")),
+            ("Seed", run.stated("seed")),
+            ("Trained", ", ".join(filter(None, [duration(run.seconds), *_counted(last)]))),
+            ("Hardware", run.stated("hardware")), ("Command", Code(command) if command else ""),
+        ]
+    )  # fmt: skip
     semantic = run.stated("features").startswith("semantic")
-    return (
-        f'<header><p class="over">RayForge run</p><h1>{escape(run.name)}</h1>'
-        f'<p class="lead">{escape(run.method)}</p>'
-        f'<dl class="facts">{rows}</dl>'
-        + (f'<div class="cards">{cards}</div>' if cards else "")
-        + (f'<p class="note">{SEMANTIC_NOTE}</p>' if semantic else "")
-        + "</header>"
+    return Section(
+        "",
+        [
+            Text(run.method, "lead"),
+            *([] if run.evaluations else unfinished(run, "rayforge irl train")),
+            *([Cards(cards)] if cards else []),
+            facts,
+            *([Text(SEMANTIC_NOTE, "note")] if semantic else []),
+        ],
     )
 
 
-def _card(run: RunFolder, split: str) -> str:
-    agents = run.agents(split)
-    found = interval(agents.get("agent", {}).get("success"))
-    if not math.isfinite(found.mean):
-        return ""
-    return (
-        f'<div class="card"><p>Success on {escape(_spoken(split))}</p>'
-        f'<div class="figure">{found.mean:.3f}</div>'
-        f"<p>{span(found)} · {found.n:,} episodes</p></div>"
-    )
-
-
-def _evaluations(run: RunFolder) -> str:
-    parts = ["<h2>Evaluation</h2>"]
+def _evaluation(run: RunFolder) -> Section:
+    parts: list[Part] = []
     if not run.evaluations:
-        parts.append(
-            '<p class="gone">There is no evaluation_*.json: the run has not been evaluated. '
-            "Score it with: rayforge irl evaluate RUN --split SPLIT</p>"
-        )
+        score = Code(f"rayforge irl evaluate {run.folder} --split SPLIT")
+        parts.append(Text(("Not evaluated yet: there is no evaluation_*.json. A run is evaluated "
+                           "at its end, or with ", score), "gone"))  # fmt: skip
     for split, document in run.evaluations.items():
         agents = run.agents(split)
         names = ordered_agents(agents)
         labels = {name: run.method if name == "agent" else name for name in names}
         rows = [(labels[n], AGENTS.get(n, ""), agents[n], n == "agent") for n in names]
         counts = [interval(figure).n for figures in agents.values() for figure in figures.values()]
-        charts = "".join(
+        charts = [
             interval_chart(
-                f"{title}, {_spoken(split)}",
-                [(labels[n], interval(agents[n].get(key)), n == "agent") for n in names],
+                f"{title}, {spoken(split)}",
+                [(labels[n], interval(agents[n].get(key)), agent_colour(n)) for n in names],
             )
             for key, title in (("success", "Success"), ("spl", "SPL"), ("ndtw", "nDTW"))
+            if any(key in figures for figures in agents.values())
+        ]
+        below = (
+            f"{max(counts, default=0):,} episodes an agent. Actions are greedy: the likeliest one "
+            "is taken. Means with 95 % bootstrap intervals over episodes."
         )
-        caption = (
-            f"{max(counts, default=0):,} episodes an agent. Means with 95 % bootstrap intervals "
-            "over episodes."
-        )
-        parts.append(
-            f"<h3>{escape(_spoken(split))}</h3>{_other_data(run, document)}"
-            f'{metric_table(rows, caption)}<div class="charts">{charts}</div>'
-        )
-    return "".join(parts) + (meanings() if run.evaluations else "")
+        trained = run.about.get("data")
+        other = trained and document.get("data") not in (None, trained)
+        said = [Text(f"Scored on {document['data']}.", "muted")] if other else []
+        table = metric_table(rows, below)
+        table = replace(table, meanings=() if parts else table.meanings)  # once a page
+        parts.append(Section(spoken(split), [*said, table, Pictures(charts)]))  # fmt: skip
+    return Section("Evaluation", parts, "Does it arrive, and more often than its controls?")
 
 
-def _other_data(run: RunFolder, document: dict[str, Any]) -> str:
-    """A line where a split was scored on other data than the run was trained on."""
-    trained = run.about.get("data")
-    if not trained or document.get("data") in (None, trained):
-        return ""
-    return f'<p class="muted small">Scored on {escape(str(document["data"]))}.</p>'
-
-
-def _episodes(run: RunFolder) -> str:
-    parts = ["<h2>Episodes</h2>"]
+def _episodes(run: RunFolder) -> Section:
     splits = sorted({*run.episodes, *run.evaluations})
-    if not splits:
-        return parts[0] + '<p class="gone">There is no episodes_*.jsonl: nothing to watch.</p>'
+    parts: list[Part] = []
     for split in splits:
-        file = f"watch_{split}.html"
-        if (run.folder / file).is_file():
-            link = f'<a href="{quote(file)}">Watch episodes, step by step</a>'
-        else:
-            link = (
-                "Watch them step by step: "
-                f"<code>rayforge irl watch {escape(str(run.folder))} --split {escape(split)}</code>"
-            )
-        parts.append(f"<h3>{escape(_spoken(split))}</h3><p>{link}</p>")
-        parts.append(_by_building(run.episodes.get(split, ())))
-    return "".join(parts)
+        kinds = (("html", "Watch episodes, step by step"), ("mp4", "Watch the film"),
+                 ("png", "Frames of the film"))  # fmt: skip
+        links = [
+            Link(text, f"watch_{split}.{kind}")
+            for kind, text in kinds
+            if (run.folder / f"watch_{split}.{kind}").is_file()
+        ]
+        words: Words = ("Watch them step by step: ",
+                        Code(f"rayforge irl watch {run.folder} --split {split}"))  # fmt: skip
+        if links:
+            words = tuple(w for link in links for w in (link, " · "))[:-1]
+        buildings = _by_building(run.episodes.get(split, ()))
+        parts.append(Section(spoken(split), [Text(words), *buildings]))
+    if not splits:
+        parts.append(Text("There is no episodes_*.jsonl: nothing to watch.", "gone"))
+    return Section("Episodes", parts)
 
 
-def _by_building(episodes: Sequence[dict[str, Any]]) -> str:
+def _by_building(episodes: Sequence[dict[str, Any]]) -> list[Section]:
     groups: dict[str, list[float]] = defaultdict(list)
     for episode in episodes:
         value = number(episode.get("success"))
         if math.isfinite(value):
             groups[str(episode.get("scan", "?"))].append(value)
     if len(groups) < 2:
-        return ""
+        return []
     found = {scan: bootstrap_interval(np.array(v), samples=2000) for scan, v in groups.items()}
     order = sorted(found, key=lambda scan: (-found[scan].mean, scan))
-    rows: list[tuple[str, Interval, bool]] = [
-        (f"{scan} ({found[scan].n})", found[scan], True) for scan in order
-    ]
+    rows = [(f"{scan} ({found[scan].n})", found[scan], "agent") for scan in order]
     middle = (len(rows) + 1) // 2 if len(rows) > 12 else len(rows)
     charts = [
         interval_chart(f"Success by building{' (continued)' if start else ''}", part)
         for start in range(0, len(rows), middle)
         if (part := rows[start : start + middle])
     ]
-    return (
-        f"<details><summary>Success by building ({len(rows)} buildings, episodes in brackets)"
-        f'</summary><div class="charts">{"".join(charts)}</div></details>'
-    )
+    title = f"Success by building ({len(rows)} buildings, episodes in brackets)"
+    return [Section(title, [Pictures(charts)], folded=True)]
 
 
-def _evidence(run: RunFolder) -> str:
-    tables = evidence_tables(run)
-    return f"<h2>What the reward knows</h2>{tables}" if tables else ""
+def _reward(run: RunFolder) -> list[Section]:
+    tables = reward_tables(run)
+    return [Section("What the reward knows", tables)] if tables else []
 
 
-def evidence_tables(run: RunFolder) -> str:
-    """What `rayforge irl evidence` found, a table a split; "" where nobody asked."""
-    parts = []
+def reward_tables(run: RunFolder) -> list[Part]:
+    """What `rayforge irl evidence` found, a table a split; empty where nobody asked."""
+    parts: list[Part] = []
     for split, document in run.evidence.items():
         found = document.get("figures")
-        rows = "".join(
-            f'<tr><th scope="row">{escape(name)}</th><td>{cell(interval(figure))}</td>'
-            f"<td>{interval(figure).n:,}</td></tr>"
+        rows = [
+            Row(Cell(name), [cell(interval(figure)), Cell(f"{interval(figure).n:,}")])
             for name, figure in (found.items() if isinstance(found, dict) else ())
-        )
-        parts.append(
-            f"<h3>{escape(_spoken(split))}</h3>"
-            '<div class="scroll" tabindex="0"><table><thead><tr><th scope="col">Figure</th>'
-            '<th scope="col">Value</th><th scope="col">Of</th></tr></thead>'
-            f"<tbody>{rows}</tbody></table></div>"
-        )
-    if not parts:
-        return ""
-    return (
-        '<p class="muted">Pairs told apart: 0.5 is chance. Scores of '
-        "a path are sums over its steps. Roll-outs are sampled.</p>" + "".join(parts)
+        ]
+        parts.append(Section(spoken(split), [Table(["Figure", "Value", "Of"], rows)]))
+    note = (
+        "Pairs told apart: 0.5 is chance. The score of a trajectory is the sum over its steps. "
+        "Roll-outs are sampled."
     )
+    return [Text(note, "muted"), *parts] if parts else []
 
 
-def _curves(run: RunFolder) -> str:
-    sections = learning_curves(run)
-    if not sections:
-        return (
-            '<h2>Learning</h2><p class="gone">There is no figure in metrics.jsonl: '
-            "no learning curves.</p>"
-        )
-    drawn = "".join(
-        f'<h3>{escape(heading)}</h3><div class="charts">{figures}</div>'
-        for heading, figures in sections
-    )
-    return (
-        '<h2>Learning</h2><p class="muted">Over updates of all phases; dotted lines mark where a '
-        "phase begins. Of long curves the faint line is every iteration and the strong one its "
-        f"running mean; the figure beside a name is the last value.</p>{drawn}"
-    )
-
-
-def _sentences(run: RunFolder) -> str:
+def _instructions(run: RunFolder) -> Section:
+    title = "Instructions of the goal generator"
     if not run.sentences:
-        return (
-            '<h2>Sentences of the goal generator</h2><p class="gone">There is no sentences.jsonl: '
-            "the run has no goal generator, or has not finished.</p>"
-        )
+        missing = "There is no sentences.jsonl: the run has no goal generator, or has not finished."
+        return Section(title, [Text(missing, "gone")])
     kinds = (("human", "Human"), ("paraphrase", "Paraphrase"), ("free", "Free, from the path"))
     items = [
-        "<li><dl>"
-        + "".join(
-            f"<dt>{name}</dt><dd>{escape(str(s.get(key, '—')))}{_judged(s, key)}</dd>"
-            for key, name in kinds
+        Example(
+            [(name, f"{s.get(key, '—')}{_likely(s, key)}") for key, name in kinds],
+            str(s.get("scan", "")),
         )
-        + f'</dl><p class="muted small">{escape(str(s.get("scan", "")))}</p></li>'
         for s in run.sentences
     ]
-    shown = f'<ol class="sentences">{"".join(items[:_SAMPLES])}</ol>'
+    parts: list[Part] = [
+        Text(
+            "A paraphrase reads the human instruction and its path; a free one is made from the "
+            "path alone. Behind each: how likely the agent finds the path, an action, and how "
+            "likely the generator finds it among other ways from the same start.", "muted",
+        ),
+        Examples(items[:_SAMPLES]),
+    ]  # fmt: skip
     if items[_SAMPLES:]:
-        shown += (
-            f"<details><summary>{len(items) - _SAMPLES} more</summary>"
-            f'<ol class="sentences">{"".join(items[_SAMPLES:])}</ol></details>'
-        )
-    return (
-        '<h2>Sentences of the goal generator</h2><p class="muted">A paraphrase reads the human '
-        "sentence and its path; a free sentence is made from the path alone. Behind each: how "
-        "likely the follower finds the path, an action, and how likely the generator finds it "
-        "among other ways from the same start.</p>" + shown
-    )
+        more = f"{len(items) - _SAMPLES} more"
+        parts.append(Section(more, [Examples(items[_SAMPLES:])], folded=True))
+    return Section(title, parts)
 
 
-def _judged(sentence: dict[str, Any], key: str) -> str:
-    """What follower and generator say of a sentence, where the file holds it."""
+def _likely(sentence: dict[str, Any], key: str) -> str:
+    """What agent and generator say of an instruction, where the file holds it."""
     scores = sentence.get("scores")
     told = scores.get(key) if isinstance(scores, dict) else None
     if not isinstance(told, dict):
@@ -279,35 +284,4 @@ def _judged(sentence: dict[str, Any], key: str) -> str:
     if not all(map(math.isfinite, likely)):
         return ""
     rejected = "" if told.get("kept", True) else ", rejected"
-    return f' <span class="muted small">({likely[0]:.2f}, {likely[1]:.2f}{rejected})</span>'
-
-
-def _settings(run: RunFolder) -> str:
-    if not run.config:
-        return ""
-    lines = "\n".join(f"{key}: {value}" for key, value in _flat(run.config))
-    return (
-        "<h2>Settings</h2><details><summary>All settings of the run</summary>"
-        f'<div class="scroll"><pre style="padding:0 14px">{escape(lines)}</pre></div></details>'
-    )
-
-
-def _footer(run: RunFolder) -> str:
-    if not run.problems:
-        return ""
-    items = "".join(f"<li>{escape(line)}</li>" for line in run.problems)
-    return f"<footer><p>Left out of this report:</p><ul>{items}</ul></footer>"
-
-
-def _flat(values: dict[str, Any], place: str = "") -> list[tuple[str, Any]]:
-    flat: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat += _flat(value, f"{place}{key}.")
-        else:
-            flat.append((f"{place}{key}", value))
-    return flat
-
-
-def _spoken(split: str) -> str:
-    return split.replace("_", " ")
+    return f" ({likely[0]:.2f}, {likely[1]:.2f}{rejected})"

@@ -27,10 +27,11 @@ class RunFolder:
     evidence: dict[str, dict[str, Any]]  # evidence_<split>.json by split
     sentences: tuple[dict[str, Any], ...]  # sentences.jsonl
     problems: tuple[str, ...]  # one line each
+    given_name: str = ""  # instead of the folder's
 
     @property
     def name(self) -> str:
-        return self.folder.resolve().name
+        return self.given_name or self.folder.resolve().name
 
     @property
     def method(self) -> str:
@@ -121,6 +122,17 @@ def policy_curve(run: RunFolder, name: str) -> tuple[np.ndarray, np.ndarray]:
     records = (record for record in run.metrics if name in record)
     others = [number(record.get("generator_updates", 0)) for record in records]
     return updates - np.array(others, float), values
+
+
+def flat(values: dict[str, Any], place: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{place}{key}.")
+        else:
+            found[f"{place}{key}"] = value
+    return found
 
 
 def phases(run: RunFolder) -> list[tuple[float, str]]:

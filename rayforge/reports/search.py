@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
-from rayforge.reports.page import page
+from rayforge.reports.page import report_page
 from rayforge.reports.plots import show
+from rayforge.reports.report import duration
 from rayforge.reports.search_charts import (
     Line,
-    Upright,
+    Scale,
+    as_text,
     curve_chart,
     importance_chart,
     parallel_chart,
     trade_chart,
 )
-
-_STYLE = """
-.charts { grid-template-columns: repeat(auto-fill, minmax(min(460px, 100%), 1fr)); }
-.charts.wide { grid-template-columns: minmax(0, 1fr); }
-figure.chart .scroll { border: 0; }
-svg .tick { paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
-"""
-"""Two charts in a row, one on a phone; words on lines stand out."""
+from rayforge.reports.section import Cell, Code, Facts, Pictures, Row, Section, Table, Text
 
 
 def search_page(search: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> str:
-    """The HTML of a search.
+    """The HTML of a search; its arguments are those of `search_sections`."""
+    return report_page(str(search["name"]), "RayForge search", search_sections(search, trials))
+
+
+def search_sections(
+    search: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]
+) -> list[Section]:
+    """The report of a search.
 
     Args:
         search: as in search.json: name, half, metrics {name: "max" or "min"}, searcher, scheduler,
@@ -37,24 +38,20 @@ def search_page(search: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) 
         trials: as in trials.jsonl: number, status, settings, figures, reports, seconds, curve,
             error.
     """
-    lines = _lines(search, trials)
-    body = "".join(
-        (
-            '<div class="page">', _header(search, trials), _charts(search, lines),
-            _importance(search), _table(search, trials), _failures(trials), "</div>",
-        )
-    )  # fmt: skip
-    return page(f"{search['name']} · RayForge", body, style=_STYLE)
-
-
-def _lines(search: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> list[Line]:
-    order = [trial["number"] for trial in _ranked(search, trials)]
-    return [
+    ranked = _ranked(search, trials)
+    order = [trial["number"] for trial in ranked]
+    lines = [
         Line(
             trial["number"], trial["settings"], trial["figures"], trial["curve"],
             order.index(trial["number"]) if trial["number"] in order else len(trials),
         )
         for trial in trials
+    ]  # fmt: skip
+    failed = [(f"Trial {t['number']}", str(t["error"])) for t in trials if t["error"]]
+    return [
+        _summary(search, trials, ranked), _trials(search, lines), _importance(search),
+        _table(search, trials, ranked),
+        *([Section("What failed", [Facts(failed)])] if failed else []),
     ]  # fmt: skip
 
 
@@ -78,117 +75,106 @@ def _ranked(
     return sorted(known, key=place)
 
 
-def _header(search: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> str:
+def _summary(
+    search: Mapping[str, Any], trials: Sequence[Mapping[str, Any]],
+    ranked: Sequence[Mapping[str, Any]],
+) -> Section:  # fmt: skip
     counts = [
         f"{sum(t['status'] == status for t in trials)} {status}"
         for status in ("finished", "stopped", "failed", "unfinished")
         if any(t["status"] == status for t in trials)
     ]
-    wanted = ", ".join(f"{name} ({way})" for name, way in search["metrics"].items())
-    facts = [
-        ("Half", search["half"]), ("Optimised", wanted), ("Trials", ", ".join(counts)),
-        ("Searcher", search["searcher"]), ("Scheduler", search["scheduler"]),
-        ("Training", f"{sum(t['seconds'] for t in trials) / 60:.1f} min over all trials"),
-        ("Hardware", search["hardware"]), ("Command", search["command"]),
-    ]  # fmt: skip
-    rows = "".join(f"<dt>{name}</dt><dd>{escape(str(value))}</dd>" for name, value in facts)
-    return (
-        f'<header><p class="over">RayForge search</p><h1>{escape(str(search["name"]))}</h1>'
-        f'<dl class="facts">{rows}</dl></header>'
-    )
+    best = next((t for t in ranked if t["number"] == search["best"]), None)
+    answer = []
+    if best is not None:
+        figures = ", ".join(f"{m} {show(best['figures'].get(m, math.nan))}"
+                            for m in search["metrics"])  # fmt: skip
+        settings = ", ".join(f"{k} {as_text(v)}" for k, v in best["settings"].items())
+        answer = [Text(f"Best: trial {best['number']}, {figures}, with {settings}.", "answer")]
+    facts = Facts(
+        [
+            ("System", str(search["half"])),
+            ("Optimised", ", ".join(f"{m} ({way})" for m, way in search["metrics"].items())),
+            ("Trials", ", ".join(counts) or "none yet"), ("Searcher", str(search["searcher"])),
+            ("Scheduler", str(search["scheduler"])),
+            ("Trained", f"{duration(sum(t['seconds'] for t in trials))} over all trials"),
+            ("Hardware", str(search["hardware"])), ("Command", Code(str(search["command"]))),
+        ]
+    )  # fmt: skip
+    return Section("", [*answer, facts])
 
 
-def _charts(search: Mapping[str, Any], lines: Sequence[Line]) -> str:
+def _trials(search: Mapping[str, Any], lines: Sequence[Line]) -> Section:
     drawn = [line for line in lines if line.figures]
     if not drawn:
-        return '<h2>Trials</h2><p class="gone">No trial has reported yet.</p>'
+        return Section("Trials", [Text("No trial has reported yet.", "gone")])
     metrics = list(search["metrics"])
-    uprights = [_upright(entry, drawn) for entry in search["space"]]
+    scales = [_scale(entry, drawn) for entry in search["space"]]
     for metric in metrics:
         values = [v for line in drawn if math.isfinite(v := line.figures.get(metric, math.nan))]
         if values:
-            uprights.append(Upright(metric, low=min(values), high=max(values)))
-    charts = [curve_chart(metric, drawn) for metric in metrics]
+            scales.append(Scale(metric, low=min(values), high=max(values), result=True))
+    pictures = [parallel_chart(scales, drawn)]
     if len(metrics) > 1:
-        charts.insert(0, trade_chart((metrics[0], metrics[1]), drawn, search["front"]))
-    return (
-        f'<h2>Trials</h2><div class="charts wide">{parallel_chart(uprights, drawn)}</div>'
-        f'<div class="charts">{"".join(charts)}</div>'
-    )
+        pictures += trade_chart((metrics[0], metrics[1]), drawn, search["front"])
+    pictures += [picture for metric in metrics for picture in curve_chart(metric, drawn)]
+    return Section("Trials", [Pictures(pictures)], "Which settings lead where?")
 
 
-def _upright(entry: Mapping[str, Any], drawn: Sequence[Line]) -> Upright:
+def _scale(entry: Mapping[str, Any], drawn: Sequence[Line]) -> Scale:
     """A setting's axis: the range searched, or wider where training went beyond it."""
     if entry["kind"] == "choice":
-        return Upright(entry["key"], choices=tuple(entry["choices"]))
+        return Scale(entry["key"], choices=tuple(entry["choices"]))
     tried = [float(line.settings[entry["key"]]) for line in drawn if entry["key"] in line.settings]
     low, high = min([entry["low"], *tried]), max([entry["high"], *tried])
-    return Upright(entry["key"], log=entry["kind"] == "loguniform", low=low, high=high)
+    return Scale(entry["key"], log=entry["kind"] == "loguniform", low=low, high=high)
 
 
-def _importance(search: Mapping[str, Any]) -> str:
-    charts = [
+def _importance(search: Mapping[str, Any]) -> Section:
+    pictures = [
         importance_chart(metric, shares)
         for metric, shares in search["importance"].items()
         if shares
     ]
-    if not charts:
-        return (
-            '<h2>Importance</h2><p class="gone">Too few trials, or all alike: nothing can be said '
-            "about which setting mattered.</p>"
-        )
-    return (
-        '<h2>Importance</h2><p class="small">Optuna\'s PED-ANOVA: how much each setting tells the '
-        "best trials from all others, as shares of 1. A handful of trials gives a hint, not a "
-        f'finding.</p><div class="charts">{"".join(charts)}</div>'
+    if not pictures:
+        none = "Too few trials, or all alike: nothing can be said about which setting mattered."
+        return Section("Importance", [Text(none, "gone")])
+    note = (
+        "Optuna's PED-ANOVA: how much each setting tells the best trials from all others, as "
+        "shares of 1. A handful of trials gives a hint, not a finding."
     )
+    return Section("Importance", [Text(note, "muted"), Pictures(pictures)],
+                   "Which settings mattered?")  # fmt: skip
 
 
-def _table(search: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> str:
+def _table(
+    search: Mapping[str, Any], trials: Sequence[Mapping[str, Any]],
+    ranked: Sequence[Mapping[str, Any]],
+) -> Section:  # fmt: skip
     keys = [entry["key"] for entry in search["space"]]
     metrics = list(search["metrics"])
-    heads = ["Trial", "State", *metrics, *keys, "Reports", "Minutes"]
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
-    ranked = _ranked(search, trials)
-    rest = [t for t in trials if t not in ranked]
-    rows = []
-    for trial in [*ranked, *rest]:
-        cells = [
-            trial["status"],
-            *(show(trial["figures"].get(metric, math.nan)) for metric in metrics),
-            *(_shown(trial["settings"].get(key)) for key in keys),
-            str(trial["reports"]), f"{trial['seconds'] / 60:.1f}",
-        ]  # fmt: skip
-        own = trial["number"] == search["best"] or trial["number"] in search["front"]
-        rows.append(
-            f'<tr{" class=own" if own else ""}><th scope="row">{trial["number"]}</th>'
-            + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-            + "</tr>"
+    rows = [
+        Row(
+            Cell(str(trial["number"])),
+            [
+                Cell(words)
+                for words in (
+                    trial["status"],
+                    *(show(trial["figures"].get(metric, math.nan)) for metric in metrics),
+                    *(as_text(trial["settings"].get(key)) for key in keys),
+                    str(trial["reports"]), f"{trial['seconds'] / 60:.1f}",
+                )
+            ],
+            trial["number"] == search["best"] or trial["number"] in search["front"],
         )
+        for trial in [*ranked, *(t for t in trials if t not in ranked)]
+    ]  # fmt: skip
     says = (
         "Bold: no other trial beats it in all metrics."
         if search["front"]
         else "Bold: the best by the first metric."
     )
-    return (
-        f'<h2>All trials</h2><div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>'
-        f'<tbody>{"".join(rows)}</tbody></table></div><p class="under">{says} Finished trials come '
-        "first: figures of a trial that was stopped early are of less training.</p>"
-    )
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "—"
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return show(float(value)) if number else str(value)
-
-
-def _failures(trials: Sequence[Mapping[str, Any]]) -> str:
-    failed = [t for t in trials if t["error"]]
-    if not failed:
-        return ""
-    rows = "".join(
-        f"<dt>Trial {t['number']}</dt><dd>{escape(str(t['error']))}</dd>" for t in failed
-    )
-    return f'<h2>What failed</h2><dl class="facts">{rows}</dl>'
+    says += " Finished trials come first: figures of a trial that was stopped early are of less "
+    says += "training."
+    head = ["Trial", "State", *metrics, *keys, "Reports", "Minutes"]
+    return Section("All trials", [Table(head, rows, says)])

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rayforge.reports.plots import Axis, share_grid, show
+import numpy as np
+from markupsafe import Markup
+
+from rayforge.reports.plots import (
+    WIDTH,
+    Axis,
+    Series,
+    frame,
+    joined,
+    line_chart,
+    mark,
+    share_grid,
+    shorten,
+    show,
+)
+from rayforge.reports.section import Key, Picture
 
 STRONG = 5
 """Trials drawn in a colour of their own, the best first; the others are faint."""
@@ -26,39 +40,36 @@ class Line:
     """0 for the best."""
 
     @property
-    def style(self) -> str:
+    def kind(self) -> str:
         return f"line c{self.rank}" if self.rank < STRONG else "line faint c6"
 
     @property
-    def title(self) -> str:
-        chosen = ", ".join(f"{k} {_text(v)}" for k, v in self.settings.items())
-        return f"<title>{escape(f'trial {self.number}: {chosen}')}</title>"
+    def says(self) -> str:
+        chosen = ", ".join(f"{k} {as_text(v)}" for k, v in self.settings.items())
+        return f"trial {self.number}: {chosen}"
 
 
 @dataclass(frozen=True)
-class Upright:
-    """One vertical axis of parallel coordinates."""
+class Scale:
+    """One axis of parallel coordinates."""
 
     key: str
     log: bool = False
     choices: tuple[str, ...] = ()
     low: float = 0.0
     high: float = 1.0
+    result: bool = False
 
-    def place(self, value: Any, top: float, bottom: float) -> float | None:
-        """The height of a value; None for what is no place on this axis."""
+    def place(self, value: Any) -> float | None:
+        """Where a value lies on the axis, from 0 to 1; None for what is no place on it."""
         if self.choices:
             names = list(self.choices)
-            if str(value) not in names:
-                return None
-            share = (names.index(str(value)) + 0.5) / len(names)
-        elif not isinstance(value, int | float) or not math.isfinite(value):
+            return (names.index(str(value)) + 0.5) / len(names) if str(value) in names else None
+        if not isinstance(value, int | float) or not math.isfinite(value):
             return None
-        else:
-            scale = math.log if self.log else float
-            low, high = scale(self.low), scale(self.high)
-            share = 0.5 if high == low else (scale(value) - low) / (high - low)
-        return round(bottom - share * (bottom - top), 1)
+        scale = math.log if self.log else float
+        low, high = scale(self.low), scale(self.high)
+        return 0.5 if high == low else (scale(value) - low) / (high - low)
 
     def marks(self) -> list[Any]:
         if self.choices:
@@ -67,211 +78,153 @@ class Upright:
             first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
             tens = [10.0**power for power in range(first, last + 1)]
             return [self.low, *tens, self.high] if len(tens) < 2 else tens
-        return [
-            self.low,
-            *([(self.low + self.high) / 2] if self.high > self.low else []),
-            self.high,
-        ]
+        middle = [(self.low + self.high) / 2] if self.high > self.low else []
+        return [self.low, *middle, self.high]
 
 
-def parallel_chart(uprights: Sequence[Upright], lines: Sequence[Line]) -> str:
-    """Parallel coordinates: a line a trial through its settings and what it came to.
+def parallel_chart(scales: Sequence[Scale], lines: Sequence[Line]) -> Picture:
+    """Parallel coordinates: an axis below the other, a line a trial through its settings down to
+    what it came to.
 
     Over a setting that a trial did not have its line is dotted.
     """
-    top, bottom, side, gap = 34, 232, 64, 128
-    width = 2 * side + gap * max(1, len(uprights) - 1)
-    parts, words = [], []
-    for column, upright in enumerate(uprights):
-        x = side + gap * column
-        lift = 12 if column % 2 else 0  # long names of neighbours do not touch
-        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{top}" y2="{bottom}"/>')
-        words.append(
-            f'<text class="tick mid" x="{x}" y="{22 - lift}">{escape(_cut(upright.key, 30))}</text>'
-        )
-        for mark in upright.marks():
-            y = upright.place(mark, top, bottom)
-            assert y is not None
-            words.append(
-                f'<text class="tick end" x="{x - 5}" y="{y + 3.5:g}">'
-                f"{escape(_cut(_text(mark), 14))}</text>"
-            )
+    top, row, side = 30, 58, 26
+    axis = Axis(0.0, 1.0, side, WIDTH - side)
+    parts: list[Markup] = []
+    words: list[Markup] = []
+    for number, scale in enumerate(scales):
+        y = top + row * number
+        parts.append(mark("line", kind="grid", x1=side, x2=WIDTH - side, y1=y, y2=y))
+        kind = f"label halo{' own' if scale.result else ''}"
+        words.append(mark("text", shorten(scale.key, 46), kind=kind, x=2, y=y - 12))
+        for tick in scale.marks():
+            place = scale.place(tick)
+            assert place is not None
+            text = shorten(as_text(tick), 14)
+            words.append(mark("text", text, kind="tick mid halo", x=axis(place), y=y + 15))
     for line in sorted(lines, key=lambda one: -one.rank):
         known = {**line.settings, **line.figures}
-        places = [
-            (side + gap * column, upright.place(known.get(upright.key), top, bottom))
-            for column, upright in enumerate(uprights)
+        points = [
+            (None if place is None else axis(place), top + row * number)
+            for number, scale in enumerate(scales)
+            for place in [scale.place(known.get(scale.key))]
         ]
-        known_path, skipped = _paths(places)
-        parts.append(f'<path class="{line.style}" d="{known_path}">{line.title}</path>')
-        if skipped:
-            parts.append(f'<path class="{line.style}" stroke-dasharray="1 5" d="{skipped}"/>')
-    return _figure(
-        "Settings and results",
-        "A line a trial, the best five coloured; dotted over settings that it did not have.", lines,
-        width, bottom + 14, "".join([*parts, *words]),  # lines cross the words, and lie below them
-        f"parallel coordinates of {len(lines)} trials over {len(uprights)} axes", wide=True,
+        solid, dotted = _paths(points)
+        says = mark("title", line.says)
+        parts.append(mark("path", says, kind=line.kind, d=solid))
+        if dotted:
+            parts.append(mark("path", kind=line.kind, stroke_dasharray="1 5", d=dotted))
+    return Picture(
+        "Settings and results", joined([*parts, *words]), WIDTH, top + row * (len(scales) - 1) + 26,
+        f"parallel coordinates of {len(lines)} trials over {len(scales)} axes", _keys(lines),
+        "A line a trial, down through its settings to its result; dotted over settings that it did "
+        "not have.",
     )  # fmt: skip
 
 
-def curve_chart(metric: str, lines: Sequence[Line]) -> str:
-    """A figure of all trials over their reports; "" where none has it."""
-    drawn = {
-        line: [
-            (point["report"], point[metric])
-            for point in line.curve
-            if math.isfinite(point.get(metric, math.nan))
-        ]
-        for line in lines
-    }
-    values = [y for points in drawn.values() for _, y in points]
-    if not values:
-        return ""
-    width, height, left, right, upper, lower = 560, 250, 52, 16, 12, 26
-    low, high = min(values), max(values)
-    pad = 0.06 * (high - low) or max(abs(high) * 0.1, 0.05)
-    last = max(x for points in drawn.values() for x, _ in points)
-    y_axis = Axis(low - pad, high + pad, height - lower, upper)
-    x_axis = Axis(0.5, last + 0.5, left, width - right)
-    parts = []
-    for tick in y_axis.ticks(4):
-        y = y_axis(tick)
-        parts.append(
-            f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y}" y2="{y}"/>'
-            f'<text class="tick end" x="{left - 6}" y="{y + 3.5:g}">{show(tick)}</text>'
+def curve_chart(metric: str, lines: Sequence[Line]) -> list[Picture]:
+    """A figure of all trials over their reports; empty where none has it."""
+    series = []
+    for line in sorted(lines, key=lambda one: -one.rank):
+        points = [(p["report"], p.get(metric, math.nan)) for p in line.curve]
+        x, y = np.array(points, float).reshape(-1, 2).T
+        quiet = line.rank >= STRONG
+        series.append(
+            Series(f"trial {line.number}", x, y, min(line.rank, STRONG), quiet, line.says)
         )
-    for report in range(1, int(last) + 1, max(1, int(last) // 10)):
-        x = x_axis(report)
-        parts.append(f'<text class="tick mid" x="{x}" y="{height - 9}">{report}</text>')
-    for line in sorted(drawn, key=lambda one: -one.rank):
-        points = drawn[line]
-        if not points:
-            continue
-        places = [(x_axis(x), y_axis(y)) for x, y in points]
-        path = "M" + "L".join(f"{x:g} {y:g}" for x, y in places)
-        colour = line.style.split()[-1]
-        parts.append(
-            f'<path class="{line.style}" d="{path}">{line.title}</path>'
-            f'<circle class="dot {colour}" cx="{places[-1][0]}" cy="{places[-1][1]}" r="2.4">'
-            f"{line.title}</circle>"
-        )
-    return _figure(
-        metric, "Over the reports of each trial; a curve that ends early was stopped.", lines,
-        width, height, "".join(parts), f"{metric} of {len(lines)} trials over their reports",
-    )  # fmt: skip
+    hint = "A curve that ends early was stopped."
+    drawn = line_chart(metric, series, hint=hint, x="reports of a trial")
+    return [replace(picture, keys=picture.keys[::-1]) for picture in drawn]  # the best first
 
 
-def importance_chart(metric: str, shares: Mapping[str, float]) -> str:
+def importance_chart(metric: str, shares: Mapping[str, float]) -> Picture:
     """A bar for each setting, from 0 to 1, the most important one in a colour."""
-    row, top, left, right, width = 26, 6, 190, 60, 560
+    row, top, left, right = 26, 6, 150, 44
     height = top + row * len(shares) + 20
-    axis = Axis(0.0, 1.0, left, width - right)
-    parts = [share_grid(axis, top, height)]
+    axis = Axis(0.0, 1.0, left, WIDTH - right)
+    parts = share_grid(axis, top, height)
     for place, (key, share) in enumerate(shares.items()):
         y = top + row * (place + 0.5)
-        parts.append(
-            f'<text class="label end" x="{left - 8}" y="{y + 4:g}">{escape(_cut(key, 28))}</text>'
-            f'<rect class="bar {"quiet" if place else "c0"}" x="{left}" y="{y - 7:g}" '
-            f'width="{axis(share) - left:g}" height="14" rx="2"/>'
-            f'<text class="label end" x="{width - 4}" y="{y + 4:g}">{share:.2f}</text>'
-        )
+        kind, width = "quiet" if place else "c0", round(axis(share) - left, 1)
+        parts += [
+            mark("text", _tail(key, 22), kind="label end", x=left - 8, y=y + 4),
+            mark("rect", kind=f"bar {kind}", x=left, y=y - 7, width=width, height=14, rx=2),
+            mark("text", f"{share:.2f}", kind="label end", x=WIDTH - 4, y=y + 4),
+        ]
     says = ", ".join(f"{key} {share:.2f}" for key, share in shares.items())
-    return _figure(
-        f"Importance for {metric}", "", (), width, height, "".join(parts), f"importance: {says}"
-    )
+    return Picture(
+        f"Importance for {metric}", joined(parts), WIDTH, height, f"importance: {says}"
+    )  # fmt: skip
 
 
-def trade_chart(metrics: tuple[str, str], lines: Sequence[Line], front: Sequence[int]) -> str:
-    """Two metrics against each other, the Pareto front joined by a line; "" without a trial."""
+def trade_chart(
+    metrics: tuple[str, str], lines: Sequence[Line], front: Sequence[int]
+) -> list[Picture]:
+    """Two metrics against each other, the Pareto front joined by a line; empty without a trial."""
     places = {
         line: (line.figures[metrics[0]], line.figures[metrics[1]])
         for line in lines
         if all(math.isfinite(line.figures.get(m, math.nan)) for m in metrics)
     }
     if not places:
-        return ""
-    width, height, left, right, upper, lower = 560, 320, 60, 20, 14, 44
+        return []
+    height, left, right, upper, lower = 290, 48, 16, 24, 38
     axes = []
-    for column, (start, stop) in enumerate(((left, width - right), (height - lower, upper))):
+    for column, (start, stop) in enumerate(((left, WIDTH - right), (height - lower, upper))):
         values = [place[column] for place in places.values()]
         pad = 0.08 * (max(values) - min(values)) or max(abs(max(values)) * 0.1, 0.05)
         axes.append(Axis(min(values) - pad, max(values) + pad, start, stop))
     x_axis, y_axis = axes
-    parts = []
-    for tick in y_axis.ticks(4):
-        y = y_axis(tick)
-        parts.append(
-            f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y}" y2="{y}"/>'
-            f'<text class="tick end" x="{left - 6}" y="{y + 3.5:g}">{show(tick)}</text>'
-        )
-    parts += [
-        f'<text class="tick mid" x="{x_axis(t)}" y="{height - 27}">{show(t)}</text>'
-        for t in x_axis.ticks(5)
-    ]
-    parts.append(
-        f'<text class="label mid" x="{(left + width) / 2}" y="{height - 8}">{escape(metrics[0])}'
-        f'</text><text class="label" x="4" y="10">{escape(metrics[1])}</text>'
-    )
+    parts = frame(x_axis, y_axis, height, *metrics)
     best = sorted(places[line] for line in places if line.number in front)
-    joined = "L".join(f"{x_axis(x):g} {y_axis(y):g}" for x, y in best)
     if len(best) > 1:
-        parts.append(f'<path class="line c1" d="M{joined}"/>')
+        path = "L".join(f"{x_axis(x):g} {y_axis(y):g}" for x, y in best)
+        parts.append(mark("path", kind="line c1", d=f"M{path}"))
     for line, (x, y) in places.items():
         on = line.number in front
-        parts.append(
-            f'<circle class="dot {"c1" if on else "c6"}" cx="{x_axis(x)}" cy="{y_axis(y)}" '
-            f'r="{4 if on else 3}">{line.title}</circle>'
-            f'<text class="tick" x="{x_axis(x) + 6:g}" y="{y_axis(y) - 5:g}">{line.number}</text>'
+        says, kind = mark("title", line.says), f"dot {'c1' if on else 'c6'}"
+        at = (x_axis(x), y_axis(y))
+        parts += [
+            mark("circle", says, kind=kind, cx=at[0], cy=at[1], r=4 if on else 3),
+            mark("text", str(line.number), kind="tick", x=at[0] + 6, y=at[1] - 5),
+        ]
+    return [
+        Picture(
+            "Trade-off", joined(parts), WIDTH, height,
+            f"{metrics[0]} against {metrics[1]} of {len(places)} trials, {len(best)} on the front",
+            hint="Numbers are trials; the line joins those that none beats in both.",
         )
-    return _figure(
-        "Trade-off", "Numbers are trials; the line joins those that none beats in both.", (),
-        width, height, "".join(parts),
-        f"{metrics[0]} against {metrics[1]} of {len(places)} trials, {len(best)} on the front",
-    )  # fmt: skip
+    ]  # fmt: skip
 
 
-def _figure(
-    title: str, hint: str, lines: Sequence[Line], width: float, height: float, drawing: str,
-    says: str, wide: bool = False,
-) -> str:  # fmt: skip
-    names = "".join(
-        f'<span class="key"><i class="swatch c{line.rank}"></i>trial {line.number}</span>'
-        for line in sorted(lines, key=lambda one: one.rank)
-        if line.rank < STRONG
-    )
-    svg = (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(says)}"'
-        + (f' style="min-width: {width}px"' if wide else "")
-        + f">{drawing}</svg>"
-    )
-    return (
-        f'<figure class="chart"><figcaption><strong>{escape(title)}</strong>'
-        f'<span class="keys">{names}</span><span class="hint">{escape(hint)}</span></figcaption>'
-        + (f'<div class="scroll" tabindex="0">{svg}</div>' if wide else svg)
-        + "</figure>"
-    )
-
-
-def _paths(places: Sequence[tuple[float, float | None]]) -> tuple[str, str]:
-    """The line through neighbouring places, and the parts that pass over unknown ones."""
-    solid, dotted = [], []
-    last: tuple[float, float] | None = None
-    joined = False
-    for x, y in places:
-        if y is None:
-            joined = False
-            continue
-        solid.append(f"{'L' if joined else 'M'}{x:g} {y:g}")
-        if last is not None and not joined:
-            dotted.append(f"M{last[0]:g} {last[1]:g}L{x:g} {y:g}")
-        last, joined = (x, y), True
-    return "".join(solid), "".join(dotted)
-
-
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    if value is None:
+        return "—"
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return show(float(value)) if number else str(value)
 
 
-def _cut(text: str, length: int) -> str:
+def _keys(lines: Sequence[Line]) -> list[Key]:
+    best = sorted((line for line in lines if line.rank < STRONG), key=lambda one: one.rank)
+    return [Key(f"c{line.rank}", f"trial {line.number}") for line in best]
+
+
+def _paths(points: Sequence[tuple[float | None, float]]) -> tuple[str, str]:
+    """The line through neighbouring points, and the parts that pass over unknown ones."""
+    solid, dotted = [], []
+    last: tuple[float, float] | None = None
+    follows = False
+    for x, y in points:
+        if x is None:
+            follows = False
+            continue
+        solid.append(f"{'L' if follows else 'M'}{x:g} {y:g}")
+        if last is not None and not follows:
+            dotted.append(f"M{last[0]:g} {last[1]:g}L{x:g} {y:g}")
+        last, follows = (x, y), True
+    return "".join(solid), "".join(dotted)
+
+
+def _tail(text: str, length: int) -> str:
+    """The end of a dotted name, which says most."""
     return text if len(text) <= length else "…" + text[-(length - 1) :]

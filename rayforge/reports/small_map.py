@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
 
+from rayforge.reports.plots import joined, mark
+from rayforge.reports.section import Picture
 from rayforge.reports.viewer import floors
 
 _WIDTH, _MARGIN, _REACH = 300, 14, 4.0  # pixels, pixels, metres shown around the paths
@@ -15,7 +16,7 @@ _WIDTH, _MARGIN, _REACH = 300, 14, 4.0  # pixels, pixels, metres shown around th
 
 def small_map(
     building: Mapping[str, Any], reference: Sequence[str], path: Sequence[str], says: str
-) -> str:
+) -> Picture:
     """The part of a map around two paths; north is up.
 
     Args:
@@ -45,20 +46,18 @@ def small_map(
     for a, b in building["edges"]:
         if inside[a] and inside[b]:
             (x, y), (u, v) = at(a), at(b)
-            parts.append(f'<line class="grid" x1="{x}" y1="{y}" x2="{u}" y2="{v}"/>')
+            parts.append(mark("line", kind="grid", x1=x, y1=y, x2=u, y2=v))
     for place in np.flatnonzero(inside):
         x, y = at(int(place))
-        parts.append(f'<circle cx="{x}" cy="{y}" r="1.6" fill="currentColor" opacity=".35"/>')
-    for way, colour, dashes in ((ways[0], "c1", ' stroke-dasharray="5 4"'), (ways[1], "c0", "")):
+        parts.append(mark("circle", kind="place", cx=x, cy=y, r=1.6))
+    for way, who, dashes in ((ways[0], "expert", "5 4"), (ways[1], "agent", "")):
         if not way:
             continue
         points = " ".join(f"{x},{y}" for x, y in map(at, way))
-        parts.append(f'<polyline class="line {colour}" fill="none"{dashes} points="{points}"/>')
+        parts.append(mark("polyline", kind=f"line {who}", stroke_dasharray=dashes, points=points))
         x, y = at(way[-1])
-        parts.append(f'<circle class="dot {colour}" cx="{x}" cy="{y}" r="4.5"/>')
+        dot = "goal" if who == "expert" else who
+        parts.append(mark("circle", kind=f"dot {dot}", cx=x, cy=y, r=4.5))
     x, y = at(ways[0][0])
-    parts.append(f'<circle cx="{x}" cy="{y}" r="4" fill="none" stroke="currentColor"/>')
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" style="max-width:{_WIDTH}px" role="img" '
-        f'aria-label="{escape(says)}">{"".join(parts)}</svg>'
-    )
+    parts.append(mark("circle", kind="start", cx=x, cy=y, r=4))
+    return Picture("", joined(parts), _WIDTH, height, says)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rayforge.reports.page import asset, page, write_page
+from rayforge.reports.page import asset, embed, render, write_page
 from rayforge.reports.run_folder import number
+from rayforge.reports.section import spoken
 
 _STOREY = 2.2
 """Metres between two floors at least; heights of one floor differ by a step or a gallery less."""
@@ -55,17 +55,15 @@ def write_viewer(
         # Frequent rooms first: they get the colours that differ most.
         "rooms": sorted((room for room in count if room), key=lambda room: (-count[room], room)),
     }
-    report = '<a href="report.html">Report</a>' if file.parent == run else ""
-    body = asset("viewer.html")
-    for name, text in (
-        ("SPLIT", escape(split.replace("_", " "))),
-        ("RUN", escape(run.resolve().name)),
-        ("REPORT", report),
-    ):
-        body = body.replace(f"{{{{{name}}}}}", text)
-    title = f"{split} episodes · {run.resolve().name} · RayForge"
-    script = asset("viewer_map.js") + asset("viewer.js")
-    return write_page(file, page(title, body, script=script, style=asset("viewer.css"), data=data))
+    return write_page(
+        file,
+        render(
+            "viewer.html", script=asset("viewer_map.js") + asset("viewer.js"),
+            style=asset("viewer.css"), title=f"{spoken(split)} episodes of {run.resolve().name}",
+            run=run.resolve().name, split=spoken(split), report=file.parent == run,
+            data=embed(data),
+        ),
+    )  # fmt: skip
 
 
 def floors(heights: np.ndarray) -> np.ndarray:

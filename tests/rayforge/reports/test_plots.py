@@ -11,33 +11,33 @@ from rayforge.evaluation.intervals import Interval
 from rayforge.reports.plots import Series, interval_chart, line_chart, running_mean, show
 
 
-def _lines(html: str) -> list[str]:
-    return re.findall(r'<path class="line[^"]*" d="([^"]*)"', html)
+def _lines(drawing: str) -> list[str]:
+    return re.findall(r'<path class="line[^"]*" d="([^"]*)"', drawing)
 
 
 def test_nan_leaves_a_gap_and_a_lone_point_a_dot() -> None:
     y = np.array([1.0, 2.0, np.nan, 3.0, np.nan, 4.0, 5.0])
-    html = line_chart("loss", [Series("a", np.arange(7.0), y)])
-    assert _lines(html)[0].count("M") == 2
-    assert html.count("<circle") == 1
-    assert "ends at 5" in html
+    (picture,) = line_chart("loss", [Series("a", np.arange(7.0), y)])
+    assert _lines(picture.drawing)[0].count("M") == 2
+    assert picture.drawing.count("<circle") == 1
+    assert "ends at 5" in picture.says
 
 
 def test_no_finite_value_draws_nothing() -> None:
-    assert line_chart("loss", [Series("a", np.arange(2.0), np.full(2, np.nan))]) == ""
-    assert line_chart("loss", [Series("a", np.array([]), np.array([]))]) == ""
+    assert line_chart("loss", [Series("a", np.arange(2.0), np.full(2, np.nan))]) == []
+    assert line_chart("loss", [Series("a", np.array([]), np.array([]))]) == []
 
 
 @pytest.mark.parametrize("values", [[0.0], [5.0, 5.0], [0.0, 0.0], [-1e-9, 1e9], [1e-12, 2e-12]])
 def test_any_finite_values_can_be_drawn(values: list[float]) -> None:
-    html = line_chart("x", [Series("a", np.arange(float(len(values))), np.array(values))])
-    assert "nan" not in html and "<svg" in html
+    (picture,) = line_chart("x", [Series("a", np.arange(float(len(values))), np.array(values))])
+    assert "nan" not in picture.drawing and "<path" in picture.drawing
 
 
 def test_long_curves_are_smoothed_and_thinned() -> None:
     y = np.random.default_rng(0).random(5000)
-    html = line_chart("x", [Series("a", np.arange(5000.0), y)])
-    faint, strong = _lines(html)
+    (picture,) = line_chart("x", [Series("a", np.arange(5000.0), y)])
+    faint, strong = _lines(picture.drawing)
     assert len(faint) < 6000 and len(strong) < 6000
 
 
@@ -48,11 +48,11 @@ def test_running_mean() -> None:
 
 def test_interval_chart_bounds_whiskers_and_survives_nan() -> None:
     rows = [
-        ("over", Interval(1.0, 0.9, 1.3, 3), True),
-        ("one run", Interval(0.5, np.nan, np.nan, 1), False),
-        ("none", Interval(np.nan, np.nan, np.nan, 0), False),
+        ("over", Interval(1.0, 0.9, 1.3, 3), "agent"),
+        ("one run", Interval(0.5, np.nan, np.nan, 1), "quiet"),
+        ("none", Interval(np.nan, np.nan, np.nan, 0), "quiet"),
     ]
-    html = interval_chart("Success", rows)
+    html = interval_chart("Success", rows).drawing
     assert html.count("whisker") == 1 and html.count("<rect") == 2
     assert "no value" in html and ">nan<" not in html
 
@@ -68,6 +68,6 @@ def test_show(value: float, said: str) -> None:
 
 def test_ticks_that_lie_close_read_differently() -> None:
     x = np.arange(5.0)
-    chart = line_chart("Loss", [Series("loss", x, 1.3801 + 0.0004 * x)])
-    labels = re.findall(r'class="tick end"[^>]*>([^<]+)<', chart)
+    (chart,) = line_chart("Loss", [Series("loss", x, 1.3801 + 0.0004 * x)])
+    labels = re.findall(r'class="tick end"[^>]*>([^<]+)<', chart.drawing)
     assert len(labels) > 2 and len(set(labels)) == len(labels)

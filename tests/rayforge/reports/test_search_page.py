@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from rayforge.reports.search import search_page
-from rayforge.reports.search_charts import Upright
+from rayforge.reports.search_charts import Scale
 
 SPACE: list[dict[str, Any]] = [
     {"key": "learning_rate", "kind": "loguniform", "low": 1e-4, "high": 1e-2, "choices": []},
@@ -54,7 +54,7 @@ def test_a_search_with_one_metric() -> None:
     assert "learning_rate 0.70" in importance.attrib["aria-label"]
     # Figures of less training stand below those of trials that ran to their end.
     assert re.findall(r'<th scope="row">(\d)</th>', html) == ["2", "1", "3", "4"]
-    assert '<tr class=own><th scope="row">2</th>' in html
+    assert '<tr class="own"><th scope="row">2</th>' in html
     assert "trial 2: learning_rate 0.002, relabel True" in html
     assert "2" in "".join(curves.itertext())
 
@@ -64,7 +64,7 @@ def test_a_search_with_two_metrics_shows_the_trade_off() -> None:
     both = search_of(metrics={"unseen/success": "max", "win_rate": "max"}, front=[1, 2])
     html = search_page(both, trials)
     assert "unseen/success against win_rate of 2 trials, 2 on the front" in html
-    assert html.count("class=own") == 2
+    assert html.count('class="own"') == 2
 
 
 @pytest.mark.parametrize("trials", [[], [trial_of(1, None, "unfinished")]])
@@ -82,17 +82,17 @@ def test_a_line_passes_over_what_a_trial_did_not_have_to_its_result() -> None:
     dotted = [e.attrib["d"] for e in paths if "stroke-dasharray" in e.attrib]
     # The worse trial is drawn first; it has neither relabel nor gamma, the other one lacks gamma.
     assert len(dotted) == 2 and all(path.count("M") == 1 for path in dotted)
-    ends = [float(x) for x in re.findall(r"[ML]([\d.]+) ", dotted[0])]
-    axes = sorted({float(e.attrib["x1"]) for e in parallel.iter() if e.get("class") == "grid"})
+    ends = [float(y) for y in re.findall(r" ([\d.]+)", dotted[0])]
+    axes = sorted({float(e.attrib["y1"]) for e in parallel.iter() if e.get("class") == "grid"})
     assert ends == [axes[0], axes[-1]]
 
 
 def test_places_on_an_axis() -> None:
-    log = Upright("rate", log=True, low=1e-4, high=1e-2)
-    assert log.place(1e-3, 0, 100) == 50
+    log = Scale("rate", log=True, low=1e-4, high=1e-2)
+    assert log.place(1e-3) == 0.5
     assert log.marks() == pytest.approx([1e-4, 1e-3, 1e-2])
-    choice = Upright("relabel", choices=("True", "False"))
-    assert choice.place(True, 0, 100) == 75
-    assert choice.place(None, 0, 100) is None
-    flat = Upright("gamma", low=0.9, high=0.9)
-    assert flat.place(0.9, 0, 100) == 50
+    choice = Scale("relabel", choices=("True", "False"))
+    assert choice.place(True) == 0.25
+    assert choice.place(None) is None
+    flat = Scale("gamma", low=0.9, high=0.9)
+    assert flat.place(0.9) == 0.5

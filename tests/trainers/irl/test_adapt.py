@@ -16,7 +16,7 @@ import pytest
 
 from rayforge.language.vocabulary import END
 from rayforge.paths.arrays import Paths
-from rayforge.reports.adaptation import adaptation_section
+from rayforge.reports.adaptation import adaptation
 from tests.trainers.conftest import untrained_run
 from trainers.cli import main
 from trainers.configuration import read_configuration
@@ -169,7 +169,7 @@ def test_further_training_without_walks_is_a_control(
     assert own == replace(walking, further="")
     saved, before = read_saved(tmp_path, own), load_weights(untrained, config)
     assert all((saved.module[name] == before[name]).all() for name in before)
-    section = adaptation_section(tmp_path)
+    section = str(adaptation(tmp_path))
     assert "a control of adaptation" in section and "Transductive" not in section
 
 
