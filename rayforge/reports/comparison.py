@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from rayforge.errors import ConfigurationError
 from rayforge.evaluation.intervals import Interval, paired_difference, seed_interval
 from rayforge.reports.alignment import ANSWERS, HELD_OUT, as_scored, is_alignment_run, judged
 from rayforge.reports.page import report_page, write_page
@@ -100,15 +101,15 @@ def write_comparison(runs: Sequence[Path], file: Path, not_learnt: Collection[st
 
     `not_learnt` names the settings in which runs of one method may differ.
 
-    Raises FileNotFoundError for a folder that does not exist, ValueError for no run, or for an
-    agent's run beside an alignment run.
+    Raises FileNotFoundError for a folder that does not exist, ConfigurationError for no run, or
+    for an agent's run beside an alignment run.
     """
     if not runs:
-        raise ValueError("there are no runs to compare: name at least one run folder")
+        raise ConfigurationError("there are no runs to compare: name at least one run folder")
     aligned = [run for run in runs if is_alignment_run(run)]
     if 0 < len(aligned) < len(runs):
         other = next(run for run in runs if run not in aligned)
-        raise ValueError(
+        raise ConfigurationError(
             f"{aligned[0]} is an alignment run and {other} is an agent's: they have no figure in "
             "common; compare runs of one kind"
         )

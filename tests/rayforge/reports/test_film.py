@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 from rayforge.reports.film import (
     AGENT,
     EXPERT,
+    GOAL,
     FloorPlan,
     contact_sheet,
     draw_frame,
     draw_map,
     write_film,
 )
+from rayforge.reports.page import asset
 
 
 @pytest.fixture
@@ -39,15 +42,31 @@ def line() -> dict[str, Any]:
 def test_the_map_has_x_to_the_right_and_z_downwards(plan: FloorPlan, line: dict[str, Any]) -> None:
     image = np.asarray(draw_map(plan, line, 2)).astype(int)
 
-    def at(x: float, z: float) -> np.ndarray:
+    def shows(image: np.ndarray, x: float, z: float, colour: tuple[int, ...]) -> bool:
         across, down = plan.pixels(np.array([[x, 0.0, z]]))[0].round().astype(int)
-        return image[down, across]
+        return bool(np.abs(image[down, across] - colour).max() < 16)  # lines have soft edges
 
-    assert at(12.0, -19.0).tolist() == list(AGENT)
-    assert at(11.0, -18.0).tolist() == list(EXPERT)
+    assert shows(image, 12.0, -19.0, AGENT)
+    assert shows(image, 11.0, -18.2, EXPERT)
+    assert shows(image, 11.0, -17.0, GOAL)
     early = np.asarray(draw_map(plan, line, 0)).astype(int)  # the path is drawn as it is walked
-    across, down = plan.pixels(np.array([[12.5, 0.0, -19.0]]))[0].round().astype(int)
-    assert early[down, across].tolist() != list(AGENT)
+    assert not shows(early, 12.5, -19.0, AGENT)
+
+
+def test_the_agent_moves_and_rooms_have_names(plan: FloorPlan, line: dict[str, Any]) -> None:
+    first, last = (np.asarray(draw_map(plan, line, step)).astype(int) for step in (0, 2))
+    assert (first != last).any()
+    named = replace(plan, rooms=[("kitchen", 12.5, -17.5), ("far away", 40.0, 0.0)])
+    changed = (np.asarray(draw_map(named, line, 0)).astype(int) != first).any(-1)
+    down, across = np.nonzero(changed)
+    (place,) = plan.pixels(np.array([[12.5, 0.0, -17.5]]))
+    assert abs(across.mean() - place[0]) < 4 and abs(down.mean() - place[1]) < 8
+
+
+def test_film_and_pages_have_one_palette() -> None:
+    style = asset("style.css")
+    for name, colour in (("agent", AGENT), ("expert", EXPERT), ("goal", GOAL)):
+        assert f"--{name}: #{''.join(f'{part:02x}' for part in colour)}" in style
 
 
 def test_film_and_sheet_hold_every_frame(

@@ -89,7 +89,7 @@ def test_a_line_passes_over_what_a_trial_did_not_have_to_its_result() -> None:
 
 def test_places_on_an_axis() -> None:
     log = Scale("rate", log=True, low=1e-4, high=1e-2)
-    assert log.place(1e-3) == 0.5
+    assert log.place(1e-3) == pytest.approx(0.5)
     assert log.marks() == pytest.approx([1e-4, 1e-3, 1e-2])
     choice = Scale("relabel", choices=("True", "False"))
     assert choice.place(True) == 0.25
