@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+import trainers  # noqa: F401  (before Ray, which then listens on loopback alone)
 from envs.episodes.r2r import write_r2r
 from envs.graph.buildings import join_graphs
 from envs.graph.navigation_graph import NavigationGraph, write_connectivity

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import socket
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rayforge.errors import ConfigurationError, MachineError, RunError
+from trainers.machine import check_for_ray
 
 CONNECT_S = 3.0
 """How long an address has to answer."""
@@ -38,16 +41,19 @@ def start_here(cpus: int, *, dashboard: bool = False, log_to_driver: bool = True
     Ray gives its node half a minute to come up, which a busy machine may need more of, and offers
     no setting for it: it is started again, twice at most.
 
-    Raises MachineError where it does not come up then either.
+    Raises MachineError where it does not come up then either, or cannot on this machine.
     """
+    check_for_ray()
     import ray
 
     for _ in range(START_TRIES):
         try:
-            ray.init(
-                address="local", num_cpus=cpus, include_dashboard=dashboard,
-                dashboard_host="127.0.0.1", log_to_driver=log_to_driver, logging_level="ERROR",
-            )  # fmt: skip
+            with own_signals():
+                ray.init(
+                    address="local", num_cpus=cpus, include_dashboard=dashboard,
+                    dashboard_host="127.0.0.1", log_to_driver=log_to_driver, logging_level="ERROR",
+                )  # fmt: skip
+            _say_where_it_listens()
             return
         except Exception as error:  # Ray's own is a bare Exception
             if "timed out during startup" not in str(error):
@@ -57,6 +63,36 @@ def start_here(cpus: int, *, dashboard: bool = False, log_to_driver: bool = True
         f"Ray did not come up on this machine in {START_TRIES} tries of half a minute: try again "
         "when it is less busy, or look at `rayforge doctor`"
     )
+
+
+def _say_where_it_listens() -> None:
+    from ray.util import get_node_ip_address
+
+    if not get_node_ip_address().startswith("127."):
+        print(
+            "note: Ray was imported before RayForge, and its ports listen on every address: import "
+            "trainers first, or set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0",
+            file=sys.stderr,
+        )
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Keep this process's ways to stop over a block in which Ray sets its own.
+
+    Ray's handler of SIGTERM ends the process by SIGABRT, without a checkpoint or a word. Elsewhere
+    than in the main thread Ray sets none, and there is nothing to keep.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def join_cluster(*, log_to_driver: bool) -> None:
@@ -74,7 +110,8 @@ def join_cluster(*, log_to_driver: bool) -> None:
     given = os.environ.get(patience)
     os.environ[patience] = given or "3"
     try:
-        ray.init(log_to_driver=log_to_driver, logging_level="ERROR")
+        with own_signals():
+            ray.init(log_to_driver=log_to_driver, logging_level="ERROR")
     except AuthenticationError as error:
         first = str(error).strip().split(". ")[0]
         raise MachineError(

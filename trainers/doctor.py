@@ -17,6 +17,13 @@ from pathlib import Path
 from envs.simulators.habitat_package import installed, missing_message
 from rayforge.errors import UserError
 from trainers.cluster import check_address, check_storage, stale_head
+from trainers.machine import (
+    check_ray_folder,
+    ensure_token,
+    processors,
+    ray_folder,
+    token_path,
+)
 
 PACKAGES = ("ray", "torch", "gymnasium", "transformers", "trl", "numpy", "safetensors", "h5py")
 
@@ -47,8 +54,10 @@ def examine(storage: str = "") -> int:
             say(False, name, "missing; pip install -e . -c constraints.txt")
     dashboard = importlib.util.find_spec("aiohttp_cors") is not None
     say(dashboard, "ray[default] (dashboard, jobs)", "pip install 'ray[default]'")
-    cpus = os.cpu_count() or 1
-    say(cpus >= 2, f"{cpus} CPUs", "one is enough without runners (--runners 0)", needed=False)
+    cpus, there = processors(), os.cpu_count() or 1
+    fewer = "" if cpus == there else f" of the machine's {there} (affinity or control group)"
+    say(cpus >= 2, f"{cpus} CPUs{fewer}", "one is enough without runners (--runners 0)",
+        needed=False)  # fmt: skip
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     say(memory >= 6, f"{memory:.0f} GiB of memory", "training on R2R takes about 4", needed=False)
     free = shutil.disk_usage(Path.cwd()).free / 2**30
@@ -91,15 +100,16 @@ def examine(storage: str = "") -> int:
         "Ray's temporary folder (/tmp/ray)",
         needed=False,
     )
-    mode, token = os.environ.get("RAY_AUTH_MODE"), token_file()
-    if mode == "token" or address:
-        have = bool(os.environ.get("RAY_AUTH_TOKEN")) or token.is_file()
-        say(have, "token of the cluster", "ray get-auth-token --generate, or copy the cluster's",
-            needed=mode == "token")  # fmt: skip
-    if token.is_file():
-        private = not token.stat().st_mode & 0o077
-        remedy = f"others on this machine may read it: chmod 600 {token}"
-        say(private, f"{token} is yours alone", remedy, needed=False)
+    problem = _problem(check_ray_folder)
+    say(not problem, f"room for Ray's sockets in {ray_folder()}", problem)
+    if address:
+        problem = _problem(token_path)
+        have = bool(os.environ.get("RAY_AUTH_TOKEN")) or (not problem and token_path().is_file())
+        say(have, "token of the cluster", problem or "copy the cluster's, as docs/jobs.md says",
+            needed=os.environ.get("RAY_AUTH_MODE") == "token")  # fmt: skip
+    else:
+        problem = _problem(ensure_token)
+        say(not problem, "Ray's token, for its owner alone", problem)
     for port, owner in PORTS.items():
         free = _free(port)
         say(free, f"port {port} ({owner})", "taken by a cluster here, or by something "
@@ -108,13 +118,7 @@ def examine(storage: str = "") -> int:
     return int(problems > 0)
 
 
-def token_file() -> Path:
-    """Where Ray looks for the token of a cluster."""
-    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    return Path(named) if named else Path.home() / ".ray" / "auth_token"
-
-
-def _problem(check: Callable[[], None]) -> str:
+def _problem(check: Callable[[], object]) -> str:
     try:
         check()
     except UserError as error:

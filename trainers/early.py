@@ -10,6 +10,7 @@ from rayforge.errors import ConfigurationError, MachineError, RunError
 from trainers.alignment.config import AlignConfig
 from trainers.cluster import check_lasting, check_shared, held, join_cluster
 from trainers.irl.config import IRLConfig
+from trainers.machine import processors
 
 
 def check_run(config: IRLConfig | AlignConfig, run: Path, resume: bool) -> None:
@@ -47,7 +48,7 @@ def check_cpus(runners: int, resource: str) -> None:
 
     Ray would let them wait for ever without a word.
     """
-    have = os.cpu_count() or 1
+    have = processors()
     if runners + 1 > have:
         raise ConfigurationError(
             f"runners is {runners}, which takes {runners + 1} CPUs with the learner's, but there "
@@ -62,7 +63,7 @@ def check_cpus(runners: int, resource: str) -> None:
 
 def check_turns(workers: int, actors: int) -> None:
     """The same for alignment's workers and actors, which take turns."""
-    have, wanted = os.cpu_count() or 1, max(workers, actors)
+    have, wanted = processors(), max(workers, actors)
     if wanted > have:
         raise ConfigurationError(
             f"workers {workers} and actors {actors} take {wanted} CPUs at a time, but there are "

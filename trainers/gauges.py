@@ -35,10 +35,13 @@ def metric_name(figure: str) -> str:
 
 
 class Gauges:
-    """Gauges of one run, tagged with its name; does nothing where Ray is not running."""
+    """Gauges of one run, tagged with its name; does nothing where Ray is not running.
+
+    Ray takes tags of ASCII letters alone: others stand as their escapes (`t\\xfcr`).
+    """
 
     def __init__(self, run: str) -> None:
-        self.run = run
+        self.run = run.encode("ascii", "backslashreplace").decode()
         self.made: dict[str, Any] = {}
 
     def show(self, figures: Mapping[str, float]) -> None:

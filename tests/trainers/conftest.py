@@ -17,6 +17,7 @@ import torch
 from envs.houses.dataset import write_houses
 from rayforge.goals.config import GeneratorConfig
 from rayforge.irl.config import NetworkConfig
+from trainers.cluster import start_here
 from trainers.configuration import to_dict, to_yaml
 from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig, sizes_of
 from trainers.irl.checkpoint import save_checkpoint
@@ -115,7 +116,7 @@ def untrained(tiny: IRLConfig, task: Task, tmp_path_factory: pytest.TempPathFact
 def cluster() -> Iterator[None]:
     """Ray with CPUs for a learner and two runners, whatever the machine has."""
     torch.set_num_threads(1)
-    ray.init(address="local", num_cpus=3, include_dashboard=False, logging_level="ERROR")
+    start_here(3)
     yield
     ray.shutdown()
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 
@@ -17,6 +21,7 @@ from trainers.cluster import (
     check_shared,
     check_storage,
     join_cluster,
+    own_signals,
     stale_head,
     start_here,
 )
@@ -129,3 +134,38 @@ def test_a_busy_machine_has_ray_started_again(slow: int, monkeypatch: pytest.Mon
         with pytest.raises(MachineError, match="did not come up on this machine in 3 tries"):
             start_here(2)
     assert len(tries) == 3 and tries[0]["dashboard_host"] == "127.0.0.1"
+
+
+def test_ways_to_stop_outlive_a_library_that_sets_its_own() -> None:
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in numbers}
+    with pytest.raises(ZeroDivisionError), own_signals():
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise ZeroDivisionError
+    assert {number: signal.getsignal(number) for number in numbers} == before
+
+
+def test_threads_have_no_signals_to_keep() -> None:
+    passed = []
+
+    def run() -> None:
+        with own_signals():
+            passed.append(True)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert passed == [True]
+
+
+@pytest.mark.ray
+def test_nothing_of_a_ray_started_here_listens_beyond_loopback(cluster: None) -> None:
+    """Under default settings; agents, alignment and searches all start Ray by `start_here`."""
+    family = psutil.Process().children(recursive=True)
+    own = {process.pid for process in family} | {os.getpid()}
+    listening = [
+        c.laddr for c in psutil.net_connections("inet") if c.status == "LISTEN" and c.pid in own
+    ]
+    assert len(listening) >= 3
+    assert {address.ip for address in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}

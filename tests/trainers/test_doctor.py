@@ -44,7 +44,7 @@ def test_lines_on_clusters(
     bad = [line for line in out.splitlines() if line.startswith("BAD")]
     assert any(f"RAY_ADDRESS is {gone}" in line and "start the head" in line for line in bad)
     assert any(f"storage {token / 'runs'}" in line and "mount" in line for line in bad)
-    assert f"chmod 600 {token}" in out
+    assert "ok   token of the cluster" in out
     assert f"note the head at {gone} is gone: " in out
     assert "secret-words" not in out
 
@@ -62,3 +62,16 @@ def test_storage_and_ports_in_order(
     assert f"ok   storage {tmp_path}" in lines
     assert "ok   no address of a vanished head" in lines
     assert any(line.startswith(f"note port {port} (a test's): taken") for line in lines)
+
+
+def test_lines_on_homes_and_temporary_folders(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/proc/none")
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp/" + "long" * 20)
+    assert examine() == 1
+    bad = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BAD")]
+    assert any("token" in line and "set HOME" in line for line in bad)
+    assert any("sockets" in line and "set RAY_TMPDIR" in line for line in bad)

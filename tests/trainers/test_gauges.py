@@ -32,8 +32,9 @@ def test_nothing_happens_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.ray
-def test_known_figures_become_gauges(cluster: None) -> None:
-    gauges = Gauges("first")
+@pytest.mark.parametrize("run", ["first", "tür", "日本 %#?"])
+def test_known_figures_become_gauges(cluster: None, run: str) -> None:
+    gauges = Gauges(run)
     for value in (0.5, 0.75):
         gauges.show({"rollout/success": value, "critic/loss": 1.0})
     assert set(gauges.made) == {"rollout/success"}

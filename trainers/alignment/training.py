@@ -292,12 +292,30 @@ def train_on_ray(job: TrainingJob) -> None:
     follower = threading.Thread(target=_show_progress, args=(job, ended), daemon=True)
     follower.start()
     try:
-        trainer.fit()
+        _fit(trainer)
     except TrainingFailedError as error:
         raise _cause(error) from error
     finally:
         ended.set()
         follower.join()
+
+
+def _fit(trainer: Any) -> None:
+    """Train in a thread of its own: in the main one Ray would take SIGINT over for good, and end
+    the process at the third without a word."""
+    failed: list[BaseException] = []
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=fit, daemon=True)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
 
 
 def _show_progress(job: TrainingJob, ended: threading.Event) -> None:

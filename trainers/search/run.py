@@ -20,6 +20,7 @@ from trainers.cluster import (
     start_here,
 )
 from trainers.configuration import to_dict
+from trainers.machine import processors
 from trainers.search.config import Search, SearchConfig, read_search
 from trainers.search.resources import concurrency, largest, need
 from trainers.search.storage import Folder
@@ -42,7 +43,7 @@ def search(file: Path, changes: Mapping[str, Any], resume: bool, command: str) -
     folder = Folder(plan.settings.storage, plan.settings.name)
     alone = not os.environ.get("RAY_ADDRESS")
     if alone:
-        cpus = plan.settings.cpus or os.cpu_count() or 1
+        cpus = plan.settings.cpus or processors()
         at_once = concurrency(plan, cpus, _gpus(plan), "this machine", SPARE)
     if not folder.remote:
         check_lasting(Path(plan.settings.storage))
@@ -71,7 +72,7 @@ def _go(plan: Search, folder: Folder, at_once: int, resume: bool, file: Path, co
             folder.remove_file(FILE)  # nothing has begun: the name is free again
         raise
     if not os.environ.get("RAY_ADDRESS"):
-        _start_ray((plan.settings.cpus or os.cpu_count() or 1) + SPARE)
+        _start_ray((plan.settings.cpus or processors()) + SPARE)
     import ray
 
     from trainers.search.tuning import tune_all
