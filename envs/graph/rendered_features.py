@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,6 +22,7 @@ from envs.progress import Progress
 from envs.simulators.opening import Kind, open_simulator
 from envs.simulators.scene import find_scene
 from envs.simulators.simulator import Poses, SimulatorConfig, Views
+from rayforge.cache import cache_folder, make_cache_folder
 from rayforge.errors import DataError
 from rayforge.files import write_whole
 
@@ -145,13 +145,12 @@ def _panoramas(graph: NavigationGraph, mesh: Path, rendering: Rendering) -> _Pan
         asdict(rendering.config.body) if rendering.simulator == "habitat" else None,
     ]  # fmt: skip
     key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:32]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    file = cache / "rayforge" / "panoramas" / f"{graph.scan}-{key}.npz"
+    file = cache_folder("panoramas") / f"{graph.scan}-{key}.npz"
     if file.is_file():
         with np.load(file, allow_pickle=False) as archive:
             return _Panoramas(archive["look"], archive["share"], tuple(archive["names"].tolist()))
     made = _render(graph, mesh, rendering)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_cache_folder("panoramas")
     names = np.array(made.names, dtype=np.str_)
     write_whole(
         file, lambda stream: np.savez(stream, look=made.look, share=made.share, names=names)

@@ -3,9 +3,7 @@
 import hashlib
 import json
 import math
-import os
 import random
-import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from envs.houses.views import boxes
 from envs.houses.wording import Wording
 from envs.progress import Progress
 from rayforge.errors import DataError
+from rayforge.files import whole_folder
 
 HOUSES_FILE = "houses.json"
 SPLITS = ("train", "val_seen", "val_unseen")
@@ -132,14 +131,9 @@ def write_houses(
     config = HousesConfig(train_houses, unseen_houses, paths_per_house, seed, scenes)
     folder = folder.resolve()
     _check_replaceable(folder)
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     try:
-        partial.mkdir(parents=True)
-        try:
-            summary = _write(partial, config)
-            _put_in_place(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with whole_folder(folder, replace=True) as part:
+            summary = _write(part, config)
     except OSError as error:
         raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from error
     return summary
@@ -161,20 +155,6 @@ def _check_replaceable(folder: Path) -> None:
             f"{folder} holds a data set without {HOUSES_FILE}, which was not generated here; "
             "name an empty or a new folder"
         )
-
-
-def _put_in_place(partial: Path, folder: Path) -> None:
-    if folder.exists():
-        old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
-        folder.rename(old)
-        try:
-            partial.rename(folder)
-        except OSError:
-            old.rename(folder)
-            raise
-        shutil.rmtree(old)
-    else:
-        partial.rename(folder)
 
 
 def _write(folder: Path, config: HousesConfig) -> HousesSummary:

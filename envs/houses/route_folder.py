@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -23,6 +21,7 @@ from envs.houses.dataset import read_houses, write_houses_file
 from envs.houses.route_task import Example, RoutePair, RouteTask, RouteTaskConfig, make_route_task
 from envs.houses.routes import Route
 from rayforge.errors import DataError
+from rayforge.files import whole_folder
 
 TASK_FILE = "task.json"
 _FORMAT = "rayforge-routes-1"
@@ -60,14 +59,9 @@ def write_route_task(folder: Path, task: RouteTask) -> None:
     folder = folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} is not empty; name a new folder for the route task")
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     try:
-        partial.mkdir(parents=True)
-        try:
-            _write(partial, task)
-            partial.replace(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with whole_folder(folder) as part:
+            _write(part, task)
     except OSError as error:
         raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from envs.houses.route_folder import kept_route_task
 from envs.houses.route_task import RoutePair, RouteTask
 from envs.houses.route_wording import every_wording
 from rayforge.alignment.preferences import Preference, preference_key, read_preferences
+from rayforge.cache import make_cache_folder
 from rayforge.errors import ConfigurationError
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.judging import CommandJudge, Judge, ScoringJudge, reward_model
@@ -45,14 +45,8 @@ def read_source(config: AlignConfig) -> Source:
     return _routes(config) if config.data == "routes" else _files(config)
 
 
-def cache_folder() -> Path:
-    """Where supervised starts are kept."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "rayforge" / "starts"
-
-
 def _routes(config: AlignConfig) -> Source:
-    task = kept_route_task(cache_folder().parent / "routes", config.routes)
+    task = kept_route_task(make_cache_folder("routes"), config.routes)
     execution = task.judge()
 
     def score(prompts: Sequence[Any], responses: Sequence[str]) -> np.ndarray:
@@ -61,7 +55,7 @@ def _routes(config: AlignConfig) -> Source:
     def start() -> Path:
         phases = route_phases(task, config.start)
         return supervised_start(
-            cache_folder(), config.tiny, _route_texts(task), phases, config.start
+            make_cache_folder("starts"), config.tiny, _route_texts(task), phases, config.start
         )
 
     return Source(
@@ -101,7 +95,9 @@ def _files(config: AlignConfig) -> Source:
         examples = [{"prompt": p.prompt, "completion": p.chosen} for p in training]
         texts = [_text(part) for p in training for part in (p.prompt, p.chosen, p.rejected)]
         phases = [Phase(examples, config.start.steps)]
-        return supervised_start(cache_folder(), config.tiny, texts, phases, config.start)
+        return supervised_start(
+            make_cache_folder("starts"), config.tiny, texts, phases, config.start
+        )
 
     return Source(training, held_out, judge, start)
 

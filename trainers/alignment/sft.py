@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ import numpy as np
 
 from envs.houses.route_task import RouteTask
 from envs.progress import Progress
+from rayforge.files import whole_folder
 from rayforge.language.tiny_model import TinyModelConfig, make_tiny_model, make_tokeniser
 from rayforge.settings import Above, AtLeast, check_limits
 
@@ -97,17 +97,8 @@ def supervised_start(
     folder = cache.resolve() / start_name(model, corpus, phases, config)
     if folder.is_dir():
         return folder
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True, exist_ok=True)
-    try:
-        _train(partial, model, corpus, phases, config)
-        try:
-            partial.replace(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process made the same one meanwhile
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with whole_folder(folder) as part:
+        _train(part, model, corpus, phases, config)
     return folder
 
 

@@ -29,7 +29,7 @@ from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from rayforge.errors import CheckpointError, DivergedError, UserError
-from rayforge.files import write_text
+from rayforge.files import whole_folder, write_text
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.models import Tokeniser, load_tokeniser
 from trainers.alignment.records import MetricsLog
@@ -197,18 +197,12 @@ def _adapter(config: AlignConfig) -> Any:
 
 def _save(job: TrainingJob, trainer: DPOTrainer, tokeniser: Tokeniser) -> None:
     """The round's model as an ordinary Hugging Face folder; an adapter is merged into it."""
-    part = job.folder / f".model.{os.getpid()}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        if job.config.lora_rank:
-            model = model.merge_and_unload()
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if job.config.lora_rank:
+        model = model.merge_and_unload()
+    with whole_folder(job.model, replace=True) as part:
         model.save_pretrained(part)
         tokeniser.save_pretrained(part)
-        shutil.rmtree(job.model, ignore_errors=True)
-        part.rename(job.model)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(job.checkpoints, ignore_errors=True)
 
 

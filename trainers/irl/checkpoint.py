@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from rayforge.errors import CheckpointError
+from rayforge.files import clear_parts, whole_folder
 
 KEPT = 2
 """Checkpoints kept; older ones are removed when a new one is whole."""
@@ -53,28 +53,23 @@ def save_checkpoint(
     `optimizers` maps names to torch's optimiser states; torch's random state is kept as well.
     Raises CheckpointError where the disk does not take it.
     """
-    final, part = folder / f"{number:08d}", folder / f".{number:08d}.part"
+    final = folder / f"{number:08d}"
+    if latest(folder) == final:  # a finished run that goes on: nothing was learnt since
+        return final
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left_by_a_kill in folder.glob(".*.part"):
-            shutil.rmtree(left_by_a_kill, ignore_errors=True)
-        part.mkdir()
-        tensors, groups = _flatten(optimizers)
-        tensors["torch_random"] = torch.get_rng_state().numpy()
-        save_file({k: _plain(v) for k, v in module.items()}, part / "module.safetensors")
-        save_file(tensors, part / "optimizers.safetensors")
-        with (part / "replay.npz").open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **replay)
-        files = {f.name: _fingerprint(f) for f in sorted(part.iterdir())}
-        document = {**state, "optimizers": groups, "files": files}
-        (part / "state.json").write_text(json.dumps(document, indent=1))
-        for file in part.iterdir():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
-        shutil.rmtree(final, ignore_errors=True)
-        part.rename(final)
+        clear_parts(folder, older_than_s=0.0)
+        with whole_folder(final, replace=True) as part:
+            tensors, groups = _flatten(optimizers)
+            tensors["torch_random"] = torch.get_rng_state().numpy()
+            save_file({k: _plain(v) for k, v in module.items()}, part / "module.safetensors")
+            save_file(tensors, part / "optimizers.safetensors")
+            with (part / "replay.npz").open("wb") as stream:
+                np.savez(stream, allow_pickle=False, **replay)
+            files = {f.name: _fingerprint(f) for f in sorted(part.iterdir())}
+            document = {**state, "optimizers": groups, "files": files}
+            (part / "state.json").write_text(json.dumps(document, indent=1))
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(part, ignore_errors=True)
         kept = latest(folder)
         raise CheckpointError(
             f"checkpoint {final} could not be written ({error}); "

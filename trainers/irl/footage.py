@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,8 @@ from envs.continuous.walks import Walk, demonstrate
 from envs.episodes.continuous_episode import ContinuousEpisode
 from envs.progress import Progress
 from envs.simulators.simulator import Poses
-from rayforge.files import write_whole
+from rayforge.cache import make_cache_folder
+from rayforge.files import whole_file, write_whole
 from rayforge.paths.sights import Footage
 from trainers.irl.config import IRLConfig
 
@@ -37,7 +36,7 @@ def walked(homes: Homes, config: IRLConfig, episodes: Sequence[ContinuousEpisode
     body, motion = asdict(config.simulation.body), asdict(config.simulation.motion)
     scenes = [e.scene for e in episodes]
     key = _key(homes, scenes, [told, body, motion, config.simulator, config.max_walk])
-    file = _cache("walks") / f"{key}.npz"
+    file = make_cache_folder("walks") / f"{key}.npz"
     if not file.is_file():
         walks = demonstrate(homes, config.simulation.motion, episodes, config.max_walk)
         columns = {name: np.concatenate([getattr(w, name) for w in walks]) for name in Walk._fields}
@@ -57,13 +56,12 @@ def filmed(images: Images, config: IRLConfig, walks: Sequence[Walk], scene: np.n
     seen = [asdict(config.simulation), config.simulator, list(images.names)]
     scenes = [images.homes.scenes[int(number)] for number in scene]
     key = _key(images.homes, scenes, [poses, seen])
-    file = _cache("footage") / f"{key}.npy"
+    file = make_cache_folder("footage") / f"{key}.npy"
     first = np.concatenate([[0], np.cumsum([len(walk.action) for walk in walks])])
     if not file.is_file():
         camera = images.camera
         shape = (int(first[-1]), camera.height, camera.width, channels(camera))
-        part = file.with_name(f".{file.name}.{os.getpid()}.part")
-        try:
+        with whole_file(file) as part:
             frames = np.lib.format.open_memmap(part, "w+", np.uint8, shape)
             with Progress("rendering what the expert sees", shape[0]) as progress:
                 for number in np.unique(scene):  # a scene at a time: few are open at once
@@ -74,9 +72,6 @@ def filmed(images: Images, config: IRLConfig, walks: Sequence[Walk], scene: np.n
                         frames[first[row] : first[row + 1]] = seen_there
                         progress.add(len(seen_there))
             frames.flush()
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
     return Footage(file, first)
 
 
@@ -93,12 +88,6 @@ def film(images: Images, walks: Sequence[Walk], scene: np.ndarray) -> list[np.nd
         ]
         done.append(np.concatenate(parts))
     return done
-
-
-def _cache(name: str) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rayforge" / name
-    cache.mkdir(parents=True, exist_ok=True)
-    return cache
 
 
 def _key(homes: Homes, scenes: Sequence[str], made_of: Any) -> str:

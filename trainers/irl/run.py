@@ -20,7 +20,7 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODUL
 from safetensors.torch import save
 from torch.utils.tensorboard import SummaryWriter
 
-from rayforge.errors import RunError
+from rayforge.errors import DivergedError, RunError
 from rayforge.files import write_json, write_text, write_whole
 from rayforge.reports.report import write_report
 from trainers.cluster import held, start_here
@@ -28,7 +28,7 @@ from trainers.configuration import to_dict, to_yaml
 from trainers.early import check_run, join_for_runners
 from trainers.gauges import Gauges
 from trainers.irl.algorithm import CHUNK, LangGoalIRL, LangGoalIRLConfig
-from trainers.irl.checkpoint import Checkpoint, save_checkpoint
+from trainers.irl.checkpoint import Checkpoint, latest, save_checkpoint
 from trainers.irl.config import IRLConfig
 from trainers.irl.homes_task import HomesTask
 from trainers.irl.module import AgentModule
@@ -179,6 +179,12 @@ class _Run:
                         self.save()
                         saved = time.perf_counter()
             self.save()
+        except DivergedError as error:
+            kept = latest(self.run / "checkpoints")
+            of_before = (
+                f"the checkpoint of before is {kept}" if kept else "no checkpoint was due yet"
+            )
+            raise DivergedError(f"{error}; {of_before}") from None
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)

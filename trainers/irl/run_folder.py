@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from envs.houses.dataset import generator_version, write_houses
+from rayforge.cache import make_cache_folder
 from rayforge.errors import DataError, RunError
 from rayforge.files import write_text
 from rayforge.language.vocabulary import Vocabulary
@@ -85,9 +86,10 @@ def data_folder(config: IRLConfig) -> Path:
         if not folder.is_dir():
             raise DataError(f"data folder {folder} does not exist; `rayforge houses DIR` makes one")
         return folder
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rayforge"
     sizes = asdict(config.houses)
-    folder = cache / "-".join(["houses", *map(str, sizes.values()), generator_version()])
+    folder = make_cache_folder() / "-".join(
+        ["houses", *map(str, sizes.values()), generator_version()]
+    )
     if not (folder / "houses.json").is_file():
         print(f"generating houses into {folder}", flush=True)
         write_houses(folder, **sizes)

@@ -15,7 +15,7 @@ from envs.graph.navigation_data import SCENES
 from envs.simulators.opening import open_simulator
 from envs.simulators.simulator import Poses, Simulator
 from rayforge.errors import ConfigurationError
-from rayforge.files import write_whole
+from rayforge.files import whole_file, write_whole
 from rayforge.reports.film import FloorPlan, contact_sheet, draw_frame, write_film
 from trainers.irl.config import IRLConfig
 
@@ -64,12 +64,10 @@ def watch_walks(
     homes = Homes(where, scenes, opened, min(8, config.open_scenes))
     sheet: list[list[np.ndarray]] = []
     film = run / f"watch_{split}.mp4"
-    part = film.with_name(f".{film.stem}.part.mp4")
     try:
-        write_film(part, _frames(homes, lines, sheet), PER_SECOND)
-        part.replace(film)
+        with whole_file(film) as part:
+            write_film(part, _frames(homes, lines, sheet), PER_SECOND)
     finally:
-        part.unlink(missing_ok=True)
         homes.close()
     write_whole(
         run / f"watch_{split}.png", lambda stream: contact_sheet(sheet).save(stream, format="PNG")

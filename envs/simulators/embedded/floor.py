@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from envs.simulators.embedded.navmesh.voxels import Field, find_field, grid_of, 
 from envs.simulators.embedded.navmesh.walking import NavMesh, nearest, try_steps
 from envs.simulators.simulator import Action, Body, Motion, Moved, Poses
 from rayforge.errors import SceneError
+from rayforge.files import write_whole
 
 FORMAT = 1
 """Changes with whatever changes the floor that is found; older files are built anew."""
@@ -139,15 +139,14 @@ class FloorMap:
     def save(self, file: Path) -> None:
         """Write the whole file or none of it."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f".{file.name}.{os.getpid()}")
-        with partial.open("wb") as stream:
-            np.savez_compressed(
-                stream,
-                format=np.array(FORMAT),
-                body=np.array(list(asdict(self.body).values())),
-                **self.mesh._asdict(),
-            )
-        partial.replace(file)
+        arrays = self.mesh._asdict()
+        body = np.array(list(asdict(self.body).values()))
+        write_whole(
+            file,
+            lambda stream: np.savez_compressed(
+                stream, format=np.array(FORMAT), body=body, **arrays
+            ),
+        )
 
     @staticmethod
     def load(file: Path) -> FloorMap:

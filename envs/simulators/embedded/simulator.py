@@ -8,8 +8,9 @@ import numpy as np
 
 from envs.simulators.embedded.floor import FloorMap
 from envs.simulators.embedded.shading import Renderer, TensorViews
-from envs.simulators.embedded.stored import Model, cache_folder, load_model
+from envs.simulators.embedded.stored import Model, load_model
 from envs.simulators.simulator import Moved, Poses, Scene, SimulatorConfig, Views
+from rayforge.cache import cache_folder
 from rayforge.errors import SceneError
 
 
@@ -31,7 +32,7 @@ class EmbeddedSimulator:
         self.scene = scene
         model = load_model(scene, folder)
         self.names = model.names
-        self._floor = _find_floor(model, config, scene, folder or cache_folder())
+        self._floor = _find_floor(model, config, scene, folder or cache_folder("scenes"))
         self._renderer: Renderer | None = None
         self._renderer = _open_renderer(model, config)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from envs.simulators.embedded.semantics import (
 from envs.simulators.embedded.textures import Textures
 from envs.simulators.scene import Stage, axes_rotation, read_stage
 from envs.simulators.simulator import Scene
+from rayforge.cache import cache_folder
 from rayforge.errors import SceneError
 from rayforge.files import write_whole
 
@@ -71,19 +71,13 @@ def load_model(scene: Scene, folder: Path | None = None) -> Model:
     large = sum(file.stat().st_size for file in files) >= LARGE
     if not large:
         return _read(scene, stage, annotation, key, large)
-    stored = (folder or cache_folder()) / f"{key}.npz"
+    stored = (folder or cache_folder("scenes")) / f"{key}.npz"
     kept = _kept(stored, names, key)
     if kept is not None:
         return kept
     model = _read(scene, stage, annotation, key, large)
     _keep(stored, model)
     return model
-
-
-def cache_folder() -> Path:
-    """Where scenes are kept: `rayforge/scenes` in $XDG_CACHE_HOME or ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "rayforge" / "scenes"
 
 
 def scene_files(scene: Scene) -> list[Path]:

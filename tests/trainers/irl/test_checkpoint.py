@@ -150,11 +150,14 @@ def test_the_newest_are_kept(tmp_path: Path) -> None:
     assert KEPT == 2
 
 
-def test_writing_a_number_again_replaces_it(tmp_path: Path) -> None:
+def test_a_number_is_written_once(tmp_path: Path) -> None:
+    """A finished run that goes on has learnt nothing since: its only checkpoint is left alone, so
+    that no kill finds the moment in which there is none."""
     trained = Trained()
-    trained.save(tmp_path, 7, elapsed=1)
-    trained.save(tmp_path, 7, elapsed=2)
-    assert load_checkpoint(tmp_path / "00000007").state["elapsed"] == 2
+    first = trained.save(tmp_path, 7, elapsed=1)
+    there = first.stat().st_ino
+    assert trained.save(tmp_path, 7, elapsed=2) == first
+    assert load_checkpoint(first).state["elapsed"] == 1 and first.stat().st_ino == there
     assert [p.name for p in tmp_path.iterdir()] == ["00000007"]
 
 

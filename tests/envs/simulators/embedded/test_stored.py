@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 
 from envs.simulators.embedded import stored
-from envs.simulators.embedded.stored import Model, cache_folder, load_model
+from envs.simulators.embedded.stored import Model, load_model
 from envs.simulators.scene import find_scene
 from rayforge.errors import SceneError
 from tests.envs.simulators.made_up import SIDES, cube, painted, room, write_scene, write_semantics
@@ -69,13 +69,6 @@ def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
     config = write_scene(tmp_path, cube())
     (tmp_path / "kept").write_text("a file, not a folder")
     assert len(load_model(find_scene(config), tmp_path / "kept").surface.faces) == 12
-
-
-def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "rayforge" / "scenes"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "rayforge" / "scenes"
 
 
 def test_semantic_mesh_without_colours(tmp_path: Path) -> None:
