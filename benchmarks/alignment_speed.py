@@ -29,11 +29,11 @@ from rayforge.language.tiny_model import TinyModelConfig, make_tiny_model, make_
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.generation import GenerationJob, Sampling
 from trainers.alignment.models import fingerprint, load_tokeniser
-from trainers.alignment.pool import Pool
 from trainers.alignment.scoring import Scores
 from trainers.alignment.tokens import TokenPairs, pair_columns, tokenise, write_table
 from trainers.alignment.training import TrainingJob, train_on_ray, train_round
-from trainers.irl.run_folder import hardware
+from trainers.runs.folder import hardware
+from trainers.runs.pool import Pool
 
 WORDS = [f"word{number}" for number in range(120)]
 

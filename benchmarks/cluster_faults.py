@@ -39,11 +39,10 @@ from trainers.alignment.config import AlignConfig
 from trainers.alignment.models import fingerprint
 from trainers.alignment.sft import StartConfig
 from trainers.alignment.training import newest_checkpoint
-from trainers.cluster import held
 from trainers.configuration import read_configuration, to_yaml
-from trainers.irl.checkpoint import latest
 from trainers.irl.config import IRLConfig
-from trainers.irl.run_folder import hardware
+from trainers.runs.checkpoint import latest
+from trainers.runs.folder import hardware, held
 
 Half = Literal["irl", "align"]
 Fault = Literal["worker", "learner", "head"]

@@ -44,8 +44,8 @@ from rayforge.files import write_text
 from rayforge.reports.benchmark import Compared, SettingPage, write_benchmark
 from rayforge.reports.comparison import Group, over_episodes, over_same_seeds, over_seeds
 from rayforge.reports.run_folder import interval, read_run
-from trainers.irl.checkpoint import latest
 from trainers.irl.evidence import find_evidence
+from trainers.runs.checkpoint import latest
 
 COLUMNS = (
     "setting", "method", "kind", "seed", "split", "episodes", "success", "success_low",

@@ -42,9 +42,9 @@ from rayforge.reports.section import Pictures, Section
 from trainers.irl.algorithm import CHUNK, LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.config import IRLConfig
 from trainers.irl.dispatch import hand_out
-from trainers.irl.run_folder import hardware
 from trainers.irl.runner import Chunk
 from trainers.irl.task import Task, read_task
+from trainers.runs.folder import hardware
 
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 NODE = {"object_store_memory": 128 * 2**20}

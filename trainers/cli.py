@@ -113,12 +113,12 @@ class Train:
     def __call__(self) -> None:
         run = _run_folder(self.run, self.resume)
         from trainers.debugging import small_agent
-        from trainers.early import check_run
+        from trainers.irl.preflight import check_run
 
         settings = small_agent(self.settings) if self.debug else self.settings
         check_run(settings, run, self.resume is not None)
         from trainers.irl.run import train
-        from trainers.irl.run_folder import command_line
+        from trainers.runs.folder import command_line
 
         train(settings, run, self.resume is not None, command_line())
 
@@ -145,7 +145,7 @@ class Evaluate:
     def __call__(self) -> None:
         if self.candidates < 1:
             raise ConfigurationError(f"candidates must be at least 1, got {self.candidates}")
-        from trainers.irl.run_folder import command_line
+        from trainers.runs.folder import command_line
 
         if self.planner != "none":
             from trainers.irl.planned import evaluate_planned
@@ -182,7 +182,7 @@ class Evidence:
 
     def __call__(self) -> None:
         from trainers.irl.evidence import find_evidence
-        from trainers.irl.run_folder import command_line
+        from trainers.runs.folder import command_line
 
         find_evidence(self.run, self.split, self.data, self.episodes, self.seed, command_line())
 
@@ -234,7 +234,7 @@ class Adapt:
 
     def __call__(self) -> None:
         from trainers.irl.adapt import adapt
-        from trainers.irl.run_folder import command_line
+        from trainers.runs.folder import command_line
 
         scans = tuple(name for word in self.scans for name in word.split(",") if name)
         adapt(self.run, scans, self.out, self.data, self.settings, command_line())
@@ -256,7 +256,7 @@ class Plan:
 
     def __call__(self) -> None:
         from trainers.irl.plan import plan_run
-        from trainers.irl.run_folder import command_line
+        from trainers.runs.folder import command_line
 
         plan_run(self.run, self.settings, command_line())
 
@@ -284,13 +284,13 @@ class AlignTrain:
 
     def __call__(self) -> None:
         run = _run_folder(self.run, self.resume)
+        from trainers.alignment.preflight import check_run
         from trainers.debugging import small_language_model
-        from trainers.early import check_run
 
         settings = small_language_model(self.settings) if self.debug else self.settings
         check_run(settings, run, self.resume is not None)
         from trainers.alignment.run import train
-        from trainers.irl.run_folder import command_line
+        from trainers.runs.folder import command_line
 
         train(settings, run, self.resume is not None, command_line())
 
@@ -311,7 +311,7 @@ class AlignEvaluate:
 
     def __call__(self) -> None:
         from trainers.alignment.evaluate import evaluate_against
-        from trainers.irl.run_folder import command_line
+        from trainers.runs.folder import command_line
 
         evaluate_against(self.run, self.against, self.judge, command_line())
 
@@ -343,7 +343,7 @@ class Tune:
     """CPUs of the Ray that is started here, instead of the file's number."""
 
     def __call__(self) -> None:
-        from trainers.irl.run_folder import command_line
+        from trainers.runs.folder import command_line
         from trainers.search.run import search
 
         names = ("name", "storage", "trials", "concurrent", "cpus")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import socket
@@ -14,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rayforge.errors import ConfigurationError, MachineError, RunError
+from rayforge.errors import MachineError
 from trainers.machine import check_for_ray
 
 CONNECT_S = 3.0
@@ -159,49 +158,6 @@ def stale_head(file: Path | None = None) -> str | None:
     except MachineError:
         return address
     return None
-
-
-def check_lasting(run: Path) -> None:
-    """Raises ConfigurationError for a relative run folder inside a submitted job.
-
-    There it would lie in the job's unpacked package, on whichever node that is, and go with it.
-    """
-    if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") and not run.is_absolute():
-        raise ConfigurationError(
-            f"run folder {run} is relative, and this is a submitted job: it would be removed with "
-            f"the job's package; name a folder on shared storage, such as /shared/runs/{run.name}"
-        )
-
-
-@contextmanager
-def held(run: Path) -> Iterator[None]:
-    """Keep other processes from training in a run folder, on this machine or another.
-
-    The system lets go of it when this process ends, however that comes about (NFS where a client
-    is gone: when its lease has run out, a minute or two). Raises RunError where another process
-    trains there. File systems without locks let everyone in.
-    """
-    try:
-        lock = (run / ".lock").open("a+")
-    except OSError:
-        yield  # not there, or not to be written: told by whoever needs it first
-        return
-    with lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            lock.seek(0)
-            raise RunError(
-                f"another run trains in {run} ({lock.read() or 'it has just begun'}): wait for its "
-                "end, stop it, or name another folder"
-            ) from None
-        except OSError:
-            yield
-            return
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        lock.flush()
-        yield
 
 
 def check_storage(place: str) -> None:

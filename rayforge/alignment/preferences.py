@@ -85,15 +85,21 @@ def read_preferences(source: str | Path) -> Preferences:
 
     Raises PreferenceError where the source cannot be read or nothing sound is left.
     """
+    check_source(str(source))
     path = Path(source)
     if path.is_file():
         return _collect(str(source), _file_records(path))
-    text = str(source)
-    if any(text.endswith(suffix) for suffix in (*_LINES, ".parquet")):
-        raise PreferenceError(f"preference file {text} does not exist")
-    if text.startswith(("/", ".", "~")) and not Path(text.partition(":")[0]).is_dir():
-        raise PreferenceError(f"preference folder {text} does not exist")
-    return _collect(text, _data_set_records(text))
+    return _collect(str(source), _data_set_records(str(source)))
+
+
+def check_source(source: str) -> None:
+    """Raises PreferenceError where a source that can only be a file or a folder is not there."""
+    if Path(source).is_file():
+        return
+    if any(source.endswith(suffix) for suffix in (*_LINES, ".parquet")):
+        raise PreferenceError(f"preference file {source} does not exist")
+    if source.startswith(("/", ".", "~")) and not Path(source.partition(":")[0]).is_dir():
+        raise PreferenceError(f"preference folder {source} does not exist")
 
 
 _Item = tuple[str, Any]

@@ -21,8 +21,8 @@ from envs.houses.dataset import write_houses
 from rayforge.goals.config import GeneratorConfig
 from rayforge.irl.config import NetworkConfig
 from trainers.configuration import to_yaml
-from trainers.irl.checkpoint import latest
 from trainers.irl.config import IRLConfig
+from trainers.runs.checkpoint import latest
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 

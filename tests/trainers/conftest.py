@@ -20,10 +20,10 @@ from rayforge.irl.config import NetworkConfig
 from trainers.cluster import start_here
 from trainers.configuration import to_dict, to_yaml
 from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig, sizes_of
-from trainers.irl.checkpoint import save_checkpoint
 from trainers.irl.config import IRLConfig
 from trainers.irl.module import AgentModule
 from trainers.irl.task import Task, read_task
+from trainers.runs.checkpoint import save_checkpoint
 
 Build = Callable[[IRLConfig], LangGoalIRL]
 

@@ -17,7 +17,6 @@ from trainers.alignment.config import AlignConfig
 from trainers.alignment.run import start_ray as start_alignment
 from trainers.cluster import (
     check_address,
-    check_lasting,
     check_shared,
     check_storage,
     join_cluster,
@@ -25,9 +24,10 @@ from trainers.cluster import (
     stale_head,
     start_here,
 )
-from trainers.early import check_run
 from trainers.irl.config import IRLConfig
+from trainers.irl.preflight import check_run
 from trainers.irl.run import start_ray
+from trainers.runs.folder import check_lasting
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_resource_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 def test_a_resource_that_the_cluster_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "cluster:6379")
-    monkeypatch.setattr("trainers.early.join_cluster", lambda **settings: None)
+    monkeypatch.setattr("trainers.irl.preflight.join_cluster", lambda **settings: None)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 8.0, "rollout": 1.0})
     with pytest.raises(MachineError, match="has 1 rollout free: ask for fewer"):
@@ -81,7 +81,7 @@ def test_a_resource_that_the_cluster_lacks(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_alignment_on_more_processors_than_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "cluster:6379")
-    monkeypatch.setattr("trainers.early.join_cluster", lambda **settings: None)
+    monkeypatch.setattr("trainers.alignment.preflight.join_cluster", lambda **settings: None)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 2.0})
     with pytest.raises(MachineError, match="take 3 CPUs at a time, but the cluster at"):

@@ -20,7 +20,7 @@ from rayforge.settings import (
     check_limits,
 )
 from trainers.alignment.sft import StartConfig
-from trainers.tracking import Tracker
+from trainers.runs.tracking import Tracker
 
 Method = Literal["sera", "dpo", "iterative", "random", "curriculum"]
 Loss = Literal["sigmoid", "robust", "hinge", "ipo", "slic", "simpo"]

@@ -24,7 +24,6 @@ from trainers.alignment.config import AlignConfig
 from trainers.alignment.generation import GenerationJob, Sampling, generate
 from trainers.alignment.judging import Judge, ScoringJudge
 from trainers.alignment.models import Checkpoint, find_model, fingerprint, load_tokeniser
-from trainers.alignment.pool import Pool
 from trainers.alignment.review import SAMPLED, as_text, texts_of
 from trainers.alignment.run import (
     check_identity,
@@ -35,7 +34,8 @@ from trainers.alignment.run import (
 )
 from trainers.alignment.task import Prompts
 from trainers.configuration import read_configuration
-from trainers.irl.run_folder import hardware
+from trainers.runs.folder import hardware
+from trainers.runs.pool import Pool
 
 KINDS = {"greedy": 0.0, "sampled": SAMPLED}
 

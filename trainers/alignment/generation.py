@@ -19,8 +19,8 @@ import torch
 
 from rayforge.errors import MachineError
 from trainers.alignment.models import Model, Tokeniser, load_model, load_tokeniser
-from trainers.alignment.pool import Pool, Work
 from trainers.alignment.tokens import Completion, Ids, write_table
+from trainers.runs.pool import Pool, Work
 
 Engine = Literal["transformers", "vllm"]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rayforge.files import write_text
-from trainers.gauges import Gauges
+from trainers.runs.gauges import Gauges
 
 
 class MetricsLog:

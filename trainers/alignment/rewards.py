@@ -11,10 +11,10 @@ from rayforge.alignment.ensemble import ensemble, general_ensemble
 from rayforge.alignment.margin import response_reward
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.models import Checkpoint
-from trainers.alignment.pool import Pool
 from trainers.alignment.records import Progress
 from trainers.alignment.scoring import Scores
 from trainers.alignment.tokens import Completion, TokenPairs
+from trainers.runs.pool import Pool
 
 
 @dataclass(frozen=True)

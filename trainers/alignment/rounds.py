@@ -19,7 +19,6 @@ from rayforge.alignment.monitoring import RoundFigures, alarms, overlap
 from rayforge.files import write_json
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.models import Checkpoint, Tokeniser, fingerprint
-from trainers.alignment.pool import Pool
 from trainers.alignment.records import MetricsLog, Progress
 from trainers.alignment.review import review
 from trainers.alignment.rewards import Rewards
@@ -28,6 +27,7 @@ from trainers.alignment.selecting import Chosen, choose_generated, choose_given
 from trainers.alignment.task import Task
 from trainers.alignment.tokens import TokenPairs, pair_columns, read_pairs, write_table
 from trainers.alignment.training import TrainingJob, train_on_ray, train_round
+from trainers.runs.pool import Pool
 
 
 @dataclass

@@ -18,16 +18,16 @@ from rayforge.reports.alignment import write_alignment_report
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.generation import check_engine
 from trainers.alignment.models import Checkpoint, Tokeniser, find_model, fingerprint, load_tokeniser
-from trainers.alignment.pool import Pool
+from trainers.alignment.preflight import check_run, check_turns, join_for_workers
 from trainers.alignment.reading import Source, read_source
 from trainers.alignment.rounds import Rounds
 from trainers.alignment.task import Task, make_task
-from trainers.cluster import held, start_here
+from trainers.cluster import start_here
 from trainers.configuration import read_configuration, to_yaml
-from trainers.early import check_run, check_turns, join_for_workers
-from trainers.irl.run_folder import hardware, prepare
+from trainers.runs.folder import hardware, held, prepare
 from trainers.runs.identity import check_settings
-from trainers.tracking import check_trackers, tracked
+from trainers.runs.pool import Pool
+from trainers.runs.tracking import check_trackers, tracked
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ import torch
 
 from rayforge.errors import DivergedError
 from trainers.alignment.models import Checkpoint, Model, load_model
-from trainers.alignment.pool import Pool, Work
 from trainers.alignment.tokens import Completion, write_table
+from trainers.runs.pool import Pool, Work
 
 Progress = Callable[[int, int], None]
 

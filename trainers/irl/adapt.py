@@ -33,7 +33,6 @@ from rayforge.files import write_json, write_text
 from rayforge.language.vocabulary import Vocabulary
 from rayforge.reports.report import write_report
 from trainers.configuration import to_dict, to_yaml
-from trainers.early import check_cpus
 from trainers.irl.adapt_building import (
     BuildingJob,
     Described,
@@ -42,12 +41,14 @@ from trainers.irl.adapt_building import (
     room_labels,
 )
 from trainers.irl.adapt_config import AdaptConfig
-from trainers.irl.checkpoint import latest, load_checkpoint, save_checkpoint
 from trainers.irl.config import IRLConfig
+from trainers.irl.preflight import check_cpus
 from trainers.irl.run import start_ray, train
-from trainers.irl.run_folder import data_folder, hardware, load_run, prepare, resolve_split
+from trainers.irl.run_folder import data_folder, load_run, resolve_split
 from trainers.irl.scoring import load_weights
 from trainers.irl.task import read_task
+from trainers.runs.checkpoint import latest, load_checkpoint, save_checkpoint
+from trainers.runs.folder import hardware, prepare
 
 FIRST_PATH_ID = 1_000_000_000
 """Path ids of the pairs made here; those of data sets are smaller."""

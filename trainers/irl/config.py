@@ -20,7 +20,7 @@ from rayforge.settings import (
     Within,
     check_limits,
 )
-from trainers.tracking import Tracker
+from trainers.runs.tracking import Tracker
 
 
 @dataclass(frozen=True)

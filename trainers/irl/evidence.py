@@ -32,7 +32,6 @@ from rayforge.paths.arrays import Paths, join_paths
 from rayforge.paths.observation import GraphObserver
 from rayforge.reports.report import write_report
 from trainers.irl.algorithm import sizes_of
-from trainers.irl.checkpoint import latest, load_module
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import follow, score, shuffled
 from trainers.irl.labelling import label_paths
@@ -41,6 +40,7 @@ from trainers.irl.rollout import Goals, roll_out
 from trainers.irl.run_folder import CLONED, data_folder, load_run, resolve_split
 from trainers.irl.scoring import for_split, method_name, read_any_task
 from trainers.irl.task import Demonstrations, Task, World
+from trainers.runs.checkpoint import latest, load_module
 
 BATCH = 128
 

@@ -22,9 +22,10 @@ from trainers.irl.choices import roll_outs
 from trainers.irl.evaluate import score, shuffled_sentences
 from trainers.irl.plan import FILES, Agent, open_agent
 from trainers.irl.planner import BATCH, LengthScore, Planner, Score, Ways, keys_of, scores_of
-from trainers.irl.run_folder import data_folder, hardware, load_run, resolve_split
+from trainers.irl.run_folder import data_folder, load_run, resolve_split
 from trainers.irl.scoring import for_split, print_table
 from trainers.irl.task import Demonstrations
+from trainers.runs.folder import hardware
 
 Kind = Literal["map", "samples"]
 SETTINGS = {

@@ -23,28 +23,20 @@ from torch.utils.tensorboard import SummaryWriter
 from rayforge.errors import DivergedError, RunError
 from rayforge.files import write_json, write_text, write_whole
 from rayforge.reports.report import write_report
-from trainers.cluster import held, start_here
+from trainers.cluster import start_here
 from trainers.configuration import to_dict, to_yaml
-from trainers.early import check_run, join_for_runners
-from trainers.gauges import Gauges
 from trainers.irl.algorithm import CHUNK, LangGoalIRL, LangGoalIRLConfig
-from trainers.irl.checkpoint import Checkpoint, latest, save_checkpoint
 from trainers.irl.config import IRLConfig
 from trainers.irl.homes_task import HomesTask
 from trainers.irl.module import AgentModule
-from trainers.irl.run_folder import (
-    CLONED,
-    data_folder,
-    forget_after,
-    hardware,
-    load_run,
-    prepare,
-    read_saved,
-    resolve_split,
-)
+from trainers.irl.preflight import check_run, join_for_runners
+from trainers.irl.run_folder import CLONED, data_folder, load_run, read_saved, resolve_split
 from trainers.irl.scoring import evaluate_split, read_any_task, write_sentences
 from trainers.irl.task import Task
-from trainers.tracking import check_trackers, tracked
+from trainers.runs.checkpoint import Checkpoint, latest, save_checkpoint
+from trainers.runs.folder import forget_after, hardware, held, prepare
+from trainers.runs.gauges import Gauges
+from trainers.runs.tracking import check_trackers, tracked
 
 
 def train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:

@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import shlex
-import sys
 from dataclasses import asdict
 from pathlib import Path
-
-import torch
 
 from envs.houses.dataset import generator_version, write_houses
 from rayforge.cache import make_cache_folder
 from rayforge.errors import DataError, RunError
-from rayforge.files import write_text
 from rayforge.language.vocabulary import Vocabulary
 from trainers.configuration import from_dict, read_configuration
-from trainers.early import check_free
-from trainers.irl.checkpoint import Checkpoint, latest, load_checkpoint
 from trainers.irl.config import IRLConfig
+from trainers.runs.checkpoint import Checkpoint, latest, load_checkpoint
 from trainers.runs.identity import check_settings
 
 CLONED = "cloned.safetensors"
 """In a run's folder: the policy as it was when cloning ended and another method went on."""
-
-
-def prepare(run: Path) -> None:
-    """Make the run folder; raises ConfigurationError where it is taken or cannot be written."""
-    check_free(run)
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        write_text(run / ".writable", "")
-        (run / ".writable").unlink()
-    except OSError as error:
-        raise RunError(f"run folder {run} cannot be written: {error}") from error
 
 
 def load_run(run: Path) -> tuple[IRLConfig, Vocabulary, tuple[str, ...]]:
@@ -63,22 +44,6 @@ def read_saved(run: Path, config: IRLConfig) -> Checkpoint:
     return saved
 
 
-def forget_after(metrics: Path, iteration: int) -> None:
-    """Drop the lines after a checkpoint: the resumed run writes them again."""
-    if not metrics.exists():
-        return
-    kept = []
-    for line in metrics.read_text().splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            break
-        if record["iteration"] > iteration:
-            break
-        kept.append(line)
-    write_text(metrics, "".join(f"{line}\n" for line in kept))
-
-
 def data_folder(config: IRLConfig) -> Path:
     """The folder to read; generated houses are made once and kept under the user's cache."""
     if config.data != "houses":
@@ -101,24 +66,3 @@ def resolve_split(name: str, folder: Path, config: IRLConfig) -> str:
     if name != "unseen":
         return name
     return "held_out" if config.held_out else "val_unseen"
-
-
-def hardware() -> str:
-    """Processor, cores, memory and accelerator, for the reader of a figure."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [
-            ln.split(":", 1)[1].strip()
-            for ln in cpuinfo.read_text().splitlines()
-            if "model name" in ln
-        ]
-        model = names[0] if names else model
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, {device}"
-
-
-def command_line() -> str:
-    """The command as typed, for the reader of a figure."""
-    return shlex.join(["rayforge", *sys.argv[1:]])

@@ -23,7 +23,6 @@ from rayforge.paths.walk_observation import WalkObserver
 from rayforge.reports.report import write_report
 from trainers.configuration import from_dict
 from trainers.irl.algorithm import sizes_of
-from trainers.irl.checkpoint import latest, load_module
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import evaluate, shuffled
 from trainers.irl.evaluate_walks import evaluate_walks
@@ -31,9 +30,11 @@ from trainers.irl.homes_task import HomesTask, read_homes_task
 from trainers.irl.labelling import judge, label_paths
 from trainers.irl.module import AgentModule
 from trainers.irl.rollout import Rollout
-from trainers.irl.run_folder import data_folder, hardware, load_run, resolve_split
+from trainers.irl.run_folder import data_folder, load_run, resolve_split
 from trainers.irl.source import source_words
 from trainers.irl.task import Demonstrations, Task, hold_back, read_task
+from trainers.runs.checkpoint import latest, load_module
+from trainers.runs.folder import hardware
 from trainers.runs.identity import check_settings
 
 BASELINES = {

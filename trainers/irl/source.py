@@ -11,9 +11,9 @@ import numpy as np
 from rayforge.errors import ConfigurationError, RunError
 from rayforge.language.vocabulary import Vocabulary
 from trainers.configuration import from_dict
-from trainers.irl.checkpoint import latest, load_module
 from trainers.irl.config import IRLConfig
 from trainers.irl.run_folder import load_run
+from trainers.runs.checkpoint import latest, load_module
 
 SEEN = ("env", "features", "neighbour_rooms", "network", "max_words", "text")
 """Settings that decide what the networks read; they must be the same."""

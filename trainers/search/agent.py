@@ -16,7 +16,6 @@ from rayforge.paths.arrays import join_paths
 from rayforge.paths.observation import GraphObserver
 from trainers.configuration import to_dict
 from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig
-from trainers.irl.checkpoint import latest, load_checkpoint
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import follow, score
 from trainers.irl.evaluate_walks import BATCH
@@ -29,6 +28,7 @@ from trainers.irl.run import local_module, restore_algorithm, save_algorithm
 from trainers.irl.run_folder import data_folder, resolve_split
 from trainers.irl.scoring import read_any_task
 from trainers.irl.task import Task
+from trainers.runs.checkpoint import latest, load_checkpoint
 from trainers.search.config import Search
 from trainers.search.resources import need
 

@@ -13,8 +13,8 @@ from rayforge.settings import MAY_CHANGE, UNDER_WAY, settings_with
 from trainers.alignment.config import AlignConfig
 from trainers.configuration import from_dict, read_configuration, to_dict
 from trainers.irl.config import IRLConfig
+from trainers.runs.tracking import Tracker
 from trainers.search.space import Space, Values, read_space, settle
-from trainers.tracking import Tracker
 
 Half = Literal["irl", "alignment", "both"]
 

@@ -16,7 +16,7 @@ from ray.tune import ResultGrid
 from rayforge.evaluation.pareto import pareto_front
 from rayforge.reports.search import search_page
 from trainers.configuration import to_yaml
-from trainers.irl.run_folder import hardware
+from trainers.runs.folder import hardware
 from trainers.search.config import Search
 from trainers.search.importance import importances
 from trainers.search.searchers import TRIAL

@@ -11,20 +11,14 @@ import yaml
 
 from rayforge.errors import ConfigurationError, RunError
 from rayforge.settings import MAY_CHANGE, settings_with
-from trainers.cluster import (
-    check_lasting,
-    check_shared,
-    check_storage,
-    held,
-    join_cluster,
-    start_here,
-)
+from trainers.cluster import check_shared, check_storage, join_cluster, start_here
 from trainers.configuration import to_dict
 from trainers.machine import processors
+from trainers.runs.folder import check_lasting, held
+from trainers.runs.tracking import check_trackers
 from trainers.search.config import Search, SearchConfig, read_search
 from trainers.search.resources import concurrency, largest, need
 from trainers.search.storage import Folder
-from trainers.tracking import check_trackers
 
 FILE = "search.yaml"
 """The search as it was started, in its own folder; a resumed one goes by it."""

@@ -8,10 +8,10 @@ from typing import Any
 from ray.tune import Callback
 
 from trainers.configuration import to_dict
+from trainers.runs.tracking import Identity, Tracking
 from trainers.search.config import Search, reported
 from trainers.search.searchers import NUMBER
 from trainers.search.storage import Folder
-from trainers.tracking import Identity, Tracking
 
 
 class TrackedTrials(Callback):

@@ -17,11 +17,11 @@ import pytest
 
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.models import fingerprint
-from trainers.alignment.pool import Pool
 from trainers.alignment.run import train
 from trainers.alignment.scoring import Scores
 from trainers.alignment.tokens import Completion, TokenPairs, pair_columns, write_table
 from trainers.alignment.training import TrainingJob, train_on_ray, train_round
+from trainers.runs.pool import Pool
 
 pytestmark = pytest.mark.ray
 

@@ -12,9 +12,9 @@ import pytest
 
 from trainers.alignment.generation import GenerationJob, Sampling, generate
 from trainers.alignment.models import fingerprint
-from trainers.alignment.pool import Job, Pool
 from trainers.alignment.scoring import Scores
 from trainers.alignment.tokens import Completion
+from trainers.runs.pool import Job, Pool
 
 
 @dataclass

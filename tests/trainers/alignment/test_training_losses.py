@@ -17,7 +17,6 @@ from transformers import AutoModelForCausalLM
 from rayforge.alignment.margin import pair_loss, response_reward
 from trainers.alignment.config import AlignConfig, Loss
 from trainers.alignment.models import fingerprint, load_model, load_tokeniser
-from trainers.alignment.pool import Pool
 from trainers.alignment.reading import read_source
 from trainers.alignment.records import Progress
 from trainers.alignment.rewards import Rewards, lengths
@@ -25,6 +24,7 @@ from trainers.alignment.scoring import Scores, ScoringJob
 from trainers.alignment.task import Task, make_task
 from trainers.alignment.tokens import pair_columns, write_table
 from trainers.alignment.training import PairTrainer, TrainingJob, arguments, collator
+from trainers.runs.pool import Pool
 
 
 def rewards_of(config: AlignConfig, folder: Path, scores: Path) -> Rewards:

@@ -22,10 +22,10 @@ from rayforge.errors import CheckpointError, ConfigurationError, MachineError
 from rayforge.files import write_json, write_text
 from trainers.cli import main
 from trainers.configuration import to_dict, to_yaml
-from trainers.irl.checkpoint import latest, load_checkpoint, save_checkpoint
 from trainers.irl.config import IRLConfig
 from trainers.irl.run import start_ray
 from trainers.irl.task import read_task
+from trainers.runs.checkpoint import latest, load_checkpoint, save_checkpoint
 
 Refused = Callable[..., str]
 
@@ -229,7 +229,7 @@ def test_too_few_processors(train: Refused, tmp_path: Path) -> None:
 
 def test_too_few_free_processors_in_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "cluster:6379")
-    monkeypatch.setattr("trainers.early.join_cluster", lambda **settings: None)
+    monkeypatch.setattr("trainers.irl.preflight.join_cluster", lambda **settings: None)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 3.0})
     with pytest.raises(MachineError, match="cluster at cluster:6379 has 3 CPUs free"):

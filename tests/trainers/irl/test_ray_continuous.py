@@ -23,9 +23,9 @@ from rayforge.goals.config import GeneratorConfig
 from rayforge.irl.config import NetworkConfig
 from trainers.configuration import to_yaml
 from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig
-from trainers.irl.checkpoint import latest, load_checkpoint
 from trainers.irl.config import IRLConfig
 from trainers.irl.homes_task import HomesTask, read_homes_task
+from trainers.runs.checkpoint import latest, load_checkpoint
 
 pytestmark = pytest.mark.ray
 

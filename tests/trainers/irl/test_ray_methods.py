@@ -13,11 +13,11 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODUL
 from rayforge.errors import ConfigurationError
 from tests.trainers.conftest import Trained
 from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig
-from trainers.irl.checkpoint import latest, load_module
 from trainers.irl.config import IRLConfig
 from trainers.irl.run_folder import load_run
 from trainers.irl.scoring import read_any_task
 from trainers.irl.task import Task
+from trainers.runs.checkpoint import latest, load_module
 
 pytestmark = pytest.mark.ray
 Build = Callable[[IRLConfig], LangGoalIRL]

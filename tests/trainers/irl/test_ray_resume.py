@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainers.irl.checkpoint import Checkpoint, latest, load_checkpoint
 from trainers.irl.config import IRLConfig
+from trainers.runs.checkpoint import Checkpoint, latest, load_checkpoint
 
 pytestmark = pytest.mark.ray
 TIMED = ("time_s", "speed/updates_per_s", "rollout/env_steps_per_s")

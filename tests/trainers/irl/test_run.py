@@ -15,10 +15,10 @@ import pytest
 from envs.houses.dataset import HousesConfig
 from trainers.cli import main
 from trainers.configuration import read_configuration
-from trainers.irl.checkpoint import latest, load_checkpoint
 from trainers.irl.config import IRLConfig
 from trainers.irl.run_folder import data_folder
 from trainers.irl.scoring import for_split
+from trainers.runs.checkpoint import latest, load_checkpoint
 
 pytestmark = pytest.mark.ray
 AGENTS = {"agent", "no text", "shuffled text", "straight", "random", "expert"}

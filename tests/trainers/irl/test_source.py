@@ -11,12 +11,12 @@ import torch
 
 from rayforge.errors import RunError
 from trainers.irl.algorithm import sizes_of
-from trainers.irl.checkpoint import save_checkpoint
 from trainers.irl.config import IRLConfig
 from trainers.irl.learner import AgentLearner
 from trainers.irl.module import AgentModule, path_batch
 from trainers.irl.source import source_weights
 from trainers.irl.task import Task
+from trainers.runs.checkpoint import save_checkpoint
 
 
 def saved(run: Path, task: Task, config: IRLConfig, updates: int) -> AgentModule:

@@ -103,7 +103,7 @@ def test_a_search_that_is_running_is_not_resumed_beside_it(
     first = read_search(Path(file))
     Folder(first.settings.storage, "irl").write(run.FILE, yaml.safe_dump(to_dict(first.settings)))
     holder = (
-        "import sys; from pathlib import Path; from trainers.cluster import held\n"
+        "import sys; from pathlib import Path; from trainers.runs.folder import held\n"
         "with held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

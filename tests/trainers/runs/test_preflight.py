@@ -6,21 +6,23 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from rayforge.errors import MachineError, RunError
 from trainers.alignment.config import AlignConfig
-from trainers.cluster import held
-from trainers.early import check_run
+from trainers.alignment.preflight import check_run as check_alignment
 from trainers.irl.config import IRLConfig
+from trainers.irl.preflight import check_run as check_agent
+from trainers.runs.folder import held
 
 HOLD = """
 import sys
 from pathlib import Path
-from trainers.cluster import held
+from trainers.runs.folder import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -50,15 +52,19 @@ def other(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
-@pytest.mark.parametrize("config", [IRLConfig(), AlignConfig()])
+@pytest.mark.parametrize(
+    "check",
+    [partial(check_agent, IRLConfig()), partial(check_alignment, AlignConfig())],
+    ids=["irl", "align"],
+)
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_second_run_in_the_same_folder(
-    other: subprocess.Popen[str], tmp_path: Path, config: IRLConfig | AlignConfig, resume: bool
+    other: subprocess.Popen[str], tmp_path: Path, check: Callable[..., None], resume: bool
 ) -> None:
     run = tmp_path / "run"
     said = f"another run trains in {run} .process {other.pid} on .*, stop it, or name another"
     with pytest.raises(RunError, match=said):
-        check_run(config, run, resume)
+        check(run, resume)
 
 
 def test_a_killed_process_lets_go(other: subprocess.Popen[str], tmp_path: Path) -> None:
@@ -81,19 +87,22 @@ def test_a_folder_that_is_not_there_is_nobodys(tmp_path: Path) -> None:
         (("irl", "train", "--run", "taken"), "taken holds a run already: name another folder"),
         (("align", "train", "--run", "taken"), "taken holds a run already: name another"),
         (("irl", "train", "--runner-resource", "rollout"), "there is no cluster to join"),
+        (("irl", "train", "--data", "nowhere"), "data folder nowhere does not exist"),
+        (("align", "train", "--data", "pairs.jsonl"), "preference file pairs.jsonl does not exist"),
+        (("align", "train", "--evaluation", "./no:test"), "folder ./no:test does not exist"),
     ],
 )
 def test_what_is_refused_at_once(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "config.yaml").write_text("")
     run = () if "--run" in arguments else ("--run", "run")
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     done = subprocess.run(
         [sys.executable, "-c", HEAVY, *arguments, *run],
         cwd=tmp_path, env={**environment, "PYTHONPATH": str(root)}, capture_output=True, text=True,
     )  # fmt: skip
-    assert done.returncode == (4 if "holds a run" in message else 2)
+    assert done.returncode == (4 if "holds a run" in message else 3 if "exist" in message else 2)
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("rayforge: ") and message in line
     assert done.stdout == "heavy: []\n"
@@ -102,7 +111,7 @@ def test_what_is_refused_at_once(tmp_path: Path, arguments: tuple[str, ...], mes
 
 @pytest.mark.parametrize("half", ["irl", "align"])
 def test_an_address_where_nothing_answers(tmp_path: Path, half: str) -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     command = [sys.executable, "-m", "trainers.cli", half, "train", "--run", "run"]
     done = subprocess.run(
         [*command, *(["--workers", "1"] if half == "align" else [])], cwd=tmp_path,

@@ -13,11 +13,11 @@ import pytest
 
 from rayforge.errors import MachineError
 from rayforge.files import write_json, write_text
-from trainers import tracking
 from trainers.cli import main
 from trainers.configuration import to_yaml
 from trainers.irl.config import IRLConfig
-from trainers.tracking import check_trackers, tracked
+from trainers.runs import tracking
+from trainers.runs.tracking import check_trackers, tracked
 
 SECRET = "0123456789abcdef0123456789abcdef01234567"
 
@@ -164,7 +164,7 @@ def test_trials_of_a_search(runs: Path, mlflow_client: Any) -> None:
     from trainers.search.storage import Folder
     from trainers.search.tracking import TrackedTrials
 
-    file = Path(__file__).parents[2] / "tune_configs" / "irl.yaml"
+    file = Path(__file__).parents[3] / "tune_configs" / "irl.yaml"
     plan = read_search(file, {"track": ("mlflow",), "storage": str(runs), "name": "search"})
     metric = next(iter(plan.metrics))
     values = {r.key: r.ends[0] for r in plan.space.ranges}

@@ -17,7 +17,7 @@ from torch import nn
 
 from rayforge.errors import CheckpointError
 from trainers.irl import checkpoint
-from trainers.irl.checkpoint import (
+from trainers.runs.checkpoint import (
     KEPT,
     latest,
     load_checkpoint,
@@ -274,7 +274,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from rayforge.errors import CheckpointError
-from trainers.irl.checkpoint import latest, load_checkpoint, save_checkpoint
+from trainers.runs.checkpoint import latest, load_checkpoint, save_checkpoint
 
 folder, few, many = Path(sys.argv[1]), np.zeros(9), np.random.default_rng(0).random(400_000)
 first = save_checkpoint(folder, 1, {"w": few}, {}, {"r": few}, {})

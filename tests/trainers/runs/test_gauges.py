@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from trainers.gauges import GAUGES, Gauges, metric_name
+from trainers.runs.gauges import GAUGES, Gauges, metric_name
 
-BOARD = Path(__file__).parents[2] / "docs" / "grafana.json"
+BOARD = Path(__file__).parents[3] / "docs" / "grafana.json"
 
 
 def test_the_dashboard_draws_every_gauge_and_no_other() -> None:
