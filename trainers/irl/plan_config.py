@@ -15,7 +15,7 @@ class PlanConfig:
     against the planner's own choices and against other paths' sentences. "own": the reward that the
     run's method taught (AIRL's f of "langgoal"; the classifier of "gail" and "completion"), as it
     is. "none": no reward; policy and goal generator are weighed alone."""
-    updates: int = 1200
+    updates: int = 800
     """Updates of the reward."""
     batch: int = 24
     """Sentences an update, each with every path from its start."""

@@ -1,0 +1,300 @@
+"""Agents that plan, measured: mapped and imagined, beside agents of first sight.
+
+    python -m benchmarks.planning --data ../shared/data/r2r --out runs/planning --seeds 0 1 2
+
+Room-to-Room with the eight buildings of reported figures and the eight for tuning held out: 45
+buildings to train in. Of each seed one run has goal generator and clone (`start`); the baselines
+begin from it, and `rayforge irl plan` fits every row's weights on the same instructions, which were
+held back from training. All rows of a setting have the same candidates and the same choice; the
+settings are in tables of their own. What was scored is kept in `scores`, so the same command goes
+on where it was broken off. `--tuning` scores the buildings for tuning instead.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import tyro
+
+from benchmarks.r2r import HELD_OUT, TUNING
+from benchmarks.sub_runs import finished, run_all
+from rayforge.evaluation.intervals import (
+    Interval,
+    bootstrap_interval,
+    paired_difference,
+    seed_interval,
+)
+from rayforge.files import write_text, write_whole
+from trainers.irl.choices import Choices, imagined, mapped
+from trainers.irl.evaluate import shuffled_sentences
+from trainers.irl.plan import FILES, Agent, open_agent
+from trainers.irl.planned import Plans, load_planner
+from trainers.irl.task import HELD_BACK, Demonstrations
+
+SIZES = (
+    "--network.word", "64", "--network.hidden", "128", "--generator.word", "64",
+    "--generator.hidden", "128", "--generator.updates", "1000", "--clone-updates", "800",
+    "--held-back", "0.05",
+)  # fmt: skip
+FURTHER = ("--updates", "160")
+"""Updates of the baselines after the clone."""
+
+
+class Method(NamedTuple):
+    """A run of each seed, how its planner is made, and which of its scores are asked."""
+
+    train: tuple[str, ...]
+    plan: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+METHODS = {
+    "start": Method(
+        ("--method", "langgoal", "--updates", "0"), ("--reward", "maxent"),
+        ("length", "policy", "generator", "reward"),
+    ),
+    "gail": Method(
+        ("--method", "gail", "--no-mismatched-negatives", *FURTHER), ("--reward", "own"),
+        ("length", "reward"),
+    ),
+    "completion": Method(
+        ("--method", "completion", *FURTHER), ("--reward", "own"), ("length", "reward")
+    ),
+    "hindsight": Method(
+        ("--method", "hindsight", "--policy-learning-rate", "0.001", *FURTHER),
+        ("--reward", "none"), ("length", "policy"),
+    ),
+    "full": Method(
+        ("--method", "langgoal", *FURTHER), ("--reward", "own"), ("length", "reward")
+    ),
+}  # fmt: skip
+PLANNED = "LangGoalIRL plans: reward + generator + log pi"
+ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "nothing (uniform)": ("start", ()),
+    "lengths of described paths": ("start", ("length",)),
+    "GCBC: log pi": ("start", ("length", "policy")),
+    "GAIL-type classifier": ("gail", ("length", "reward")),
+    "completion classifier": ("completion", ("length", "reward")),
+    "hindsight imitation: log pi": ("hindsight", ("length", "policy")),
+    "f of the adversarial run (AIRL)": ("full", ("length", "reward")),
+    "generator": ("start", ("length", "generator")),
+    "generator + log pi": ("start", ("length", "generator", "policy")),
+    "reward alone (maximum entropy)": ("start", ("length", "reward")),
+    "reward + log pi": ("start", ("length", "reward", "policy")),
+    PLANNED: ("start", ("length", "generator", "policy", "reward")),
+}
+"""What chooses on a map: whose run, and which of its scores."""
+IMAGINED = {
+    "log pi": ("policy",), "generator": ("generator",), "reward": ("reward",),
+    "generator + log pi": ("generator", "policy"),
+    "reward + generator + log pi": ("reward", "generator", "policy"),
+}  # fmt: skip
+COUNTS = (1, 2, 4, 8, 16, 32, 64)
+"""Roll-outs imagined."""
+EVERY = {"map": 1, "other": 3, "samples": 6}
+"""Of the instructions every so many are scored on a map, under another's sentence, imagined."""
+
+
+@dataclass(frozen=True)
+class Planning:
+    """Make what is missing and report what there is."""
+
+    data: Path
+    """Folder of Room-to-Room data."""
+    out: Path = Path("runs/planning")
+    """Folder of runs, scores and tables."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of every row."""
+    methods: tuple[str, ...] = tuple(METHODS)
+    """Which runs: start, gail, completion, hindsight, full."""
+    imagine: bool = True
+    """Whether roll-outs are imagined as well."""
+    tuning: bool = False
+    """Score the buildings for tuning, not those of reported figures."""
+    make: bool = True
+    """Make runs and planners that are missing; without, only score those that there are."""
+    parallel: int = 1
+    """Runs at a time, one core each."""
+
+    def __call__(self) -> None:
+        torch.set_num_threads(1)
+        if self.make:
+            self._make()
+        for seed in self.seeds:
+            for name in self.methods:
+                if (self.out / f"{name}-{seed}" / FILES[1]).is_file():
+                    self._score(name, seed)
+        text = self._tables()
+        write_text(self.out / f"planning{'-tuning' if self.tuning else ''}.md", text)
+        print(text)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Held back for weights, seen buildings, new buildings."""
+        return (HELD_BACK, "val_seen", "tuning" if self.tuning else "new")
+
+    def _make(self) -> None:
+        common = (
+            "irl", "train", "--data", str(self.data), "--held-out", *HELD_OUT, *TUNING, *SIZES,
+            "--evaluate",
+        )  # fmt: skip
+        runs, after = {}, {}
+        for seed in self.seeds:
+            for name in self.methods:
+                run = self.out / f"{name}-{seed}"
+                runs[run] = [*common, *METHODS[name].train, "--seed", str(seed)]
+                if name != "start":
+                    after[run] = self.out / f"start-{seed}"
+                    runs[run] += ["--start-from", str(after[run])]
+        run_all(runs, self.parallel, after=after)
+        for run in runs:
+            if finished(run) and not (run / FILES[1]).is_file():
+                name = run.name.rsplit("-", 1)[0]
+                command = ["irl", "plan", str(run), *METHODS[name].plan]
+                subprocess.run([sys.executable, "-m", "trainers.cli", *command], check=True)
+
+    def _score(self, name: str, seed: int) -> None:
+        """Score the splits with a run's scores, where that was not done before."""
+        run, names = self.out / f"{name}-{seed}", METHODS[name].names
+        wanted = [
+            (split, kind)
+            for split in self.splits
+            for kind in ("map", "other", "samples")
+            if not self._file(name, seed, split, kind).is_file()
+            and (kind == "map" or (name == "start" and split != HELD_BACK) or kind == "samples")
+            and (kind != "samples" or (name == "start" and self.imagine))
+        ]
+        if not wanted:
+            return
+        agent = open_agent(run, ("train", "val_seen", "held_out"))
+        plans = load_planner(run, agent)
+        for split, kind in wanted:
+            print(f"scoring {split}, {kind}, with {run.name}", flush=True)
+            choices = self._choices(agent, plans, split, kind, names)
+            arrays = {
+                key: value.numpy()
+                for key, value in choices._asdict().items()
+                if isinstance(value, torch.Tensor)
+            }
+            arrays["names"] = np.array(choices.names)
+            file = self._file(name, seed, split, kind)
+            file.parent.mkdir(exist_ok=True)
+            write_whole(file, lambda stream, kept=arrays: np.savez_compressed(stream, **kept))
+
+    def _choices(
+        self, agent: Agent, plans: Plans, split: str, kind: str, names: Sequence[str]
+    ) -> Choices:
+        asked = part_of(agent, split)
+        every = 1 if split == HELD_BACK else EVERY[kind]
+        asked = asked.take(np.arange(0, len(asked), every))
+        if kind == "samples":
+            return imagined(plans.planner, agent.module, asked, max(COUNTS))
+        tokens = asked.paths.tokens
+        if kind == "other":
+            tokens = tokens[shuffled_sentences(asked, plans.planner.buildings, 0)]
+        return mapped(plans.planner, plans.ways, asked, names, tokens)
+
+    def _file(self, name: str, seed: int, split: str, kind: str) -> Path:
+        return self.out / "scores" / f"{name}-{seed}-{split}-{kind}.npz"
+
+    def _load(self, name: str, seed: int, split: str, kind: str = "map") -> Choices | None:
+        file = self._file(name, seed, split, kind)
+        if not file.is_file():
+            return None
+        with np.load(file, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+        names = tuple(map(str, arrays.pop("names")))
+        return Choices(names, **{key: torch.from_numpy(value) for key, value in arrays.items()})
+
+    def _tables(self) -> str:
+        parts = []
+        for split in self.splits[1:]:
+            found: dict[str, dict[int, np.ndarray]] = {}
+            for row, (name, names) in ROWS.items():
+                for seed in self.seeds:
+                    held = self._load(name, seed, HELD_BACK)
+                    asked = self._load(name, seed, split)
+                    if held is None or asked is None:
+                        continue
+                    weights = held.fit(names).weights if names else {}
+                    found.setdefault(row, {})[seed] = asked.success(weights)
+                    other = self._load(name, seed, split, "other")
+                    if other is not None and row in (PLANNED, "GCBC: log pi"):
+                        told = f"{row}, another's sentence"
+                        found.setdefault(told, {})[seed] = other.success(weights)
+            parts.append(mapped_table(split, found))
+            parts.append(self._imagined_table(split))
+        return "\n".join(parts)
+
+    def _imagined_table(self, split: str) -> str:
+        """Success by roll-outs; the weights are fitted for each number of them."""
+        lines = [f"imagined, {split}:", "", f"| | {' | '.join(map(str, COUNTS))} |"]
+        lines.append("|---" * (1 + len(COUNTS)) + "|")
+        for row, names in (*IMAGINED.items(), ("an oracle", ())):
+            cells = []
+            for count in COUNTS:
+                values = []
+                for seed in self.seeds:
+                    held = self._load("start", seed, HELD_BACK, "samples")
+                    asked = self._load("start", seed, split, "samples")
+                    if held is None or asked is None:
+                        continue
+                    asked = asked.among(count)
+                    if names:
+                        weights = held.among(count).fit(names).weights
+                        values.append(asked.success(weights))
+                    else:
+                        values.append(asked.good.any(-1).double().numpy())
+                cells.append(span(bootstrap_interval(np.mean(values, 0))) if values else "")
+            lines.append(f"| {row} | {' | '.join(cells)} |")
+        return "\n".join([*lines, ""])
+
+
+def part_of(agent: Agent, split: str) -> Demonstrations:
+    """A split by name; "tuning" and "new" are parts of those held out."""
+    if split not in ("tuning", "new"):
+        return agent.task.splits[split]
+    scans = set(TUNING if split == "tuning" else HELD_OUT)
+    every = agent.task.splits["held_out"]
+    return every.take(np.array([k for k, e in enumerate(every.episodes) if e.scan in scans]))
+
+
+def mapped_table(split: str, found: dict[str, dict[int, np.ndarray]]) -> str:
+    """Success of every row, over episodes and over seeds, and what the planner has over it."""
+    lines = [
+        f"mapped, {split}:", "",
+        "| chosen by | seeds | success, over episodes | over seeds | planner minus it | ratio |",
+        "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    planned = found.get(PLANNED, {})
+    for row, values in found.items():
+        own = np.mean(list(values.values()), 0)
+        seeds = [float(v.mean()) for v in values.values()]
+        cells = [
+            row, str(len(values)), span(bootstrap_interval(own)),
+            span(seed_interval(seeds)) if len(seeds) > 1 else "",
+        ]  # fmt: skip
+        both = sorted(set(planned) & set(values))
+        if both and row != PLANNED:
+            best = np.mean([planned[seed] for seed in both], 0)
+            same = np.mean([values[seed] for seed in both], 0)
+            cells += [span(paired_difference(best, same), "+"), f"{best.mean() / same.mean():.2f}"]
+        else:
+            cells += ["", ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def span(interval: Interval, sign: str = "") -> str:
+    return f"{interval.mean:{sign}.3f} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
+
+
+if __name__ == "__main__":
+    tyro.cli(Planning, description=__doc__)()

@@ -1,0 +1,98 @@
+"""How fast an agent plans: instructions a second of one core, against rolling the policy out once.
+
+    python -m benchmarks.planning_speed runs/planning/start-0
+
+The buildings' candidates are recalled before the clock starts (a warm cache). Times are the
+processor's, in batches of 32 instructions, the best of three rounds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+from envs.graph.simulator import GraphSimulator
+from rayforge.irl.planning import log_choice, minimum_risk
+from rayforge.paths.observation import GraphObserver
+from rayforge.paths.tree import PathTree
+from trainers.irl.plan import open_agent
+from trainers.irl.planned import load_planner
+from trainers.irl.planner import BATCH, alike, keys_of
+from trainers.irl.rollout import Goals, roll_out
+
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Planning against one roll-out."""
+
+    run: tyro.conf.Positional[Path]
+    """A run with a planner."""
+    split: str = "val_seen"
+    """Whose instructions."""
+    instructions: int = 96
+    """How many."""
+    candidates: tuple[int, ...] = (32, 128)
+    """Paths from every start: those of most edges alike are repeated or left out."""
+
+    def __call__(self) -> None:
+        torch.set_num_threads(1)
+        agent = open_agent(self.run, (self.split,))
+        plans = load_planner(self.run, agent)
+        asked = agent.task.splits[self.split].paths[: self.instructions]
+        observer, buildings = agent.module.observer, plans.planner.buildings
+        assert isinstance(observer, GraphObserver)
+        simulator = GraphSimulator(buildings, observer.max_steps)
+        batches = [asked[k : k + BATCH] for k in range(0, len(asked), BATCH)]
+
+        def once() -> None:
+            for part in batches:
+                roll_out(agent.module.policy, observer, simulator, Goals.of(part), None)
+
+        least = seconds(once) / len(asked)
+        print(f"policy, rolled out once: {1 / least:.0f} instructions/s")
+        every = [tree for part in batches for tree in plans.ways.trees(part)]
+        for count in self.candidates:
+            trees = [resized(tree, count) for tree in every]
+            for names in (("policy",), ("reward",), ("reward", "policy", "generator")):
+                planner = plans.planner
+
+                def plan(trees=trees, names=names, planner=planner) -> None:  # type: ignore[no-untyped-def]
+                    for k, part in zip(range(0, len(asked), BATCH), batches, strict=True):
+                        own = trees[k : k + BATCH]
+                        scored = planner.score(names, own, part.tokens, keys_of(part))
+                        log_p = log_choice(scored.values, torch.ones(len(names)), scored.present)
+                        minimum_risk(log_p, alike(buildings, own, scored.present))
+
+                planner._recalled.clear()
+                plan()  # the cache is warm from here on
+                took = seconds(plan) / len(asked)
+                print(
+                    f"{count} candidates, {' + '.join(names)}: {1 / took:.1f} instructions/s, "
+                    f"{took / least:.1f} times one roll-out"
+                )
+
+
+def resized(tree: PathTree, count: int) -> PathTree:
+    """A tree of `count` of its paths, repeated where it has fewer."""
+    return PathTree.of(tree.paths[np.arange(count) % len(tree.paths)])
+
+
+def seconds(work: Callable[[], None]) -> float:
+    found = []
+    for _ in range(ROUNDS):
+        started = time.process_time()
+        work()
+        found.append(time.process_time() - started)
+    return min(found)
+
+
+if __name__ == "__main__":
+    tyro.cli(Speed, description=__doc__)()
