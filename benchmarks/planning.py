@@ -33,9 +33,9 @@ from rayforge.evaluation.intervals import (
 )
 from rayforge.files import write_text, write_whole
 from trainers.irl.choices import Choices, imagined, mapped
-from trainers.irl.evaluate import shuffled_sentences
+from trainers.irl.evaluate import score, shuffled_sentences
 from trainers.irl.plan import FILES, Agent, open_agent
-from trainers.irl.planned import Plans, load_planner
+from trainers.irl.planned import Plans, load_planner, planned_paths
 from trainers.irl.task import HELD_BACK, Demonstrations
 
 SIZES = (
@@ -98,8 +98,11 @@ IMAGINED = {
 }  # fmt: skip
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
 """Roll-outs imagined."""
-EVERY = {"map": 1, "other": 3, "samples": 6}
-"""Of the instructions every so many are scored on a map, under another's sentence, imagined."""
+PLACES = (8, 16)
+"""Viewpoints that a search at first sight looks at."""
+EVERY = {"map": 1, "other": 3, "samples": 6, "search": 6}
+"""Of the instructions every so many are scored on a map, under another's sentence, imagined, and
+searched for."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,8 @@ class Planning:
     """Seeds of every row."""
     methods: tuple[str, ...] = tuple(METHODS)
     """Which runs: start, gail, completion, hindsight, full."""
-    imagine: bool = True
-    """Whether roll-outs are imagined as well."""
+    kinds: tuple[str, ...] = ("map", "other", "samples", "search")
+    """What is scored: on a map, there under another's sentence, imagined, searched."""
     tuning: bool = False
     """Score the buildings for tuning, not those of reported figures."""
     make: bool = True
@@ -166,10 +169,10 @@ class Planning:
         wanted = [
             (split, kind)
             for split in self.splits
-            for kind in ("map", "other", "samples")
+            for kind in self.kinds
             if not self._file(name, seed, split, kind).is_file()
-            and (kind == "map" or (name == "start" and split != HELD_BACK) or kind == "samples")
-            and (kind != "samples" or (name == "start" and self.imagine))
+            and (kind == "map" or name == "start")
+            and (kind in ("map", "samples") or split != HELD_BACK)
         ]
         if not wanted:
             return
@@ -177,6 +180,9 @@ class Planning:
         plans = load_planner(run, agent)
         for split, kind in wanted:
             print(f"scoring {split}, {kind}, with {run.name}", flush=True)
+            if kind == "search":
+                self._keep(self._file(name, seed, split, kind), first_sight(agent, plans, split))
+                continue
             choices = self._choices(agent, plans, split, kind, names)
             arrays = {
                 key: value.numpy()
@@ -184,9 +190,11 @@ class Planning:
                 if isinstance(value, torch.Tensor)
             }
             arrays["names"] = np.array(choices.names)
-            file = self._file(name, seed, split, kind)
-            file.parent.mkdir(exist_ok=True)
-            write_whole(file, lambda stream, kept=arrays: np.savez_compressed(stream, **kept))
+            self._keep(self._file(name, seed, split, kind), arrays)
+
+    def _keep(self, file: Path, arrays: dict[str, np.ndarray]) -> None:
+        file.parent.mkdir(exist_ok=True)
+        write_whole(file, lambda stream: np.savez_compressed(stream, allow_pickle=False, **arrays))
 
     def _choices(
         self, agent: Agent, plans: Plans, split: str, kind: str, names: Sequence[str]
@@ -231,7 +239,18 @@ class Planning:
                         found.setdefault(told, {})[seed] = other.success(weights)
             parts.append(mapped_table(split, found))
             parts.append(self._imagined_table(split))
+            parts.append(self._first_sight_table(split))
         return "\n".join(parts)
+
+    def _first_sight_table(self, split: str) -> str:
+        found: dict[str, list[np.ndarray]] = {}
+        for seed in self.seeds:
+            file = self._file("start", seed, split, "search")
+            if file.is_file():
+                with np.load(file, allow_pickle=False) as stored:
+                    for key in stored.files:
+                        found.setdefault(key, []).append(stored[key])
+        return first_sight_table(split, found)
 
     def _imagined_table(self, split: str) -> str:
         """Success by roll-outs; the weights are fitted for each number of them."""
@@ -257,6 +276,23 @@ class Planning:
         return "\n".join([*lines, ""])
 
 
+def first_sight(agent: Agent, plans: Plans, split: str) -> dict[str, np.ndarray]:
+    """Metrics of the policy's best way and of searches, [n] each: "AGENT/METRIC"."""
+    asked = part_of(agent, split)
+    asked = asked.take(np.arange(0, len(asked), EVERY["search"]))
+    tokens, buildings = asked.paths.tokens, plans.planner.buildings
+    walks = {"policy": planned_paths(plans, agent, "samples", asked, tokens, 1)}
+    for places in PLACES:
+        name = f"search, {places} places"
+        walks[name] = planned_paths(plans, agent, "search", asked, tokens, places)
+    found = {}
+    for name, paths in walks.items():
+        values = score(buildings, asked, paths, int(paths.length.max()) + 1)
+        for metric in ("success", "spl", "path_length"):
+            found[f"{name}/{metric}"] = values[metric]
+    return found
+
+
 def part_of(agent: Agent, split: str) -> Demonstrations:
     """A split by name; "tuning" and "new" are parts of those held out."""
     if split not in ("tuning", "new"):
@@ -264,6 +300,23 @@ def part_of(agent: Agent, split: str) -> Demonstrations:
     scans = set(TUNING if split == "tuning" else HELD_OUT)
     every = agent.task.splits["held_out"]
     return every.take(np.array([k for k, e in enumerate(every.episodes) if e.scan in scans]))
+
+
+def first_sight_table(split: str, found: dict[str, list[np.ndarray]]) -> str:
+    """Success, SPL and metres walked, the mean over seeds."""
+    lines = [
+        f"first sight, {split}:",
+        "",
+        "| | success | SPL | metres walked |",
+        "|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(key.split("/")[0] for key in found):
+        cells = [
+            span(bootstrap_interval(np.mean(found[f"{name}/{metric}"], 0)))
+            for metric in ("success", "spl", "path_length")
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
 
 
 def mapped_table(split: str, found: dict[str, dict[int, np.ndarray]]) -> str:

@@ -136,11 +136,12 @@ class Evaluate:
     """val_seen, val_unseen, held_out, train: any R2R_SPLIT.json of the data folder."""
     data: Path | None = None
     """Another data folder than the run's; its buildings may be new."""
-    planner: Literal["none", "map", "samples"] = "none"
-    """"none": the policy, at first sight. "map": the best of all ways on the building's graph.
-    "samples": the best of roll-outs in a model of the building. Both take `rayforge irl plan`."""
+    planner: Literal["none", "search", "samples", "map"] = "none"
+    """"none": the policy, at first sight. "search": at first sight too, walking and turning back.
+    "samples": the best of roll-outs in a model of the building. "map": the best of all ways on the
+    building's graph. All but "none" need `rayforge irl plan` first."""
     candidates: int = 16
-    """Roll-outs of "samples"."""
+    """Roll-outs of "samples", and places that "search" looks at."""
 
     def __call__(self) -> None:
         if self.candidates < 1:

@@ -1,4 +1,4 @@
-"""`rayforge irl evaluate RUN --planner map|samples`: a split scored when its agent plans."""
+"""`rayforge irl evaluate RUN --planner map|samples|search`: a split scored when its agent plans."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ from trainers.irl.plan import FILES, Agent, open_agent
 from trainers.irl.planner import BATCH, LengthScore, Planner, Score, Ways, keys_of, scores_of
 from trainers.irl.run_folder import data_folder, load_run, resolve_split
 from trainers.irl.scoring import for_split, print_table
+from trainers.irl.search_walk import search
 from trainers.irl.task import Demonstrations
 from trainers.runs.folder import hardware
 
-Kind = Literal["map", "samples"]
+Kind = Literal["map", "samples", "search"]
 SETTINGS = {
+    "search": "first sight: nothing; it walks, turns back and stops, and every metre counts",
     "map": "mapped: walked before, so that its graph is known; none of its instructions and paths",
     "samples": "imagined: roll-outs in a model of the building; none of its instructions and paths",
 }
@@ -75,8 +77,10 @@ def planned_paths(
     plans: Plans, agent: Agent, kind: Kind, split: Demonstrations, tokens: np.ndarray, count: int
 ) -> Paths:
     """What the agent does for the starts of a split under instructions int16 [n, N]. Of the split
-    nothing but its starts is read. `count`: roll-outs that it imagines."""
-    planner = Planner(plans.planner.buildings, plans.planner.scores, plans.weights[kind])
+    nothing but its starts is read. `count`: roll-outs that it imagines, or places that it looks
+    for; a search has the weights of imagined candidates, for it chooses among the policy's ways."""
+    weights = plans.weights["map" if kind == "map" else "samples"]
+    planner = Planner(plans.planner.buildings, plans.planner.scores, weights)
     observer = agent.module.observer
     assert isinstance(observer, GraphObserver)
     parts = []
@@ -85,6 +89,8 @@ def planned_paths(
         if kind == "map":
             own: list[PathTree] = plans.ways.trees(paths)
             parts.append(planner.choose(own, paths.tokens, keys_of(paths))[0])
+        elif kind == "search":
+            parts.append(search(planner, agent.module.policy, observer, paths, count))
         else:
             found = roll_outs(agent.module, planner.buildings, paths, count, start)
             parts.append(planner.choose([tree for tree, _ in found], paths.tokens)[0])
@@ -105,23 +111,18 @@ def evaluate_planned(
     asked, buildings = agent.task.splits[name], agent.task.data.buildings
     tokens = asked.paths.tokens
     others = tokens[shuffled_sentences(asked, buildings, config.seed)]
-    agents = {
-        who: summarise(
-            score(
-                buildings,
-                asked,
-                planned_paths(plans, agent, kind, asked, words, count),
-                config.max_steps,
-            )
-        )
-        for who, words in (("agent", tokens), ("another's sentence", others))
-    }
+    agents = {}
+    for who, words in (("agent", tokens), ("another's sentence", others)):
+        paths = planned_paths(plans, agent, kind, asked, words, count)
+        # A planner stops by itself: no path is cut off.
+        limit = max(config.max_steps, int(paths.length.max())) + 1
+        agents[who] = summarise(score(buildings, asked, paths, limit))
     document = {
         "split": name, "planner": kind, "setting": SETTINGS[kind], "data": str(folder),
         "method": f"planner, {kind}", "seed": config.seed, "features": config.features,
-        "candidates": count if kind == "samples" else list(plans.ways.edges),
-        "weights": plans.weights[kind], "hardware": hardware(), "command": command,
-        "agents": agents,
+        "candidates": list(plans.ways.edges) if kind == "map" else count,
+        "weights": plans.weights["map" if kind == "map" else "samples"],
+        "hardware": hardware(), "command": command, "agents": agents,
     }  # fmt: skip
     write_json(run / f"planned_{name}_{kind}.json", document)
     print(SETTINGS[kind])

@@ -71,11 +71,13 @@ def test_the_same_command_gives_the_same_planner(run: Path, tmp_path: Path) -> N
     assert again["fitted"] == document["fitted"]
 
 
-@pytest.mark.parametrize("kind", ["map", "samples"])
+@pytest.mark.parametrize("kind", ["map", "samples", "search"])
 def test_planning_is_scored_beside_anothers_sentence(run: Path, kind: str) -> None:
     found = evaluate_planned(run, "val_unseen", None, kind, 3, "test")  # type: ignore[arg-type]
     assert set(found["agents"]) == {"agent", "another's sentence"}
-    assert found["setting"].startswith({"map": "mapped", "samples": "imagined"}[kind])
+    assert found["setting"].startswith(
+        {"map": "mapped", "samples": "imagined"}.get(kind, "first sight")
+    )
     assert (run / f"planned_val_unseen_{kind}.json").is_file()
 
 
@@ -84,7 +86,7 @@ def test_the_command_plans(run: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "mapped: walked before" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", ["map", "samples"])
+@pytest.mark.parametrize("kind", ["map", "samples", "search"])
 def test_nothing_of_a_new_building_but_its_starts_is_read(
     run: Path, agent: Agent, kind: str
 ) -> None:
