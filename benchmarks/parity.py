@@ -8,9 +8,11 @@ its bar.
 
 from __future__ import annotations
 
+import json
 import sys
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +24,13 @@ from benchmarks.parity_views import Check, check_views
 from envs.simulators.opening import Kind, open_simulator
 from envs.simulators.process import SimulatorDied
 from envs.simulators.scene import STAGE_SUFFIX, find_scene
-from envs.simulators.simulator import Camera, SimulatorConfig
+from envs.simulators.simulator import (
+    Body,
+    Camera,
+    Motion,
+    Rules,
+    SimulatorConfig,
+)
 from rayforge.errors import SceneError
 
 
@@ -34,6 +42,8 @@ class Arguments:
     """Which simulator answers."""
     gpu_device_id: int = -1
     """The GPU that renders; -1: none."""
+    rules: Rules | None = None
+    """Which habitat-sim the embedded simulator follows; else what the recording says."""
 
 
 def check_recording(file: Path, arguments: Arguments) -> list[Check]:
@@ -43,16 +53,36 @@ def check_recording(file: Path, arguments: Arguments) -> list[Check]:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             recorded = {name: arrays[name] for name in arrays.files}
-        _, height, width = recorded["view_depth"].shape
+        config = recorded_config(recorded)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise SceneError(f"recording {file} cannot be read: {error!r}") from error
-    camera = Camera(width=width, height=height, semantic="view_semantic" in recorded)
-    config = SimulatorConfig(camera=camera, gpu_device_id=arguments.gpu_device_id)
+    config = replace(
+        config,
+        gpu_device_id=arguments.gpu_device_id,
+        rules=arguments.rules or config.rules,
+    )
     simulator = open_simulator(scene, arguments.simulator, config)
     try:
-        return [*check_views(simulator, recorded), *check_floor(simulator, recorded)]
+        strict = "config" in recorded
+        return [*check_views(simulator, recorded, strict), *check_floor(simulator, recorded)]
     finally:
         simulator.close()
+
+
+def recorded_config(recorded: Mapping[str, np.ndarray]) -> SimulatorConfig:
+    """Camera, body, motion and rules of a recording: those of its `config` (JSON), or without one
+    the defaults with habitat-sim 0.3.3's rules, by which such recordings were made."""
+    _, height, width = recorded["view_depth"].shape
+    semantic = "view_semantic" in recorded
+    if "config" not in recorded:
+        camera = Camera(width=width, height=height, semantic=semantic)
+        return SimulatorConfig(camera=camera, rules="0.3.3")
+    told = json.loads(str(recorded["config"]))
+    camera = Camera(width, height, told["hfov"], told["above"], semantic=semantic)
+    body = Body(told["tall"], told["radius"], told["climb"], told["slope"])
+    motion = Motion(told["forward"], told["turn"], told["sliding"])
+    rules: Rules = "0.3.3" if told.get("rules") == "0.3.3" else "0.3.4"
+    return SimulatorConfig(body, camera, motion, rules)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from benchmarks.parity_views import Check
+from benchmarks.parity_views import STRICT, Check
 from envs.simulators.simulator import Action, Poses, Simulator
 
 
@@ -19,8 +19,9 @@ def check_floor(simulator: Simulator, recorded: Mapping[str, np.ndarray]) -> lis
     return [
         *check_steps(simulator, recorded),
         check_walks(simulator, recorded),
-        check_geodesics(simulator, recorded),
+        *check_geodesics(simulator, recorded),
         check_navigable(simulator, recorded),
+        *check_snapped(simulator, recorded),
     ]
 
 
@@ -32,8 +33,8 @@ def check_steps(simulator: Simulator, recorded: Mapping[str, np.ndarray]) -> lis
     off = np.linalg.norm(moved.poses.position - position[:, 1:].reshape(-1, 3), axis=1)
     same = moved.collided == recorded["walk_collided"].reshape(-1)
     return [
-        Check("step ends within 3 cm", float((off <= 0.03).mean()), 0.95, True),
-        Check("collision flag equal", float(same.mean()), 0.97, True),
+        Check("step ends within 1 mm", float((off <= 0.001).mean()), STRICT, True),
+        Check("collision flag equal", float(same.mean()), STRICT, True),
     ]
 
 
@@ -44,22 +45,38 @@ def check_walks(simulator: Simulator, recorded: Mapping[str, np.ndarray]) -> Che
     for step in range(action.shape[1]):
         poses = simulator.step(poses, action[:, step]).poses
     off = np.linalg.norm(poses.position - position[:, -1], axis=1)
-    return Check("end of whole walks off by (median)", float(np.median(off)), 0.25, False, "m")
+    return Check("end of whole walks off by (median)", float(np.median(off)), 0.01, False, "m")
 
 
-def check_geodesics(simulator: Simulator, recorded: Mapping[str, np.ndarray]) -> Check:
+def check_geodesics(simulator: Simulator, recorded: Mapping[str, np.ndarray]) -> list[Check]:
     """Distances of pairs; a pair without a way must have none here either."""
     distance = recorded["geodesic_distance"]
     found = simulator.geodesic_distance(recorded["geodesic_start"], recorded["geodesic_end"])
     none = np.isinf(distance)
-    close = np.isinf(found)
-    close[~none] = np.abs(found[~none] - distance[~none]) <= 0.03 * distance[~none]
-    return Check("geodesic distance within 3 %", float(close.mean()), 0.95, True)
+    close = np.isinf(found) == none
+    same = float(close.mean())
+    close[~none] &= np.abs(found[~none] - distance[~none]) <= 0.01
+    return [
+        Check("geodesic distance within 1 cm", float(close.mean()), STRICT, True),
+        Check("reachability equal", same, 1.0, True),
+    ]
 
 
 def check_navigable(simulator: Simulator, recorded: Mapping[str, np.ndarray]) -> Check:
     same = simulator.navigable(recorded["navigable_query"]) == recorded["navigable"]
-    return Check("navigability equal", float(same.mean()), 0.97, True)
+    return Check("navigability equal", float(same.mean()), STRICT, True)
+
+
+def check_snapped(simulator: Simulator, recorded: Mapping[str, np.ndarray]) -> list[Check]:
+    """Where the queries find the floor, where it was recorded."""
+    if "snap" not in recorded:
+        return []
+    there = recorded["snap"]
+    here = simulator.snap(recorded["navigable_query"])
+    none = np.isnan(there).any(axis=1)
+    close = np.isnan(here).any(axis=1) == none
+    close[~none] &= np.linalg.norm(here[~none] - there[~none], axis=1) <= 0.01
+    return [Check("snapped point within 1 cm", float(close.mean()), STRICT, True)]
 
 
 def actions(recorded: Mapping[str, np.ndarray]) -> np.ndarray:

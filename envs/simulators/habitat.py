@@ -11,7 +11,7 @@ import json
 import struct
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from envs.simulators.scene import Stage, read_stage
 from envs.simulators.simulator import (
     Action,
     Body,
+    Camera,
     Moved,
     Poses,
     Scene,
@@ -74,27 +75,43 @@ class HabitatSimulator:
             raise SceneError(f"scene {scene.mesh}: habitat-sim cannot open it: {error}") from error
 
     def render(self, poses: Poses) -> Views:
+        return self.render_with(poses, (self.config.camera,))[0]
+
+    def render_with(self, poses: Poses, cameras: Sequence[Camera]) -> list[Views]:
         position, yaw = _checked(poses)
-        camera = self.config.camera
-        shape = (len(yaw), camera.height, camera.width)
-        colour = np.zeros((*shape, 3), dtype=np.uint8) if camera.colour else None
-        depth = np.zeros(shape, dtype=np.float32) if camera.depth else None
-        semantic = np.zeros(shape, dtype=np.int32) if camera.semantic else None
-        if not (camera.colour or camera.depth or self._semantic):
-            return Views(colour, depth, semantic)
+        views, sensors = [], []
+        for camera in cameras:
+            shape = (len(yaw), camera.height, camera.width)
+            views.append(
+                Views(
+                    np.zeros((*shape, 3), dtype=np.uint8) if camera.colour else None,
+                    np.zeros(shape, dtype=np.float32) if camera.depth else None,
+                    np.zeros(shape, dtype=np.int32) if camera.semantic else None,
+                )
+            )
+            if camera not in self._cameras:
+                self._check_loaded(camera)
+                for sensor in self._sensors(camera, len(self._cameras)):
+                    self._simulator.add_sensor(sensor)
+                self._cameras[camera] = len(self._cameras)
+            number = self._cameras[camera]
+            sensors.append([f"{kind}{number}" for kind in ("colour", "depth", "semantic")])
+        if not any(view is not None for seen in views for view in seen):
+            return views
         state = self._habitat.AgentState()
         for row, (place, angle) in enumerate(zip(position, yaw, strict=True)):
             state.position = place.astype(np.float64)
             state.rotation = np.array([0.0, np.sin(angle / 2), 0.0, np.cos(angle / 2)])
             self._agent.set_state(state)
             seen = self._simulator.get_sensor_observations()
-            if colour is not None:
-                colour[row] = seen["colour"][..., :3]
-            if depth is not None:
-                depth[row] = seen["depth"]
-            if semantic is not None and self._semantic:
-                semantic[row] = seen["semantic"].astype(np.int32)
-        return Views(colour, depth, semantic)
+            for (colour, depth, semantic), names in zip(views, sensors, strict=True):
+                if colour is not None:
+                    colour[row] = seen[names[0]][..., :3]
+                if depth is not None:
+                    depth[row] = seen[names[1]]
+                if semantic is not None and self._semantic:
+                    semantic[row] = seen[names[2]].astype(np.int32)
+        return views
 
     def step(self, poses: Poses, actions: np.ndarray) -> Moved:
         """As `habitat_sim.ObjectControls.action` does it: the step is asked of the navigation mesh,
@@ -177,7 +194,8 @@ class HabitatSimulator:
         )
         agent = habitat.agent.AgentConfiguration()
         agent.height, agent.radius = config.body.height, config.body.radius
-        agent.sensor_specifications = self._sensors()
+        agent.sensor_specifications = self._sensors(config.camera, 0)
+        self._cameras = {config.camera: 0}
         with tempfile.TemporaryDirectory(prefix="rayforge-habitat-") as folder:
             settings.scene_id = str(_scene_file(self.scene, Path(folder)))
             with contextlib.nullcontext() if config.lighting else _no_image_lighting(Path(folder)):
@@ -186,23 +204,38 @@ class HabitatSimulator:
                 habitat.Configuration(settings, [agent], metadata_mediator=mediator)
             )
 
-    def _sensors(self) -> list[Any]:
-        camera, kinds = self.config.camera, self._habitat.SensorType
+    def _check_loaded(self, camera: Camera) -> None:
+        """What no sensor wanted when the scene was opened was not loaded."""
+        if camera.colour and not self.config.camera.colour:
+            raise SceneError(
+                f"scene {self.scene.mesh} was opened without colour, so that habitat-sim has not"
+                " loaded its textures; switch colour on in the configuration's camera"
+            )
+        if camera.semantic and not self._semantic and _has_semantics(self.scene):
+            raise SceneError(
+                f"scene {self.scene.mesh} was opened without semantics, so that habitat-sim has not"
+                " loaded them; switch them on in the configuration's camera"
+            )
+
+    def _sensors(self, camera: Camera, number: int) -> list[Any]:
+        kinds = self._habitat.SensorType
         wanted = [
             ("colour", kinds.COLOR, 4, camera.colour),
             ("depth", kinds.DEPTH, 1, camera.depth),
-            ("semantic", kinds.SEMANTIC, 1, self._semantic),
+            ("semantic", kinds.SEMANTIC, 1, camera.semantic and self._semantic),
         ]
         sensors = []
         for name, kind, channels, on in wanted:
             if on:
                 sensor = self._habitat.CameraSensorSpec()
-                sensor.uuid = name
+                sensor.uuid = f"{name}{number}"
                 sensor.sensor_type = kind
                 sensor.sensor_subtype = self._habitat.SensorSubType.PINHOLE
                 sensor.channels = channels
                 sensor.resolution = self._magnum.Vector2i(camera.height, camera.width)
                 sensor.position = self._magnum.Vector3(0.0, camera.above_floor, 0.0)
+                pitch, roll = float(np.radians(camera.pitch)), float(np.radians(camera.roll))
+                sensor.orientation = self._magnum.Vector3(pitch, 0.0, roll)
                 sensor.hfov = camera.field_of_view
                 sensors.append(sensor)
         return sensors

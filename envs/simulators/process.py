@@ -6,13 +6,14 @@ habitat-sim needs it: it allows one simulator a process, and an EGL context befo
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 
 from envs.simulators.simulator import (
+    Camera,
     Moved,
     Poses,
     Scene,
@@ -78,6 +79,9 @@ class SimulatorProcess:
 
     def render(self, poses: Poses) -> Views:
         return self._call("render", poses)
+
+    def render_with(self, poses: Poses, cameras: Sequence[Camera]) -> list[Views]:
+        return self._call("render_with", poses, tuple(cameras))
 
     def step(self, poses: Poses, actions: np.ndarray) -> Moved:
         return self._call("step", poses, actions)

@@ -108,12 +108,6 @@ def read_stage(scene: Scene) -> Stage:
     return stage
 
 
-def axes_rotation(up: Vector, front: Vector) -> np.ndarray:
-    """Rotation [3, 3] from a mesh with these axes to the scene's (+y up, -z front)."""
-    ahead, above = np.array(front) / np.linalg.norm(front), np.array(up) / np.linalg.norm(up)
-    return np.stack([np.cross(ahead, above), above, -ahead])
-
-
 def _configured(config: Path) -> Scene:
     document = _document(config)
     mesh = _asset(document, "render_asset", config)

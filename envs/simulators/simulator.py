@@ -10,12 +10,19 @@ Conventions (habitat-sim's): metres; +y is up; a yaw of 0 looks along -z and gro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
+
+Rules = Literal["0.3.4", "0.3.3"]
+"""The two ways in which habitat-sim finds a floor and stops at a wall, by the version that began
+with it: 0.3.4 keeps floor whose headroom is exactly the body's, and an agent without sliding may
+slide where its line leaves the way it slid along; 0.3.3 (and before) drops that floor, and such an
+agent always stops on its line. Builds cannot be told apart by `__version__`: both say 0.3.3."""
 
 
 class Action(IntEnum):
@@ -56,6 +63,11 @@ class Camera:
     """Horizontal degrees."""
     above_floor: float = 1.25
     """Metres from the agent's position up to the camera."""
+    pitch: float = 0.0
+    """Degrees that it looks up (down, where negative)."""
+    roll: float = 0.0
+    """Degrees that it is turned around the agent's line ahead, after the pitch: counter-clockwise
+    seen from behind, so that the picture turns clockwise (habitat-sim's orientation)."""
     colour: bool = True
     depth: bool = True
     semantic: bool = True
@@ -78,6 +90,9 @@ class SimulatorConfig:
     body: Body = field(default_factory=Body)
     camera: Camera = field(default_factory=Camera)
     motion: Motion = field(default_factory=Motion)
+    rules: Rules = "0.3.4"
+    """Which habitat-sim the embedded simulator follows in floor and steps (0.3.3 for recordings
+    made with 0.3.3 or before). habitat-sim itself follows its own."""
     gpu_device_id: int = -1
     """The GPU that renders; -1 on a machine without one."""
     lighting: bool = False
@@ -127,7 +142,13 @@ class Simulator(Protocol):
     names: dict[int, str]
     """Category of each semantic id."""
 
-    def render(self, poses: Poses) -> Views: ...
+    def render(self, poses: Poses) -> Views:
+        """What `config.camera` sees."""
+        ...
+
+    def render_with(self, poses: Poses, cameras: Sequence[Camera]) -> list[Views]:
+        """What each of several cameras sees from the same poses: any sizes, heights and pitches."""
+        ...
 
     def step(self, poses: Poses, actions: np.ndarray) -> Moved:
         """One low-level action each, int64 [N]; STOP stays."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from envs.simulators.embedded.shading import TensorViews, pixel_rays, pixel_size
+from envs.simulators.embedded.coincident import opposite_sides
+from envs.simulators.embedded.shading import TensorViews, pixel_rays, pixel_steps
 from envs.simulators.embedded.stored import Annotated, Model
-from envs.simulators.simulator import Poses, SimulatorConfig, Views
+from envs.simulators.simulator import Camera, Poses, Views
 from rayforge.errors import SceneError
 
 try:
@@ -29,7 +30,7 @@ except ImportError as error:
 class WarpRenderer:
     """Views of one scene on a device of Warp's ("cuda:0", or "cpu" for tests)."""
 
-    def __init__(self, model: Model, config: SimulatorConfig, device: str) -> None:
+    def __init__(self, model: Model, device: str) -> None:
         try:
             self._device = wp.get_device(device)
         except ValueError as error:
@@ -37,10 +38,9 @@ class WarpRenderer:
                 f"there is no device {device} to render on ({error}); set gpu_device_id to that of"
                 " a GPU with a driver, or to -1 to render on the processor"
             ) from error
-        self._camera = config.camera
-        self._pixels = wp.array(pixel_rays(config.camera), dtype=wp.vec3, device=self._device)
+        self._pixels: dict[Camera, wp.array] = {}
         surface, textures = model.surface, model.surface.textures
-        self._mesh, self._triangles = self._upload(
+        self._meshes, self._triangles = self._upload(
             surface.vertices, surface.faces, surface.uv, surface.face_texture, model.face_id
         )
         self._paint = Paint()
@@ -49,18 +49,19 @@ class WarpRenderer:
         self._paint.texels = self._array(textures.texels)
         self._paint.level = self._array(textures.level.astype(np.int32))
         self._paint.levels = self._array(textures.levels)
+        self._paint.sampler = self._array(textures.sampler)
         self._annotated = model.annotated
         if model.annotated is not None:
             self._upload_annotated(model.annotated)
 
-    def render(self, poses: Poses) -> Views:
-        return Views(
-            *(None if view is None else view.cpu().numpy() for view in self.render_tensors(poses))
-        )
+    def render(self, poses: Poses, camera: Camera) -> Views:
+        views = self.render_tensors(poses, camera)
+        return Views(*(None if view is None else view.cpu().numpy() for view in views))
 
-    def render_tensors(self, poses: Poses) -> TensorViews:
-        camera, count = self._camera, len(poses.yaw)
-        pixels = camera.width * camera.height
+    def render_tensors(self, poses: Poses, camera: Camera) -> TensorViews:
+        count, pixels = len(poses.yaw), camera.width * camera.height
+        if camera not in self._pixels:
+            self._pixels[camera] = wp.array(pixel_rays(camera), dtype=wp.vec3, device=self._device)
         with wp.ScopedDevice(self._device):
             depth = wp.zeros((count, pixels if camera.depth else 0), dtype=float)
             colour = wp.zeros((count, pixels if camera.colour else 0, 3), dtype=wp.uint8)
@@ -70,11 +71,13 @@ class WarpRenderer:
             here = wp.zeros((count, 0), dtype=wp.int32) if apart else semantic
             position = wp.array(np.ascontiguousarray(poses.position, np.float32), dtype=wp.vec3)
             yaw = wp.array(np.ascontiguousarray(poses.yaw, np.float32), dtype=float)
-            rays = [position, yaw, self._pixels, float(camera.above_floor)]
+            rays = [position, yaw, self._pixels[camera], float(camera.above_floor)]
+            steps = [wp.vec3(*row) for row in pixel_steps(camera).tolist()]
+            picture = [camera.width, camera.height, *steps]
             wp.launch(
                 render_kernel,
                 dim=(count, pixels),
-                inputs=[*rays, pixel_size(camera), self._triangles, self._paint],
+                inputs=[*rays, *picture, self._triangles, self._paint],
                 outputs=[colour, depth, here],
             )
             if apart:
@@ -102,7 +105,7 @@ class WarpRenderer:
         uv: np.ndarray,
         texture: np.ndarray,
         identity: np.ndarray,
-    ) -> tuple[wp.Mesh, Triangles]:
+    ) -> tuple[list[wp.Mesh], Triangles]:
         triangles = Triangles()
         triangles.points = self._array(vertices, wp.vec3)
         triangles.corners = self._array(faces.reshape(-1))
@@ -111,10 +114,19 @@ class WarpRenderer:
         triangles.identity = self._array(identity)
         mesh = wp.Mesh(points=triangles.points, indices=triangles.corners)
         triangles.mesh = mesh.id
-        return mesh, triangles
+        side = opposite_sides(vertices, faces)
+        triangles.side = self._array(side)
+        rows = [np.flatnonzero(side == which).astype(np.int32) for which in (1, 2)]
+        meshes = [mesh]
+        if len(rows[0]):
+            corners = [self._array(faces[own].reshape(-1)) for own in rows]
+            meshes += [wp.Mesh(points=triangles.points, indices=own) for own in corners]
+            triangles.against, triangles.along = meshes[1].id, meshes[2].id
+        triangles.against_face, triangles.along_face = (self._array(own) for own in rows)
+        return meshes, triangles
 
     def _upload_annotated(self, mesh: Annotated) -> None:
-        self._other_mesh, self._other = self._upload(
+        self._other_meshes, self._other = self._upload(
             mesh.vertices, mesh.faces, mesh.uv, mesh.face_texture, mesh.face_id
         )
         self._other_level = self._array(mesh.level.astype(np.int32))

@@ -7,6 +7,7 @@ import torch
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
+from envs.simulators.embedded.coincident import SAME_PLANE, opposite_sides
 from envs.simulators.embedded.shading import (
     FAR,
     NEAR,
@@ -23,13 +24,13 @@ from envs.simulators.embedded.shading import (
     world_rays,
 )
 from envs.simulators.embedded.stored import Model
-from envs.simulators.simulator import Poses, SimulatorConfig, Views
+from envs.simulators.simulator import Camera, Poses, Views
 
 RAYS_AT_ONCE = 1 << 16
 """Rays of a call to Embree: few enough that what it answers stays in the processor's caches."""
 
-STEP = np.float32(1e-4)
-"""Metres behind a back face from which a ray goes on."""
+STEP = np.float32(1e-6)
+"""Share of a depth (and of a metre) behind a back face from which a ray goes on."""
 MOST_BACK_FACES = 64
 """A ray that has passed so many sees nothing."""
 
@@ -41,10 +42,12 @@ class Embree:
     def __init__(self, vertices: np.ndarray, faces: np.ndarray, watertight: bool = True) -> None:
         """`watertight`: no ray slips through where two triangles meet. Without, rays are a tenth
         faster; of 400,000 into a rough scan none slipped."""
-        self._scene = EmbreeScene(robust=watertight)
-        TriangleMesh(self._scene, vertices, faces)
-        nowhere = np.zeros((1, 3), dtype=np.float32)
-        self._scene.run(nowhere, nowhere)  # the first ray builds the tree
+        self._scene = _tree(vertices, faces, watertight)
+        self._side = opposite_sides(vertices, faces)
+        rows = [np.flatnonzero(self._side == which) for which in (1, 2)]
+        self._opposite: list[tuple[EmbreeScene, np.ndarray]] = []
+        if len(rows[0]):  # for a face of side 1 the tree of side 2, and the other way round
+            self._opposite = [(_tree(vertices, faces[own], watertight), own) for own in rows[::-1]]
 
     def cast(self, origins: np.ndarray, directions: np.ndarray) -> Hits:
         """The first front face on each ray; back faces are not seen, as in habitat-sim.
@@ -55,11 +58,13 @@ class Embree:
         """
         found = self._scene.run(origins, directions, output=1)
         depth, face, u, v = found["tfar"], found["primID"], found["u"], found["v"]
+        hits = Hits(depth, face, u, v)
         behind = from_behind(face, found["Ng"], directions)
         for _ in range(MOST_BACK_FACES):
+            behind = self._turned_over(hits, behind, origins, directions)
             if len(behind) == 0:
                 break
-            start = depth[behind] + STEP
+            start = depth[behind] + STEP * (1 + depth[behind])
             ahead = directions[behind]
             found = self._scene.run(origins[behind] + start[:, None] * ahead, ahead, output=1)
             depth[behind] = found["tfar"] + start
@@ -68,26 +73,63 @@ class Embree:
         face[behind] = -1
         depth += np.float32(NEAR)
         face[depth > FAR] = -1
-        return Hits(depth, face, u, v)
+        return hits
+
+    def _turned_over(
+        self, hits: Hits, behind: np.ndarray, origins: np.ndarray, directions: np.ndarray
+    ) -> np.ndarray:
+        """Of the rays that met a back face those that meet no front face in the same plane; into
+        `hits` what the others meet."""
+        if not self._opposite or len(behind) == 0:
+            return behind
+        done = np.zeros(len(behind), dtype=bool)
+        side = self._side[hits.face[behind]]
+        for which, (scene, rows) in enumerate(self._opposite, 1):
+            asked = np.flatnonzero(side == which)
+            if len(asked) == 0:
+                continue
+            ray = behind[asked]
+            start = np.maximum(hits.depth[ray] - np.float32(SAME_PLANE), 0)
+            ahead = directions[ray]
+            found = scene.run(origins[ray] + start[:, None] * ahead, ahead, output=1)
+            front = found["primID"] >= 0
+            front &= found["tfar"] <= np.float32(2 * SAME_PLANE)
+            front &= (found["Ng"] * ahead).sum(axis=1) <= 0
+            ray = ray[front]
+            hits.depth[ray] = found["tfar"][front] + start[front]
+            hits.face[ray] = rows[found["primID"][front]]
+            hits.u[ray], hits.v[ray] = found["u"][front], found["v"][front]
+            done[asked[front]] = True
+        rest: np.ndarray = behind[~done]
+        return rest
+
+
+def _tree(vertices: np.ndarray, faces: np.ndarray, watertight: bool) -> EmbreeScene:
+    scene = EmbreeScene(robust=watertight)
+    TriangleMesh(scene, vertices, np.ascontiguousarray(faces))
+    nowhere = np.zeros((1, 3), dtype=np.float32)
+    scene.run(nowhere, nowhere)  # the first ray builds the tree
+    return scene
 
 
 class EmbreeRenderer:
     """Views of one scene on the processor."""
 
-    def __init__(self, model: Model, config: SimulatorConfig) -> None:
+    def __init__(self, model: Model) -> None:
         self._model = model
-        self._camera = config.camera
-        self._pixels = pixel_rays(config.camera)
+        self._pixels: dict[Camera, np.ndarray] = {}
         # Rays hit the seams of a built house (its walls are in line with its pixels), not a scan's.
         self._rays = Embree(model.surface.vertices, model.surface.faces, not model.large)
         self._packed: np.ndarray | None = None
-        if config.camera.colour and config.camera.semantic and model.annotated is None:
-            self._packed = packed_faces(model.surface, model.face_id)
+        self._is_packed = False
         other = model.annotated
         self._annotated_rays = Embree(other.vertices, other.faces) if other else None
 
-    def render(self, poses: Poses) -> Views:
-        camera, count, pixels = self._camera, len(poses.yaw), len(self._pixels)
+    def render(self, poses: Poses, camera: Camera) -> Views:
+        if camera not in self._pixels:
+            self._pixels[camera] = pixel_rays(camera)
+        rays = self._pixels[camera]
+        count, pixels, packed = len(poses.yaw), len(rays), self._packing(camera)
         depth = np.empty((count, pixels), np.float32) if camera.depth else None
         colour = np.empty((count, pixels, 3), np.uint8) if camera.colour else None
         semantic = np.empty((count, pixels), np.int32) if camera.semantic else None
@@ -95,19 +137,19 @@ class EmbreeRenderer:
         for start in range(0, count, size):
             rows = slice(start, start + size)
             some = Poses(poses.position[rows], poses.yaw[rows])
-            origins, directions = world_rays(some, self._pixels, camera.above_floor)
+            origins, directions = world_rays(some, rays, camera.above_floor)
             hits = self._rays.cast(origins, directions)
             if depth is not None:
                 depth_image(hits.depth, hits.face, depth[rows].reshape(-1))
-            if self._packed is not None and colour is not None and semantic is not None:
+            if packed is not None and colour is not None and semantic is not None:
                 packed_image(
-                    hits.face, hits.u, hits.v, self._packed,
+                    hits.face, hits.u, hits.v, packed,
                     colour[rows].reshape(-1, 3), semantic[rows].reshape(-1),
                 )  # fmt: skip
                 continue
             if colour is not None:
                 image = colour[rows].reshape(-1, 3)
-                colour_image(hits, self._model.surface, some, camera, self._pixels, image)
+                colour_image(hits, self._model.surface, some, camera, rays, image)
             if semantic is not None:
                 self._write_ids(hits, origins, directions, semantic[rows].reshape(-1))
         shape = (count, camera.height, camera.width)
@@ -117,9 +159,18 @@ class EmbreeRenderer:
             None if semantic is None else semantic.reshape(shape),
         )
 
-    def render_tensors(self, poses: Poses) -> TensorViews:
-        views = self.render(poses)
+    def render_tensors(self, poses: Poses, camera: Camera) -> TensorViews:
+        views = self.render(poses, camera)
         return TensorViews(*(None if v is None else torch.from_numpy(v) for v in views))
+
+    def _packing(self, camera: Camera) -> np.ndarray | None:
+        """What colours and ids at once are made of, made for the first camera that wants both."""
+        if not (camera.colour and camera.semantic) or self._model.annotated is not None:
+            return None
+        if not self._is_packed:
+            self._packed = packed_faces(self._model.surface, self._model.face_id)
+            self._is_packed = True
+        return self._packed
 
     def _write_ids(
         self, hits: Hits, origins: np.ndarray, directions: np.ndarray, image: np.ndarray

@@ -23,11 +23,11 @@ from envs.simulators.embedded.navmesh.polygons import Polygons, find_polygons
 from envs.simulators.embedded.navmesh.regions import erode, find_regions
 from envs.simulators.embedded.navmesh.voxels import Field, find_field, grid_of, reach_of
 from envs.simulators.embedded.navmesh.walking import NavMesh, nearest, try_steps
-from envs.simulators.simulator import Action, Body, Motion, Moved, Poses
+from envs.simulators.simulator import Action, Body, Motion, Moved, Poses, Rules
 from rayforge.errors import SceneError
 from rayforge.files import write_whole
 
-FORMAT = 1
+FORMAT = 2
 """Changes with whatever changes the floor that is found; older files are built anew."""
 MOST_COLUMNS = 100_000_000
 """Columns of cells in a scene: 500 m x 500 m at 5 cm."""
@@ -51,10 +51,15 @@ class FloorMap:
 
     mesh: NavMesh
     body: Body
+    rules: Rules = "0.3.4"
 
     @staticmethod
     def build(
-        vertices: np.ndarray, faces: np.ndarray, body: Body, name: str = "the mesh"
+        vertices: np.ndarray,
+        faces: np.ndarray,
+        body: Body,
+        name: str = "the mesh",
+        rules: Rules = "0.3.4",
     ) -> FloorMap:
         """Find the floor of a mesh.
 
@@ -63,6 +68,7 @@ class FloorMap:
             faces: int32 [F, 3], counter-clockwise seen from the side one can stand on.
             body: who walks there.
             name: the scene, for errors.
+            rules: of which habitat-sim.
 
         Raises:
             SceneError: no triangles, coordinates that are no numbers, a scene larger than a floor
@@ -71,7 +77,7 @@ class FloorMap:
         vertices = np.ascontiguousarray(vertices, dtype=np.float32)
         faces = np.ascontiguousarray(faces, dtype=np.int32)
         _check_mesh(vertices, faces, body, name)
-        field = find_field(vertices, faces, body)
+        field = find_field(vertices, faces, body, rules)
         erode(field, reach_of(body))
         region = find_regions(field)
         polygons = find_polygons(find_outlines(field, region))
@@ -88,16 +94,17 @@ class FloorMap:
         island = islands_of(polygons.beside)
         is_roof = _roofs(field, region, polygons, island)
         mesh = assemble(frame, polygons.polygon, polygons.beside, heights, island, is_roof)
-        return FloorMap(mesh, body)
+        return FloorMap(mesh, body, rules)
 
     @staticmethod
-    def read_navmesh(file: Path, top: float) -> FloorMap:
+    def read_navmesh(file: Path, top: float, rules: Rules = "0.3.4") -> FloorMap:
         """The floor of a `.navmesh` file that habitat-sim wrote; `body` is the one in the file.
 
         Args:
             file: the navigation mesh.
             top: metres, the scene's highest point: an island with less than the body's height
                 below it has no ceiling and counts as a roof.
+            rules: of which habitat-sim; steps follow them, the floor is the file's.
 
         Raises:
             SceneError: not such a file, of another version, or cut off.
@@ -106,7 +113,7 @@ class FloorMap:
         lowest = np.full(int(mesh.island.max()) + 1, np.inf)
         owner = np.repeat(mesh.island, np.diff(mesh.start))
         np.minimum.at(lowest, owner, mesh.points[mesh.triangle, 1].min(axis=1))
-        return FloorMap(mesh._replace(is_roof=top - lowest < body.height), body)
+        return FloorMap(mesh._replace(is_roof=top - lowest < body.height), body, rules)
 
     def is_for(self, body: Body) -> bool:
         """Whether the floor was found for such a body on such cells (within float32)."""
@@ -117,22 +124,27 @@ class FloorMap:
 
     @staticmethod
     def cached(
-        vertices: np.ndarray, faces: np.ndarray, body: Body, folder: Path, name: str = "the mesh"
+        vertices: np.ndarray,
+        faces: np.ndarray,
+        body: Body,
+        folder: Path,
+        name: str = "the mesh",
+        rules: Rules = "0.3.4",
     ) -> FloorMap:
         """`build`, or what an earlier call with the same arguments left in `folder`."""
         vertices = np.ascontiguousarray(vertices, dtype=np.float32)
         faces = np.ascontiguousarray(faces, dtype=np.int32)
         key = hashlib.blake2b(digest_size=16)
-        key.update(repr((FORMAT, vertices.shape, faces.shape, asdict(body))).encode())
+        key.update(repr((FORMAT, rules, vertices.shape, faces.shape, asdict(body))).encode())
         key.update(vertices.data)
         key.update(faces.data)
         file = folder / f"{key.hexdigest()}.floor.npz"
         if file.exists():
             try:
-                return FloorMap.load(file)
+                return FloorMap.load(file, rules)
             except SceneError:
                 file.unlink(missing_ok=True)  # cut off or of another version: build it again
-        floor = FloorMap.build(vertices, faces, body, name)
+        floor = FloorMap.build(vertices, faces, body, name, rules)
         floor.save(file)
         return floor
 
@@ -149,7 +161,7 @@ class FloorMap:
         )
 
     @staticmethod
-    def load(file: Path) -> FloorMap:
+    def load(file: Path, rules: Rules = "0.3.4") -> FloorMap:
         """Raises SceneError for a file that is not a floor of this version."""
         try:
             with np.load(file, allow_pickle=False) as arrays:
@@ -165,7 +177,7 @@ class FloorMap:
             raise SceneError(
                 f"{file}: not a floor ({error}); delete it to build it again"
             ) from None
-        return FloorMap(mesh, body)
+        return FloorMap(mesh, body, rules)
 
     def snap(self, points: np.ndarray) -> np.ndarray:
         """The nearest walkable points, float32 [N, 3]; NaN where there is none near."""
@@ -211,8 +223,9 @@ class FloorMap:
     def step(self, poses: Poses, actions: np.ndarray, motion: Motion) -> Moved:
         """One low-level action each, int64 [N]; STOP stays.
 
-        An agent that meets a wall slides along it (or stops there, by `motion.sliding`). A turn
-        also puts it on the floor below or above it, as habitat-sim's turns do.
+        An agent that meets a wall slides along it (or stops there, by `motion.sliding`; see
+        `Rules` for what 0.3.4 makes of that). A turn also puts it on the floor below or above it,
+        as habitat-sim's turns do.
         """
         position = _points(poses.position)
         yaw = np.asarray(poses.yaw, dtype=np.float32)
@@ -226,7 +239,7 @@ class FloorMap:
         aim = position.copy()
         aim[:, 0] -= np.sin(yaw) * length
         aim[:, 2] -= np.cos(yaw) * length
-        reached = try_steps(self.mesh, position, aim, motion.sliding)
+        reached = try_steps(self.mesh, position, aim, motion.sliding, self.rules != "0.3.3")
         asked = ((aim - position) ** 2).sum(axis=1)
         walked = ((reached - position) ** 2).sum(axis=1)
         stays = actions == Action.STOP

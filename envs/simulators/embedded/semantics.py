@@ -61,7 +61,7 @@ def vertex_ids(surface: Surface, annotation: Annotation, linear: bool) -> np.nda
         annotation: what the colours mean.
         linear: the vertex colours are linear (glTF) and the list's are sRGB; else (PLY) alike.
     """
-    colour = surface.vertex_colour[surface.faces[:, 2]]
+    colour = surface.vertex_colour[surface.floor_faces()[:, 2]]
     kinds, kind = np.unique(colour.astype(np.int32) @ (1 << 16, 1 << 8, 1), return_inverse=True)
     if not linear:
         meant = [annotation.colours.get(int(code), 0) for code in kinds]

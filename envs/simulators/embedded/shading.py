@@ -1,7 +1,7 @@
 """From poses to rays, and from what the rays hit to images; each one pass of machine code.
 
-Textures are filtered as OpenGL does it with glTF's default sampler: linear within a level and
-between the two nearest levels, the level chosen by how many texels a pixel covers.
+Textures are filtered as OpenGL does it, by default (as in glTF) linear within a level and between
+the two nearest levels, the level chosen by how many texels a pixel covers.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 
 from envs.simulators.embedded.mesh import Surface
 from envs.simulators.embedded.navmesh.compiled import compiled
+from envs.simulators.embedded.parts import CLAMP, MIRROR, NEAREST_MIP, NO_MIPS
 from envs.simulators.embedded.stored import Annotated
 from envs.simulators.simulator import Camera, Poses, Views
 
@@ -35,9 +36,9 @@ class TensorViews(NamedTuple):
 class Renderer(Protocol):
     """Views of one open scene."""
 
-    def render(self, poses: Poses) -> Views: ...
+    def render(self, poses: Poses, camera: Camera) -> Views: ...
 
-    def render_tensors(self, poses: Poses) -> TensorViews: ...
+    def render_tensors(self, poses: Poses, camera: Camera) -> TensorViews: ...
 
 
 class Hits(NamedTuple):
@@ -52,13 +53,36 @@ class Hits(NamedTuple):
 def pixel_rays(camera: Camera) -> np.ndarray:
     """Rays through the centres of the pixels, row by row, float32 [H * W, 3].
 
-    In the camera's frame (+x right, +y up), one metre along its axis -z: a ray's length is depth.
+    In the agent's frame (+x right, +y up, -z ahead) under the camera's pitch and roll, one metre
+    along the camera's axis: a ray's length is depth.
     """
     size = pixel_size(camera)
     x = (np.arange(camera.width) + 0.5 - camera.width / 2) * size
     y = (camera.height / 2 - 0.5 - np.arange(camera.height)) * size
-    rays = np.stack(np.broadcast_arrays(x[None, :], y[:, None], -1.0), axis=-1)
-    return np.ascontiguousarray(rays.reshape(-1, 3), dtype=np.float32)
+    rays = np.stack(np.broadcast_arrays(x[None, :], y[:, None], -1.0), axis=-1).reshape(-1, 3)
+    if camera.pitch or camera.roll:
+        rays = rays @ camera_turn(camera).T
+    return np.ascontiguousarray(rays, dtype=np.float32)
+
+
+def camera_turn(camera: Camera) -> np.ndarray:
+    """Rotation [3, 3] from the camera's frame to the agent's: pitch around x, roll around z."""
+    pitch, roll = np.radians([camera.pitch, camera.roll])
+    up = np.array(
+        [[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]]
+    )
+    around = np.array(
+        [[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]]
+    )
+    turn: np.ndarray = around @ up
+    return turn
+
+
+def pixel_steps(camera: Camera) -> np.ndarray:
+    """What a ray changes by from a pixel to the one at its right and to the one above it, float32
+    [2, 3]."""
+    turn, size = camera_turn(camera), pixel_size(camera)
+    return np.ascontiguousarray(turn[:, :2].T * size, dtype=np.float32)
 
 
 def pixel_size(camera: Camera) -> float:
@@ -237,7 +261,9 @@ def colour_image(
         hits.v,
         np.ascontiguousarray(poses.yaw, dtype=np.float32),
         pixels,
-        np.float32(pixel_size(camera)),
+        pixel_steps(camera),
+        camera.width,
+        camera.height,
         surface.vertices,
         surface.faces,
         surface.face_colour,
@@ -265,7 +291,9 @@ def _colour_image(
     hits_v,
     yaw,
     pixels,
-    pixel,
+    steps,
+    width,
+    height,
     vertices,
     faces,
     face_colour,
@@ -275,6 +303,7 @@ def _colour_image(
     texels,
     level,
     levels,
+    sampler,
     image,
 ):
     colour = np.empty(3, dtype=np.float32)
@@ -298,11 +327,17 @@ def _colour_image(
         texture = face_texture[face]
         if texture >= 0:
             agent = row // len(pixels)
+            pixel = row - agent * len(pixels)
+            column = pixel % width
+            # Pixels are drawn in squares of two by two, counted from the lower left corner.
+            to_left, to_below = column & 1, (height - 1 - pixel // width) & 1
             lod = _level_of_detail(
                 hits_depth[row],
-                pixels[row - agent * len(pixels)],
+                pixels[pixel],
+                steps,
+                to_left,
+                to_below,
                 yaw[agent],
-                pixel,
                 vertices[first],
                 vertices[second],
                 vertices[third],
@@ -313,7 +348,7 @@ def _colour_image(
             )
             s = a * uv[first, 0] + b * uv[second, 0] + c * uv[third, 0]
             t = a * uv[first, 1] + b * uv[second, 1] + c * uv[third, 1]
-            texel = _sampled(texels, level[texture], levels[texture], s, t, lod)
+            texel = _sampled(texels, level[texture], levels[texture], sampler[texture], s, t, lod)
             for channel in range(3):
                 colour[channel] *= texel[channel] * np.float32(1 / 255)
         for channel in range(3):
@@ -321,21 +356,21 @@ def _colour_image(
 
 
 @compiled
-def _level_of_detail(depth, ray, yaw, pixel, p0, p1, p2, t0, t1, t2, size):
-    """log2 of the texels that a pixel's longer side covers on the triangle's plane.
+def _level_of_detail(depth, ray, steps, to_left, to_below, yaw, p0, p1, p2, t0, t1, t2, size):
+    """log2 of the texels between a pixel and the next, on the triangle's plane, as OpenGL counts
+    them: once for the square of two by two pixels, from its lower left one to its right and up.
 
-    With the plane's normal n, the hit point depth * d moves by depth * (dx - d (n.dx) / (n.d)) when
-    the ray's direction d moves by dx; the triangle's edges turn that into texels.
+    With the plane's normal n, a ray r meets the plane at depth (n.d) / (n.r) times that of the
+    pixel's own ray d; the triangle's edges turn places on the plane into texels.
     """
     cosine, sine = np.cos(yaw), np.sin(yaw)
-    dx = cosine * ray[0] + sine * ray[2]
-    dy = ray[1]
-    dz = cosine * ray[2] - sine * ray[0]
     ex, ey, ez = p1[0] - p0[0], p1[1] - p0[1], p1[2] - p0[2]
     fx, fy, fz = p2[0] - p0[0], p2[1] - p0[1], p2[2] - p0[2]
     nx, ny, nz = ey * fz - ez * fy, ez * fx - ex * fz, ex * fy - ey * fx
     square = nx * nx + ny * ny + nz * nz
-    slope = nx * dx + ny * dy + nz * dz
+    # The normal in the agent's frame, where rays are.
+    ax, az = cosine * nx - sine * nz, sine * nx + cosine * nz
+    slope = ax * ray[0] + ny * ray[1] + az * ray[2]
     if square == 0 or slope == 0:
         return np.float32(0)
     # Gradients (times `square`) of the weights of the second and third corner.
@@ -344,39 +379,76 @@ def _level_of_detail(depth, ray, yaw, pixel, p0, p1, p2, t0, t1, t2, size):
     ds1, dt1 = (t1[0] - t0[0]) * size[1], (t1[1] - t0[1]) * size[2]
     ds2, dt2 = (t2[0] - t0[0]) * size[1], (t2[1] - t0[1]) * size[2]
     longest = 0.0
-    for axis in range(2):
-        mx, my, mz = (cosine * pixel, 0.0, -sine * pixel) if axis == 0 else (0.0, -pixel, 0.0)
-        along = (nx * mx + ny * my + nz * mz) / slope
-        qx, qy, qz = depth * (mx - dx * along), depth * (my - dy * along), depth * (mz - dz * along)
+    first_s = first_t = 0.0
+    for corner in range(3):
+        across = (1 if corner == 1 else 0) - to_left
+        up = (1 if corner == 2 else 0) - to_below
+        rx = ray[0] + across * steps[0, 0] + up * steps[1, 0]
+        ry = ray[1] + across * steps[0, 1] + up * steps[1, 1]
+        rz = ray[2] + across * steps[0, 2] + up * steps[1, 2]
+        other = ax * rx + ny * ry + az * rz
+        if other == 0:
+            return np.float32(0)
+        away = depth * slope / other
+        # From the hit point to where this ray meets the plane, in the scene's frame.
+        mx, qy, mz = (
+            away * rx - depth * ray[0],
+            away * ry - depth * ray[1],
+            away * rz - depth * ray[2],
+        )
+        qx, qz = cosine * mx + sine * mz, cosine * mz - sine * mx
         b = (gx * qx + gy * qy + gz * qz) / square
         c = (hx * qx + hy * qy + hz * qz) / square
         s = b * ds1 + c * ds2
         t = b * dt1 + c * dt2
-        longest = max(longest, s * s + t * t)
+        if corner == 0:
+            first_s, first_t = s, t
+        else:
+            longest = max(longest, (s - first_s) ** 2 + (t - first_t) ** 2)
     if longest <= 1:
         return np.float32(0)
     return np.float32(0.5 * np.log2(longest))
 
 
 @compiled
-def _sampled(texels, level, levels, s, t, lod):
+def _texel(number, size, wrap):
+    """The texel in place of one that may be beyond the border."""
+    if wrap == CLAMP:
+        return min(max(number, 0), size - 1)
+    if wrap == MIRROR:
+        number %= 2 * size
+        return number if number < size else 2 * size - 1 - number
+    return number % size
+
+
+@compiled
+def _sampled(texels, level, levels, sampler, s, t, lod):
     """Red, green and blue (0 to 255) of a texture at (s, t), between two of its levels."""
-    lod = min(lod, np.float32(levels - 1))
+    linear = sampler[3] if lod > 0 else sampler[2]
+    mips = sampler[4]
+    lod = min(lod, np.float32(levels - 1)) if mips != NO_MIPS else np.float32(0)
+    if mips == NEAREST_MIP:
+        lod = np.float32(int(lod + np.float32(0.5)))
     low = int(lod)
     share = lod - np.float32(low)
     red = green = blue = np.float32(0)
     for step in range(2 if share > 0 else 1):
         start, width, height = level[low + step]
-        x = (s - np.floor(s)) * width - np.float32(0.5)
-        y = (t - np.floor(t)) * height - np.float32(0.5)
-        left, top = int(np.floor(x)), int(np.floor(y))
-        beside, above = np.float32(x - left), np.float32(y - top)
-        # What leaves on one side comes back on the other.
-        right = left + 1 if left + 1 < width else 0
-        below = top + 1 if top + 1 < height else 0
-        left = left if left >= 0 else width - 1
-        top = top if top >= 0 else height - 1
         part = share if step else np.float32(1) - share
+        if not linear:
+            column = _texel(np.int64(np.floor(s * width)), width, sampler[0])
+            row = _texel(np.int64(np.floor(t * height)), height, sampler[1])
+            texel = start + row * width + column
+            red += part * np.float32(texels[texel, 0])
+            green += part * np.float32(texels[texel, 1])
+            blue += part * np.float32(texels[texel, 2])
+            continue
+        x = s * width - np.float32(0.5)
+        y = t * height - np.float32(0.5)
+        left, top = np.int64(np.floor(x)), np.int64(np.floor(y))
+        beside, above = np.float32(x - left), np.float32(y - top)
+        right, below = _texel(left + 1, width, sampler[0]), _texel(top + 1, height, sampler[1])
+        left, top = _texel(left, width, sampler[0]), _texel(top, height, sampler[1])
         for row, of_row in ((top, np.float32(1) - above), (below, above)):
             for column, of_column in ((left, np.float32(1) - beside), (right, beside)):
                 weight = part * of_row * of_column

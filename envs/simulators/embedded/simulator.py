@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,14 @@ import numpy as np
 from envs.simulators.embedded.floor import FloorMap
 from envs.simulators.embedded.shading import Renderer, TensorViews
 from envs.simulators.embedded.stored import Model, load_model
-from envs.simulators.simulator import Moved, Poses, Scene, SimulatorConfig, Views
+from envs.simulators.simulator import (
+    Camera,
+    Moved,
+    Poses,
+    Scene,
+    SimulatorConfig,
+    Views,
+)
 from rayforge.cache import cache_folder
 from rayforge.errors import SceneError
 
@@ -37,11 +45,16 @@ class EmbeddedSimulator:
         self._renderer = _open_renderer(model, config)
 
     def render(self, poses: Poses) -> Views:
-        return self._open().render(_checked(poses, self.scene))
+        return self._open().render(_checked(poses, self.scene), self.config.camera)
 
-    def render_tensors(self, poses: Poses) -> TensorViews:
+    def render_with(self, poses: Poses, cameras: Sequence[Camera]) -> list[Views]:
+        poses, renderer = _checked(poses, self.scene), self._open()
+        return [renderer.render(poses, camera) for camera in cameras]
+
+    def render_tensors(self, poses: Poses, camera: Camera | None = None) -> TensorViews:
         """`render` as tensors: on a GPU they are made there and stay there."""
-        return self._open().render_tensors(_checked(poses, self.scene))
+        camera = camera or self.config.camera
+        return self._open().render_tensors(_checked(poses, self.scene), camera)
 
     def step(self, poses: Poses, actions: np.ndarray) -> Moved:
         return self._floor.step(poses, actions, self.config.motion)
@@ -75,25 +88,26 @@ def _open_renderer(model: Model, config: SimulatorConfig) -> Renderer:
     if config.gpu_device_id < 0:
         from envs.simulators.embedded.embree import EmbreeRenderer
 
-        return EmbreeRenderer(model, config)
+        return EmbreeRenderer(model)
     from envs.simulators.embedded.cuda import WarpRenderer
 
-    return WarpRenderer(model, config, f"cuda:{config.gpu_device_id}")
+    return WarpRenderer(model, f"cuda:{config.gpu_device_id}")
 
 
 def _find_floor(model: Model, config: SimulatorConfig, scene: Scene, folder: Path) -> FloorMap:
     """The scene's navigation mesh where its file is for this body, else a new one."""
     if scene.navmesh is not None:
-        floor = FloorMap.read_navmesh(scene.navmesh, float(model.surface.vertices[:, 1].max()))
+        top = float(model.surface.vertices[:, 1].max())
+        floor = FloorMap.read_navmesh(scene.navmesh, top, config.rules)
         if floor.is_for(config.body):
             return floor
-    triangles = model.surface.vertices, model.surface.faces
+    triangles = model.surface.vertices, model.surface.floor_faces()
     if model.large:
         try:
-            return FloorMap.cached(*triangles, config.body, folder, str(scene.mesh))
+            return FloorMap.cached(*triangles, config.body, folder, str(scene.mesh), config.rules)
         except OSError:  # a full or read-only cache only costs the next load its time
             pass
-    return FloorMap.build(*triangles, config.body, str(scene.mesh))
+    return FloorMap.build(*triangles, config.body, str(scene.mesh), config.rules)
 
 
 def _checked(poses: Poses, scene: Scene) -> Poses:

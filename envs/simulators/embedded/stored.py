@@ -18,13 +18,14 @@ from envs.simulators.embedded.semantics import (
     vertex_ids,
 )
 from envs.simulators.embedded.textures import Textures
-from envs.simulators.scene import Stage, axes_rotation, read_stage
+from envs.simulators.rotations import axes_rotation
+from envs.simulators.scene import Stage, read_stage
 from envs.simulators.simulator import Scene
 from rayforge.cache import cache_folder
 from rayforge.errors import SceneError
 from rayforge.files import write_whole
 
-VERSION = "1"
+VERSION = "2"
 """Part of the key: change it when the arrays change for the same files."""
 LARGE = 8 << 20
 """Bytes of files from which on a scene is kept; a smaller one is read as quickly from them."""
@@ -101,7 +102,7 @@ def _key(files: list[Path], stage: Stage) -> str:
 def _read(
     scene: Scene, stage: Stage, annotation: Annotation | None, key: str, large: bool
 ) -> Model:
-    size = np.diag(stage.scale)
+    size = np.diag(stage.scale).astype(np.float32)
     surface = read_surface(scene.mesh, size @ axes_rotation(stage.up, stage.front), LONGEST_SIDE)
     unknown = np.zeros(len(surface.faces), dtype=np.int32)
     if scene.semantic_mesh is None or annotation is None:

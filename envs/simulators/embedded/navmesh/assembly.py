@@ -50,6 +50,7 @@ def assemble(
     squares, bucket_start, bucket_polygon = _buckets(frame, heights)
     area = np.add.reduceat(triangle_areas(heights.points, heights.triangle), heights.start[:-1])
     usable = area >= NO_AREA
+    bounds = _bounds(frame, int(polygon.max()) + 1, heights)
     return NavMesh(
         points=heights.points,
         polygon=polygon,
@@ -61,7 +62,8 @@ def assemble(
         island=island,
         usable=usable if walkable is None else usable & walkable,
         is_roof=is_roof,
-        bounds=_bounds(frame, int(polygon.max()) + 1, heights),
+        bounds=bounds,
+        rank=_ranks(bounds),
         low=frame.low,
         high=frame.high,
         cell=np.array([frame.cell], dtype=np.float32),
@@ -96,6 +98,29 @@ def _bounds(frame: Frame, corners: int, heights: Heights) -> np.ndarray:
     first = heights.start[:-1]
     low = np.minimum.reduceat(corner.min(axis=1), first)
     return np.concatenate([low, np.maximum.reduceat(corner.max(axis=1), first)], axis=1)
+
+
+def _ranks(bounds: np.ndarray) -> np.ndarray:
+    """The place of each polygon in Detour's tree of boxes, int32 [P]: of polygons equally near to
+    a point (one on their common edge), the first there is taken.
+
+    The tree halves the polygons, sorted by the lower end of their boxes along its longest side.
+    """
+    order = np.arange(len(bounds))
+    waiting = [(0, len(bounds))]
+    while waiting:
+        first, last = waiting.pop()
+        if last - first < 2:
+            continue
+        own = bounds[order[first:last]]
+        sides = own[:, 3:].max(axis=0) - own[:, :3].min(axis=0)
+        axis = int(sides.argmax())
+        order[first:last] = order[first:last][np.argsort(own[:, axis], kind="stable")]
+        middle = first + (last - first) // 2
+        waiting += [(first, middle), (middle, last)]
+    rank = np.empty(len(bounds), dtype=np.int32)
+    rank[order] = np.arange(len(bounds))
+    return rank
 
 
 def _buckets(frame: Frame, heights: Heights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

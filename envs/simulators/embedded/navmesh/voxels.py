@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.simulators.embedded.navmesh.compiled import compiled
-from envs.simulators.simulator import Body
+from envs.simulators.simulator import Body, Rules
 
 OPEN_SKY = 0xFFFF
 """Height in cells of what has nothing above it."""
@@ -74,13 +74,19 @@ def flat_enough(vertices: np.ndarray, faces: np.ndarray, slope: float) -> np.nda
         return (normal[:, 1] / length) > steepest
 
 
-def find_field(vertices: np.ndarray, faces: np.ndarray, body: Body) -> Field:
+def find_field(
+    vertices: np.ndarray, faces: np.ndarray, body: Body, rules: Rules = "0.3.4"
+) -> Field:
     """The floor on which `body` has headroom and no drop at its feet.
 
     Args:
         vertices: float32 [V, 3], metres, +y up.
         faces: int32 [F, 3], counter-clockwise seen from the side one can stand on.
+        body: who walks there.
+        rules: "0.3.4" (Recast 1.6.0) keeps floor under exactly the body's headroom, and takes no
+            face that lies on the upper x border of the grid; "0.3.3" (Recast of 2021) the contrary.
     """
+    newer = rules != "0.3.3"
     grid, reach = grid_of(vertices, body), reach_of(body)
     start, bottom, top, walkable = _rasterise(
         vertices,
@@ -94,10 +100,11 @@ def find_field(vertices: np.ndarray, faces: np.ndarray, body: Body) -> Field:
         np.float32(1) / grid.cell,
         np.float32(1) / grid.cell_height,
         reach.climb,
+        newer,
     )
     _keep_low_obstacles(start, top, walkable, reach.climb)
     _drop_ledges(start, bottom, top, walkable, grid.width, grid.depth, reach.height, reach.climb)
-    _drop_low_ceilings(start, bottom, top, walkable, reach.height)
+    _drop_low_ceilings(start, bottom, top, walkable, reach.height if newer else reach.height + 1)
     column, first, floor, covered, link = _link(
         start, bottom, top, walkable, grid.width, grid.depth, reach.height, reach.climb
     )
@@ -138,7 +145,9 @@ def _divide(source, count, kept, rest, offset, axis):
 
 
 @compiled
-def _rasterise(vertices, faces, flat, low, tall, width, depth, cell, per_cell, per_height, climb):
+def _rasterise(
+    vertices, faces, flat, low, tall, width, depth, cell, per_cell, per_height, climb, newer
+):
     """Solid spans of every column, sorted upwards.
 
     Returns `start` int32 [columns + 1], `bottom` and `top` int32 in cells, `walkable` bool.
@@ -173,7 +182,10 @@ def _rasterise(vertices, faces, flat, low, tall, width, depth, cell, per_cell, p
             for corner in range(1, in_row):
                 x_low = min(x_low, row[corner, 0])
                 x_high = max(x_high, row[corner, 0])
-            x0 = min(max(int((x_low - low[0]) * per_cell), 0), width - 1)
+            x0 = int((x_low - low[0]) * per_cell)
+            if newer and x0 >= width:
+                continue
+            x0 = min(max(x0, 0), width - 1)
             x1 = min(max(int((x_high - low[0]) * per_cell), 0), width - 1)
             for x in range(x0, x1 + 1):
                 edge = low[0] + np.float32(x) * cell + cell
@@ -310,10 +322,11 @@ def _drop_ledges(start, bottom, top, walkable, width, depth, height, climb):
 
 
 @compiled
-def _drop_low_ceilings(start, bottom, top, walkable, height):
+def _drop_low_ceilings(start, bottom, top, walkable, least):
+    """No floor with fewer than `least` cells above it."""
     for column in range(len(start) - 1):
         for span in range(start[column], start[column + 1] - 1):
-            if bottom[span + 1] - top[span] <= height:
+            if bottom[span + 1] - top[span] < least:
                 walkable[span] = False
 
 

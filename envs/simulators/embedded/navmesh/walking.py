@@ -37,6 +37,7 @@ class NavMesh(NamedTuple):
     usable: np.ndarray  # bool [P], whether it has any area
     is_roof: np.ndarray  # bool [islands]
     bounds: np.ndarray  # int32 [P, 6], lowest and highest x, y, z in cells
+    rank: np.ndarray  # int32 [P], of polygons equally near the one of lowest rank is taken
     low: np.ndarray  # float32 [3], metres
     high: np.ndarray  # float32 [3], metres
     cell: np.ndarray  # float32 [1], metres
@@ -187,7 +188,9 @@ def _nearest(mesh, point, found):
                         px, py, pz = _on_edges(mesh, polygon, x, z, True)
                         dx, dy, dz = x - px, y - py, z - pz
                         off = dx * dx + dy * dy + dz * dz
-                    if off < least:
+                    if off < least or (
+                        off == least and best >= 0 and mesh.rank[polygon] < mesh.rank[best]
+                    ):
                         least = off
                         best = polygon
                         found[0], found[1], found[2] = px, py, pz
@@ -207,13 +210,17 @@ def _nearest(mesh, point, found):
 
 
 @compiled
-def _slide(mesh, polygon, start, end, sliding, reached):
+def _slide(mesh, polygon, start, end, sliding, reached, passed):
     """Go from `start` on `polygon` towards `end` over connected polygons, along walls if `sliding`.
 
-    Writes the end of the way into `reached` (its height is not the floor's) and returns the
-    polygon there, -1 if there was no way at all.
+    Writes the end of the way into `reached` (its height is not the floor's), the polygons that
+    lead there into `passed` from the last to the first, and returns how many they are; 0 if there
+    was no way at all.
     """
     known = np.empty(MOST_KNOWN, np.int64)
+    parent = np.full(MOST_KNOWN, -1, np.int64)  # places in `known`
+    own = np.empty(MOST_KNOWN, np.int64)  # the place of each that waits
+    own[0] = 0
     queued_already = np.empty(MOST_KNOWN, np.bool_)
     waiting = np.empty(MOST_KNOWN, np.int64)
     known[0] = waiting[0] = polygon
@@ -229,10 +236,12 @@ def _slide(mesh, polygon, start, end, sliding, reached):
     radius = np.sqrt(dx * dx + dy * dy + dz * dz) / np.float32(2) + SLACK
     while taken < queued:
         here = waiting[taken]
+        own_place = own[taken]
         taken += 1
         if _inside(mesh, here, end[0], end[2]):
             reached[:] = end
-            return here
+            best = own_place
+            break
         size = mesh.size[here]
         edge = size - 1
         for corner in range(size):
@@ -250,7 +259,7 @@ def _slide(mesh, polygon, start, end, sliding, reached):
                     off = (px - end[0]) * (px - end[0]) + (pz - end[2]) * (pz - end[2])
                 if off < least:
                     least = off
-                    best = here
+                    best = own_place
                     for k in range(3):
                         reached[k] = a[k] + (b[k] - a[k]) * share
                 continue
@@ -272,23 +281,63 @@ def _slide(mesh, polygon, start, end, sliding, reached):
                 continue
             if queued - taken < MOST_WAITING:
                 queued_already[place] = True
+                parent[place] = own_place
+                own[queued] = place
                 waiting[queued] = beyond
                 queued += 1
-    return best
+    count = 0
+    while best >= 0:
+        passed[count] = known[best]
+        count += 1
+        best = parent[best]
+    return count
 
 
 @compiled
-def _try_step(mesh, start, end, sliding, reached, scratch):
-    """habitat-sim's try_step: from `start` towards `end`, into `reached`; it stays if it cannot."""
+def _stop_at_wall(mesh, passed, count, start, end, reached):
+    """Put `reached` where start-end meets a wall of the polygons passed, if it meets one.
+
+    habitat-sim 0.3.4 slides first and looks for walls then, on the polygons of that way alone: an
+    agent whose line leaves them meets no wall there, and has slid.
+    """
+    least = FAR
+    for row in range(count - 1, -1, -1):
+        here = passed[row]
+        size = mesh.size[here]
+        for corner in range(size):
+            if mesh.beside[here, corner] >= 0:
+                continue
+            a = mesh.points[mesh.polygon[here, corner]]
+            b = mesh.points[mesh.polygon[here, (corner + 1) % size]]
+            share = _crossing(a, b, start, end)
+            if share < 0:
+                continue
+            px, pz = a[0] + (b[0] - a[0]) * share, a[2] + (b[2] - a[2]) * share
+            off = (px - end[0]) * (px - end[0]) + (pz - end[2]) * (pz - end[2])
+            if off < least:
+                least = off
+                for k in range(3):
+                    reached[k] = a[k] + (b[k] - a[k]) * share
+
+
+@compiled
+def _try_step(mesh, start, end, sliding, newer, reached, scratch, passed):
+    """habitat-sim's try_step: from `start` towards `end`, into `reached`; it stays if it cannot.
+
+    `newer`: without sliding as 0.3.4 does it (`_stop_at_wall`), else as 0.3.3 did.
+    """
     aim = _nearest(mesh, end, scratch)
     polygon = _nearest(mesh, start, scratch)
     if polygon < 0 or aim < 0 or mesh.island[polygon] != mesh.island[aim]:
         reached[:] = start
         return
-    last = _slide(mesh, polygon, scratch, end, sliding, reached)
-    if last < 0:
+    count = _slide(mesh, polygon, scratch, end, sliding or newer, reached, passed)
+    if count == 0:
         reached[:] = start
         return
+    last = passed[0]
+    if newer and not sliding:
+        _stop_at_wall(mesh, passed, count, scratch, end, reached)
     over, y = _height(mesh, last, reached[0], reached[2])
     if over:
         reached[1] = y
@@ -313,10 +362,11 @@ def nearest(mesh, points):
 
 
 @compiled
-def try_steps(mesh, starts, ends, sliding):
+def try_steps(mesh, starts, ends, sliding, newer):
     """Where each agent that walks from `starts` towards `ends` arrives, float32 [N, 3]."""
     reached = np.empty((len(starts), 3), np.float32)
     scratch = np.empty(3, np.float32)
+    passed = np.empty(MOST_KNOWN, np.int64)
     for row in range(len(starts)):
-        _try_step(mesh, starts[row], ends[row], sliding, reached[row], scratch)
+        _try_step(mesh, starts[row], ends[row], sliding, newer, reached[row], scratch, passed)
     return reached

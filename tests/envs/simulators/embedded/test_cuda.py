@@ -10,7 +10,7 @@ import torch
 from envs.simulators.embedded.embree import EmbreeRenderer
 from envs.simulators.embedded.stored import load_model
 from envs.simulators.scene import find_scene
-from envs.simulators.simulator import Camera, Poses, SimulatorConfig
+from envs.simulators.simulator import Camera, Poses
 from tests.envs.simulators.made_up import SIDES, cube, painted, room, write_scene, write_semantics
 
 pytest.importorskip("warp", reason="warp-lang is not installed: pip install 'rayforge[cuda]'")
@@ -61,12 +61,12 @@ def test_same_views_as_embree(config: Path) -> None:
     from envs.simulators.embedded.cuda import WarpRenderer
 
     model = load_model(find_scene(config))
-    settings = SimulatorConfig(camera=Camera(48, 40, 80, above_floor=1.0))
+    camera = Camera(47, 41, 80, above_floor=1.0, pitch=-20, roll=10)
     chance = np.random.default_rng(1)
     position = chance.uniform([-1.2, 0, -1.2], [1.8, 0.5, 1.8], (12, 3)).astype(np.float32)
     poses = Poses(position, chance.uniform(0, 6.3, 12).astype(np.float32))
-    warp, embree = WarpRenderer(model, settings, "cpu"), EmbreeRenderer(model, settings)
-    views, expected = warp.render(poses), embree.render(poses)
+    warp, embree = WarpRenderer(model, "cpu"), EmbreeRenderer(model)
+    views, expected = warp.render(poses, camera), embree.render(poses, camera)
     assert views.depth is not None and expected.depth is not None
     assert views.colour is not None and expected.colour is not None
     assert views.semantic is not None and expected.semantic is not None
@@ -76,7 +76,7 @@ def test_same_views_as_embree(config: Path) -> None:
     error = np.abs(views.colour.astype(int) - expected.colour).max(axis=-1)
     assert (error <= 1).mean() > 0.998
     assert len(np.unique(views.semantic)) > 1
-    tensors = warp.render_tensors(poses)
+    tensors = warp.render_tensors(poses, camera)
     assert isinstance(tensors.colour, torch.Tensor) and tensors.colour.dtype == torch.uint8
     assert np.array_equal(tensors.colour.numpy(), views.colour)
 
@@ -86,7 +86,7 @@ def test_sensors_switched_off(tmp_path: Path) -> None:
 
     model = load_model(find_scene(write_semantics(tmp_path, room())))
     camera = Camera(8, 8, colour=False, semantic=False)
-    warp = WarpRenderer(model, SimulatorConfig(camera=camera), "cpu")
-    views = warp.render(Poses(np.zeros((2, 3), np.float32), np.zeros(2, np.float32)))
+    warp = WarpRenderer(model, "cpu")
+    views = warp.render(Poses(np.zeros((2, 3), np.float32), np.zeros(2, np.float32)), camera)
     assert views.colour is None and views.semantic is None
     assert views.depth is not None and views.depth.shape == (2, 8, 8)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.simulators.embedded.floor import FloorMap
+from envs.simulators.embedded.navmesh.assembly import _ranks
 from envs.simulators.simulator import Action, Body, Motion, Poses
 from rayforge.errors import SceneError
 from tests.envs.simulators.embedded.boxes import Part, box, join, ramp, room, stairs
@@ -319,6 +320,60 @@ def test_a_ceiling_too_low_leaves_no_floor() -> None:
     tall = dataclasses.replace(BODY, height=1.5)
     floor = built(low, tall)  # on top alone
     assert not floor.navigable(point(2, 2))[0]
+
+
+@given(st.integers(1, 12), st.integers(-2, 3))
+@settings(max_examples=25)
+def test_headroom_to_the_cell(cells: int, spare: int) -> None:
+    """A slab over a floor, so many cells above it: the body needs as many (0.3.4), or one more."""
+    room_above = cells + spare
+    if room_above < 1:
+        return
+    body = dataclasses.replace(BODY, height=0.2 * cells - 0.01, climb=0.0)
+    low = np.float32([[0, 0, 0], [0, 0, 3], [3, 0, 3], [3, 0, 0]])
+    # The floor's top is at one cell, since a span is at least one cell thick.
+    slab = low + np.float32([0, 0.2 * (1 + room_above) + 0.05, 0])
+    under = np.array([[0, 1, 2], [0, 2, 3]])
+    vertices = np.concatenate([low, slab])
+    faces = np.concatenate([under, under[:, ::-1] + 4]).astype(np.int32)
+    for rules, needed in (("0.3.4", cells), ("0.3.3", cells + 1)):
+        try:
+            floor = FloorMap.build(vertices, faces, body, "slab", rules)  # type: ignore[arg-type]
+        except SceneError:
+            assert room_above < needed, rules
+            continue
+        assert room_above >= needed and floor.navigable(point(1.5, 1.5, 0.2))[0], rules
+
+
+@given(st.integers(0, 3), st.integers(0, 4))
+@settings(max_examples=20)
+def test_a_step_of_exactly_the_climb_is_walked(climb: int, step: int) -> None:
+    """Two floors side by side, `step` cells apart: one walks over up to `climb` cells."""
+    body = dataclasses.replace(BODY, climb=0.2 * climb + 0.001)
+    parts = [box((0, -1, 0), (3, 0, 4)), box((3, -1, 0), (6, 0.2 * step, 4))]
+    floor = built(parts, body)
+    walk = floor.geodesic_distance(point(1, 2), point(5, 2, 0.2 * step))[0]
+    assert np.isfinite(walk) == (step <= climb)
+
+
+def test_of_two_polygons_at_an_edge_the_first_in_the_tree_is_taken() -> None:
+    """Boxes of four polygons in a row along x, told in another order."""
+    x = np.array([6, 0, 4, 2])
+    bounds = np.column_stack([x, x * 0, x * 0, x + 2, x * 0 + 1, x * 0 + 1]).astype(np.int32)
+    assert _ranks(bounds).tolist() == [3, 0, 2, 1]
+    same = np.repeat(bounds[:1], 3, axis=0)
+    assert _ranks(same).tolist() == [0, 1, 2]
+
+
+def test_without_sliding_by_both_rules() -> None:
+    """Into a wall at an angle: both stop where the line meets it."""
+    floor = built(room(4, 4, 2.5), BODY)
+    poses = Poses(point(0.3, 2), np.array([np.pi / 4], np.float32))
+    for rules in ("0.3.4", "0.3.3"):
+        one = dataclasses.replace(floor, rules=rules)
+        moved = one.step(poses, np.array([Action.MOVE_FORWARD]), Motion(sliding=False))
+        went = (moved.poses.position - poses.position)[0]
+        assert moved.collided[0] and went[0] == pytest.approx(went[2], abs=1e-4), rules
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -110,7 +110,7 @@ def test_header_that_promises_less_than_the_file_needs(tmp_path: Path) -> None:
     file = tmp_path / "made.glb"
     short = file.read_bytes()[:-200]
     file.write_bytes(short[:8] + struct.pack("<I", len(short)) + short[12:])
-    with pytest.raises(SceneError, match="cannot be read as a mesh"):
+    with pytest.raises(SceneError, match=r"made\.glb: accessor .* is cut off"):
         read(file)
 
 
@@ -184,16 +184,6 @@ def test_extensions_that_are_not_read(tmp_path: Path) -> None:
     file = textured(tmp_path)
     edited(file, lambda header: header.update(extensionsRequired=["KHR_texture_basisu"]))
     with pytest.raises(SceneError, match="needs KHR_texture_basisu"):
-        read(file)
-    file = textured(tmp_path)
-    moved = {"index": 0, "extensions": {"KHR_texture_transform": {"scale": [2, 2]}}}
-    edited(
-        file,
-        lambda header: header["materials"][0]["pbrMetallicRoughness"].update(
-            baseColorTexture=moved
-        ),
-    )
-    with pytest.raises(SceneError, match="KHR_texture_transform"):
         read(file)
 
 

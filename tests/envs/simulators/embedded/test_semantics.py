@@ -26,6 +26,7 @@ def surface(vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | None 
         np.zeros((0, 3), np.uint8) if colours is None else np.asarray(colours, np.uint8),
         np.zeros((0, 2), np.float32),
         np.full(len(faces), -1, np.int16),
+        np.zeros(len(faces), bool),
         NO_TEXTURES,
     )
 

@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.simulators.embedded.embree import EmbreeRenderer
+from envs.simulators.embedded.coincident import opposite_sides
+from envs.simulators.embedded.embree import Embree, EmbreeRenderer
+from envs.simulators.embedded.parts import CLAMP, MIRROR, REPEAT, Texture
 from envs.simulators.embedded.shading import (
     Hits,
+    _sampled,
     colour_image,
     id_image,
     packed_faces,
@@ -18,8 +21,9 @@ from envs.simulators.embedded.shading import (
     pixel_rays,
 )
 from envs.simulators.embedded.stored import load_model
+from envs.simulators.embedded.textures import build_textures
 from envs.simulators.scene import find_scene
-from envs.simulators.simulator import Camera, Poses, SimulatorConfig, Views
+from envs.simulators.simulator import Camera, Poses, Views
 from tests.envs.simulators.made_up import (
     COLOURS,
     SIDES,
@@ -34,8 +38,19 @@ CAMERA = Camera(width=32, height=24, above_floor=1.0)
 BLACK = np.zeros(3, np.uint8)
 
 
-def renderer(config: Path, camera: Camera = CAMERA) -> EmbreeRenderer:
-    return EmbreeRenderer(load_model(find_scene(config)), SimulatorConfig(camera=camera))
+class Draw:
+    """A scene and its camera."""
+
+    def __init__(self, config: Path, camera: Camera) -> None:
+        self.camera, self.renderer = camera, EmbreeRenderer(load_model(find_scene(config)))
+        self.model = self.renderer._model
+
+    def render(self, poses: Poses) -> Views:
+        return self.renderer.render(poses, self.camera)
+
+
+def renderer(config: Path, camera: Camera = CAMERA) -> Draw:
+    return Draw(config, camera)
 
 
 def pose(x: float, y: float, z: float, yaw: float = 0.0) -> Poses:
@@ -71,9 +86,7 @@ def test_yaw_grows_to_the_left(tmp_path: Path) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(-2.5, 2.5), st.floats(-0.9, 1.9), st.floats(-1.5, 1.5), st.floats(-10, 10))
-def test_depth_inside_a_room(
-    inside: EmbreeRenderer, x: float, y: float, z: float, yaw: float
-) -> None:
+def test_depth_inside_a_room(inside: Draw, x: float, y: float, z: float, yaw: float) -> None:
     _, depth, _ = seen(inside.render(pose(x, y, z, yaw)))
     turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
     rays = pixel_rays(CAMERA).astype(float) @ turn.T
@@ -85,7 +98,7 @@ def test_depth_inside_a_room(
 
 
 @pytest.fixture(scope="module")
-def inside(tmp_path_factory: pytest.TempPathFactory) -> EmbreeRenderer:
+def inside(tmp_path_factory: pytest.TempPathFactory) -> Draw:
     return renderer(write_scene(tmp_path_factory.mktemp("room"), room()))
 
 
@@ -104,7 +117,7 @@ def test_nothing_nearer_than_a_centimetre_or_farther_than_a_kilometre(tmp_path: 
         assert depth[0, 12, 16] == pytest.approx(expected, rel=1e-3), away
 
 
-def test_a_batch_is_its_views(inside: EmbreeRenderer) -> None:
+def test_a_batch_is_its_views(inside: Draw) -> None:
     chance = np.random.default_rng(0)
     count = 200  # more rays than go to Embree at once
     position = chance.uniform([-2, 0, -1], [2, 1, 1], (count, 3)).astype(np.float32)
@@ -123,7 +136,9 @@ def test_sensors_switched_off(tmp_path: Path) -> None:
     camera = Camera(8, 8, colour=False, semantic=False)
     views = renderer(write_scene(tmp_path, cube()), camera).render(pose(0, -1, 5))
     assert views.colour is None and views.semantic is None and views.depth is not None
-    tensors = renderer(write_scene(tmp_path, cube()), camera).render_tensors(pose(0, -1, 5))
+    tensors = renderer(write_scene(tmp_path, cube()), camera).renderer.render_tensors(
+        pose(0, -1, 5), camera
+    )
     assert tensors.colour is None and tensors.depth is not None
     assert np.array_equal(tensors.depth.numpy(), views.depth)
 
@@ -182,7 +197,7 @@ def test_vertex_colours_are_blended(tmp_path: Path) -> None:
     assert np.abs(colour[0, :, :, 1] - 100 * share[::-1, None]).max() <= 1
 
 
-def test_a_bare_glb_stands_on_its_z_axis(tmp_path: Path, inside: EmbreeRenderer) -> None:
+def test_a_bare_glb_stands_on_its_z_axis(tmp_path: Path, inside: Draw) -> None:
     """The same room with Matterport's axes, without a configuration, and at half the size."""
     parts = room()
     for part in parts:
@@ -257,11 +272,11 @@ def test_semantic_ids_painted_in_a_texture(tmp_path: Path) -> None:
     assert (semantic[0, :, :8] == 4).all() and (semantic[0, :, 8:] == 7).all()
 
 
-def test_packed_triangles_look_as_before(inside: EmbreeRenderer) -> None:
+def test_packed_triangles_look_as_before(inside: Draw) -> None:
     """Colours of vertices and ids in one pass, in more pixels than are fetched at once."""
     chance = np.random.default_rng(5)
     vertices, count, pixels = 300, 500, 3000
-    surface = inside._model.surface._replace(
+    surface = inside.model.surface._replace(
         vertices=chance.normal(size=(vertices, 3)).astype(np.float32),
         faces=chance.integers(vertices, size=(count, 3)).astype(np.int32),
         face_colour=chance.integers(256, size=(count, 3)).astype(np.uint8),
@@ -282,4 +297,95 @@ def test_packed_triangles_look_as_before(inside: EmbreeRenderer) -> None:
     packed_image(face, u, v, packed, packed_colour, packed_semantic)
     assert np.array_equal(packed_colour, colour) and np.array_equal(packed_semantic, semantic)
     assert (face < 0).any() and len(np.unique(colour)) > 200
-    assert packed_faces(inside._model.surface, inside._model.face_id) is None
+    assert packed_faces(inside.model.surface, inside.model.face_id) is None
+
+
+def brute_force(vertices: np.ndarray, faces: np.ndarray, rays: np.ndarray) -> np.ndarray:
+    """Depth of the first front face on rays from the origin, every ray against every triangle."""
+    a, b, c = (vertices[faces[:, k]].astype(float) for k in range(3))
+    normal = np.cross(b - a, c - a)
+    depth = np.full(len(rays), np.inf)
+    for row, ray in enumerate(rays.astype(float)):
+        along = normal @ ray
+        with np.errstate(divide="ignore", invalid="ignore"):
+            away = (normal * a).sum(axis=1) / along
+            hit = away[:, None] * ray
+            inside = (along < 0) & (away > 0.01)
+            for first, second in ((a, b), (b, c), (c, a)):
+                inside &= (np.cross(second - first, hit - first) * normal).sum(axis=1) >= -1e-9
+        depth[row] = away[inside].min(initial=np.inf)
+    return np.where(np.isfinite(depth), depth, 0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6))
+def test_faces_back_to_back_are_seen_from_both_sides(seed: int) -> None:
+    """Rectangles with a twin that looks the other way, cut along the other diagonal."""
+    chance = np.random.default_rng(seed)
+    vertices, faces = [], []
+    for number in range(4):
+        axes = np.linalg.qr(chance.normal(size=(3, 3)))[0][:2] * chance.uniform(0.3, 1.5, (2, 1))
+        corner = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) @ axes
+        vertices.append(corner + chance.uniform(-3, 3, 3))
+        faces += [[0, 1, 2], [0, 2, 3], [1, 0, 3], [1, 3, 2]]
+        faces[-4:] = [[4 * number + k for k in face] for face in faces[-4:]]
+    place, triangle = np.concatenate(vertices).astype(np.float32), np.array(faces, np.int32)
+    rays = pixel_rays(Camera(15, 15, 120)).astype(np.float32)
+    hits = Embree(place, triangle).cast(rays * np.float32(0.01), rays)
+    expected = brute_force(place, triangle, rays)
+    found = np.where(hits.face >= 0, hits.depth, 0)
+    close = np.abs(found - expected) < 1e-3 * (1 + expected)
+    # A ray along an edge may go either way.
+    assert close.mean() > 0.98
+    sides = opposite_sides(place, triangle)
+    assert set(sides.tolist()) == {1, 2}
+
+
+def test_only_faces_back_to_back_are_kept_apart(inside: Draw) -> None:
+    surface = inside.model.surface
+    assert not opposite_sides(surface.vertices, surface.faces).any()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(-89, 89), st.floats(-180, 180), st.floats(-3, 3))
+def test_pitch_and_roll(inside: Draw, pitch: float, roll: float, yaw: float) -> None:
+    """The camera's axes turned by hand, in a room whose walls are known."""
+    camera = Camera(9, 7, above_floor=1.0, colour=False, pitch=pitch, roll=roll)
+    views = inside.renderer.render(pose(0.5, 0.2, 0.3, yaw), camera)
+    a, b, c = np.radians(pitch), np.radians(roll), yaw
+    around_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    around_z = np.array([[np.cos(b), -np.sin(b), 0], [np.sin(b), np.cos(b), 0], [0, 0, 1]])
+    around_y = np.array([[np.cos(c), 0, np.sin(c)], [0, 1, 0], [-np.sin(c), 0, np.cos(c)]])
+    level = pixel_rays(Camera(9, 7)).astype(float)
+    rays = level @ (around_y @ around_z @ around_x).T
+    low, high = np.array([-3, 0, -2]), np.array([3, 3, 2])
+    place = np.array([0.5, 1.2, 0.3])
+    rays = np.where(rays == 0, 1e-12, rays)
+    expected = np.where(rays > 0, (high - place) / rays, (low - place) / rays).min(axis=1)
+    assert views.depth is not None
+    assert np.allclose(views.depth[0].reshape(-1), expected, atol=1e-3)
+
+
+def test_looking_up_and_down(inside: Draw) -> None:
+    for pitch, side in ((90, 4), (-90, 5)):  # the ceiling's colour, the floor's
+        camera = Camera(4, 4, 20, above_floor=1.0, pitch=pitch)
+        colour, _, _ = seen(inside.renderer.render(pose(0, 0, 0, 1.0), camera))
+        assert (colour == COLOURS[side]).all(), pitch
+
+
+def test_samplers_of_textures() -> None:
+    """Nearest texels, and what lies beyond the border."""
+    image = PIL.Image.fromarray(np.array([[[0] * 3, [100] * 3], [[200] * 3, [40] * 3]], np.uint8))
+    expected = {REPEAT: 0, CLAMP: 100, MIRROR: 100}
+    for wrap, value in expected.items():
+        textures = build_textures([Texture(image, (wrap, wrap), near=False)], 64)
+        colour = _sampled(
+            textures.texels,
+            textures.level[0],
+            textures.levels[0],
+            textures.sampler[0],
+            np.float32(1.2),
+            np.float32(0.2),
+            np.float32(0),
+        )
+        assert colour == (value,) * 3, wrap
