@@ -50,11 +50,12 @@ def _between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     near = np.float32(1e-5)
     if cosine > 1 - near:
         return np.array([0, 0, 0, 1], dtype=np.float32)
-    if cosine < near - 1:  # half a turn, around y where that is possible
-        axis = np.cross(direction((0, 1, 0)), first)
-        if (axis * axis).sum() < near:
-            axis = np.cross(direction((1, 0, 0)), first)
-        return np.append(axis / np.sqrt((axis * axis).sum()), 0).astype(np.float32)
+    if cosine < near - 1:  # half a turn, upright where that is possible
+        for upright in (direction((0, 1, 0)), direction((1, 0, 0))):
+            axis = upright - _dot(upright, first) * first
+            if _dot(axis, axis) > near:
+                break
+        return np.append(axis / np.sqrt(_dot(axis, axis)), 0).astype(np.float32)
     root = np.sqrt((1 + cosine) * np.float32(2))
     return np.append(np.cross(first, second) / root, np.float32(0.5) * root).astype(np.float32)
 
