@@ -32,8 +32,8 @@ def axes_rotation(up: Vector, front: Vector) -> np.ndarray:
     error off level there, which decides on borders of cells.
     """
     above = direction(up)
-    upright = _between(direction(UP), above)
-    ahead = _between(_turned(upright, direction(FRONT)), direction(front))
+    upright = _between(direction(UP), above, direction((1, 0, 0)))
+    ahead = _between(_turned(upright, direction(FRONT)), direction(front), above)
     both = _times(ahead, upright)
     x, y, z, w = both / np.sqrt(_dot(both, both))
     return rotation_of(np.array([-x, -y, -z, w]))  # the way back
@@ -44,18 +44,15 @@ def direction(axis: Vector) -> np.ndarray:
     return vector / np.sqrt(_dot(vector, vector))
 
 
-def _between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The shortest turn from one direction to another, a quaternion x, y, z, w."""
+def _between(first: np.ndarray, second: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """The shortest turn from one direction to another, a quaternion x, y, z, w; half a turn is
+    made around `axis`."""
     cosine = _dot(first, second)
     near = np.float32(1e-5)
     if cosine > 1 - near:
         return np.array([0, 0, 0, 1], dtype=np.float32)
-    if cosine < near - 1:  # half a turn, upright where that is possible
-        for upright in (direction((0, 1, 0)), direction((1, 0, 0))):
-            axis = upright - _dot(upright, first) * first
-            if _dot(axis, axis) > near:
-                break
-        return np.append(axis / np.sqrt(_dot(axis, axis)), 0).astype(np.float32)
+    if cosine < near - 1:
+        return np.append(axis, 0).astype(np.float32)
     root = np.sqrt((1 + cosine) * np.float32(2))
     return np.append(np.cross(first, second) / root, np.float32(0.5) * root).astype(np.float32)
 
