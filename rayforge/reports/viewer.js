@@ -24,7 +24,13 @@ function button(label, pressed, act) {
 
 const known = (value) => value !== null && value !== undefined;
 const metres = (value) => (known(value) ? `${value.toFixed(1)} m` : "");
-const outcomes = { all: () => true, success: (e) => e.success, failure: (e) => !e.success };
+const outcomes = [
+  ["all", "All", () => true],
+  ["reached", "Reached the goal", (e) => e.success],
+  ["missed", "Missed it", (e) => !e.success],
+];
+const COMPASS = ["north", "north-east", "east", "south-east", "south", "south-west", "west",
+  "north-west"]; // north is up on the map
 
 function drawList() {
   const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -33,24 +39,23 @@ function drawList() {
     const text = `${e.text} ${e.scan} ${e.id}`.toLowerCase();
     return words.every((word) => text.includes(word));
   });
-  $("filter").replaceChildren(...Object.keys(outcomes).map((name) => {
-    const count = found.filter((i) => outcomes[name](DATA.episodes[i])).length;
-    const label = name[0].toUpperCase() + name.slice(1);
-    return button(`${label} ${count}`, state.outcome === name, () => {
+  $("filter").replaceChildren(...outcomes.map(([name, label]) =>
+    button(label, state.outcome === name, () => {
       state.outcome = name;
       drawList();
-    });
-  }));
-  state.shown = found.filter((i) => outcomes[state.outcome](DATA.episodes[i]));
+    })));
+  const [, , fits] = outcomes.find(([name]) => name === state.outcome);
+  state.shown = found.filter((i) => fits(DATA.episodes[i]));
+  $("count").textContent = `${state.shown.length} shown here`;
   $("none").hidden = state.shown.length > 0;
   $("episodes").replaceChildren(...state.shown.map((i) => {
     const e = DATA.episodes[i];
     const row = make("button", { type: "button", "data-episode": i },
-      make("span", { class: e.success ? "won" : "lost", "aria-label": e.success ? "success" : "failure" },
+      make("span", { class: e.success ? "won" : "lost", "aria-label": e.success ? "reached the goal" : "missed the goal" },
         e.success ? "✓" : "✕"),
       make("span", { class: "words" }, e.text),
       make("span", { class: "about" },
-        [e.scan, e.success ? "" : `${metres(e.distance)} off`, e.forced ? "forced stop" : ""]
+        [e.scan, e.success ? "" : `${metres(e.distance)} from the goal`, e.forced ? "step limit" : ""]
           .filter(Boolean).join(" · ")));
     row.addEventListener("click", () => open(i));
     return make("li", {}, row);
@@ -94,11 +99,12 @@ function open(index) {
     return i ? bearing(episode.path[i - 1], at) : null;
   });
   const facts = [
-    make("span", { class: episode.success ? "won" : "lost" }, episode.success ? "✓ Success" : "✕ Failure"),
+    make("span", { class: episode.success ? "won" : "lost" },
+      episode.success ? "✓ Reached the goal" : "✕ Missed the goal"),
     ...[
-      known(episode.distance) ? `ends ${metres(episode.distance)} from the goal` : "",
+      known(episode.distance) ? `stopped ${metres(episode.distance)} from it` : "",
       episode.success && known(episode.spl) ? `SPL ${episode.spl.toFixed(2)}` : "",
-      episode.forced ? "stopped by the step limit" : "",
+      episode.forced ? "at the step limit" : "",
       `building ${episode.scan}`, `episode ${episode.id}`,
     ].filter(Boolean).map((fact) => ` · ${fact}`),
   ];
@@ -163,7 +169,12 @@ function action(i) {
 
 function chance(i) {
   const p = episode.probability[i];
-  return known(p) ? p.toFixed(2) : "";
+  return known(p) ? `${Math.round(100 * p)} %` : "";
+}
+
+function direction(heading) {
+  const degrees = Math.round(((heading * 180) / Math.PI + 360) % 360);
+  return `${COMPASS[Math.round(degrees / 45) % 8]} (${degrees}°)`;
 }
 
 function drawSteps() {
@@ -194,11 +205,11 @@ function go(step) {
   const seen = episode.seen[state.step] || [];
   const p = chance(state.step);
   const lines = [
-    ["Action", [make("span", { class: "act" }, action(state.step)), p ? `  p = ${p}` : ""]],
-    ["Room", [room(at)]],
-    ["Heading", [known(heading) ? `${Math.round(((heading * 180) / Math.PI + 360) % 360)}°` : "unknown"]],
+    ["Action", [make("span", { class: "act" }, action(state.step)), p ? ` (${p} likely)` : ""]],
+    ["Stands in", [room(at)]],
+    ["Faces", [known(heading) ? direction(heading) : "unknown"]],
     ["To the goal", [Number.isFinite(goalDistance[at]) ? metres(goalDistance[at]) : "no way there"]],
-    ["Ahead", seen.length ? seen.map((word) => make("span", { class: "word" }, word))
+    ["Sees ahead", seen.length ? seen.map((word) => make("span", { class: "word" }, word))
       : [episode.seen.length ? "nothing named" : "not recorded"]],
   ];
   $("now").replaceChildren(...lines.flatMap(([name, parts]) =>

@@ -24,6 +24,7 @@ def write_viewer(
     episodes: Sequence[Mapping[str, Any]],
     maps: Mapping[str, Mapping[str, Any]],
     file: Path,
+    scored: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """Write the viewer's page; returns its path.
 
@@ -36,6 +37,8 @@ def write_viewer(
         maps: per building {"positions": [[x, y, z] metres], "edges": [[i, j]], "rooms": [label],
             "ids": [viewpoint id]}; only the buildings of `episodes` are embedded.
         file: the page to write.
+        scored: all episodes of the split, of which `episodes` are a choice; empty where they are
+            all there are.
 
     Raises ValueError naming episode and building or viewpoint where a path leaves its map, or a
     map's lists do not fit together.
@@ -59,11 +62,27 @@ def write_viewer(
         file,
         render(
             "viewer.html", script=asset("viewer_map.js") + asset("viewer.js"),
-            style=asset("viewer.css"), title=f"{spoken(split)} episodes of {run.resolve().name}",
-            run=run.resolve().name, split=spoken(split), report=file.parent == run,
-            data=embed(data),
+            style=asset("viewer.css"), title=f"{_heading(split)} of {run.resolve().name}",
+            run=run.resolve().name, heading=_heading(split), chosen=_chosen(episodes, scored),
+            report=file.parent == run, data=embed(data),
         ),
     )  # fmt: skip
+
+
+def _heading(split: str) -> str:
+    where = {"val_seen": "in buildings of the training", "val_unseen": "in new buildings"}
+    return f"Episodes {where[split]} ({split})" if split in where else f"Episodes, {spoken(split)}"
+
+
+def _chosen(shown: Sequence[Mapping[str, Any]], scored: Sequence[Mapping[str, Any]]) -> str:
+    """That a choice of episodes is none by chance: its share of successes says nothing."""
+    if not scored:
+        return ""
+    won = sum(bool(episode.get("success")) for episode in scored)
+    return (
+        f"{len(shown)} of {len(scored):,} scored episodes, chosen so that half of them miss the "
+        f"goal where there are as many. Of all {len(scored):,}, {won / len(scored):.0%} reach it."
+    )
 
 
 def floors(heights: np.ndarray) -> np.ndarray:

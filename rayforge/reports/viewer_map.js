@@ -75,12 +75,12 @@ function drawRooms() {
   const sample = (...marks) => make("svg", { width: 30, height: 16 }, ...marks);
   const line = (name) => make("path", { class: name, d: "M1 8H29" });
   const signs = [
-    [sample(line("agent")), "agent, walked"],
-    [sample(line("agent ahead")), "agent, to come"],
+    [sample(line("agent")), "agent so far"],
+    [sample(line("agent ahead")), "agent, still to come"],
     [sample(line("expert")), "expert"],
     [sample(make("circle", { class: "start", cx: 15, cy: 8, r: 6 })), "start"],
     [sample(make("circle", { class: "goal", cx: 15, cy: 8, r: 6 })), "goal"],
-    [sample(make("circle", { class: "near", cx: 15, cy: 8, r: 7 })), "3 m around it, as the crow flies"],
+    [sample(make("circle", { class: "near", cx: 15, cy: 8, r: 7 })), "3 m around the goal"],
   ];
   $("signs").replaceChildren(...signs.map(([mark, text]) => make("li", {}, mark, text)));
 }
@@ -221,7 +221,7 @@ function drawMap() {
       make("path", { class: "scale", d: `M${x} ${y - 4}v4h${length * scale}v-4` }),
       make("text", { class: "quiet-text", x: x + length * scale + 7, y: y + 2 }, `${length} m`),
       make("path", { class: "scale", d: `M${right} ${y}v-20m-4 6l4 -6l4 6` }),
-      make("text", { class: "quiet-text", x: right - 7, y: y - 25 }, "0°"),
+      make("text", { class: "quiet-text", x: right - 17, y: y - 25 }, "north"),
     ];
   }
 }

@@ -41,7 +41,8 @@ def watch(run: Path, split: str, count: int, data: Path | None) -> Path:
     split = resolve_split(split, run, config)
     if config.env == "continuous":
         count = min(count, FILMED)
-    episodes = choose_episodes(_evaluated(run, split), count)
+    scored = _evaluated(run, split)
+    episodes = choose_episodes(scored, count)
     folder = data or _folder_of(run, split) or data_folder(config)
     if config.env == "continuous":
         from trainers.irl.watch_walks import watch_walks
@@ -56,7 +57,8 @@ def watch(run: Path, split: str, count: int, data: Path | None) -> Path:
     page = run / f"watch_{split}.html"
     maps = {graph.scan: building_map(graph, labels) for graph in graphs}
     try:
-        return write_viewer(run, split, [with_steps(boxes, e) for e in episodes], maps, page)
+        shown = [with_steps(boxes, e) for e in episodes]
+        return write_viewer(run, split, shown, maps, page, scored)
     except ValueError as error:
         raise ConfigurationError(
             f"{run / f'episodes_{split}.jsonl'} does not fit {folder}: {error}; name the evaluated "
@@ -65,15 +67,32 @@ def watch(run: Path, split: str, count: int, data: Path | None) -> Path:
 
 
 def choose_episodes(lines: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """Up to `count` episodes, half failures where there are as many, spread over the buildings."""
-    won = [line for line in lines if line["success"]]
-    lost = [line for line in lines if not line["success"]]
-    failures = min(len(lost), max(count // 2, count - len(won)))
+    """Up to `count` episodes, half failures where there are as many, spread over the buildings.
+
+    Episodes of different paths in which the agent moves come first: several instructions of one
+    path, or an agent that stands still, show little.
+    """
+    seen: set[str] = set()
+    first: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for line in lines:
+        path = json.dumps([line["scan"], line.get("reference", line.get("expert"))])
+        places = line.get("path", line.get("positions", []))
+        fresh = path not in seen and any(place != places[0] for place in places)
+        seen |= {path} if fresh else set()
+        (first if fresh else others).append(line)
 
     def spread(items: list[dict[str, Any]], n: int) -> list[dict[str, Any]]:
         return [items[i] for i in np.linspace(0, len(items) - 1, n).astype(int)] if n else []
 
-    return spread(lost, failures) + spread(won, min(len(won), count - failures))
+    def some(success: bool, n: int) -> list[dict[str, Any]]:
+        best, rest = ([line for line in part if line["success"] == success]
+                      for part in (first, others))  # fmt: skip
+        return spread(best, min(n, len(best))) + spread(rest, max(0, n - len(best)))
+
+    won = sum(line["success"] for line in lines)
+    failures = min(len(lines) - won, max(count // 2, count - won))
+    return some(False, failures) + some(True, min(won, count - failures))
 
 
 def building_map(graph: NavigationGraph, labels: dict[tuple[str, str], str]) -> dict[str, Any]:

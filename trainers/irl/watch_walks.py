@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 from envs.continuous.homes import Homes
+from envs.graph.boxes import read_room_labels
 from envs.graph.navigation_data import SCENES
+from envs.graph.navigation_graph import SUFFIX, read_connectivity
+from envs.houses.house import ROOM_NAMES
 from envs.simulators.opening import open_simulator
 from envs.simulators.simulator import Poses, Simulator
 from rayforge.errors import ConfigurationError
@@ -66,7 +70,7 @@ def watch_walks(
     film = run / f"watch_{split}.mp4"
     try:
         with whole_file(film) as part:
-            write_film(part, _frames(homes, lines, sheet), PER_SECOND)
+            write_film(part, _frames(homes, lines, sheet, folder), PER_SECOND)
     finally:
         homes.close()
     write_whole(
@@ -76,7 +80,7 @@ def watch_walks(
 
 
 def _frames(
-    homes: Homes, lines: Sequence[dict[str, Any]], sheet: list[list[np.ndarray]]
+    homes: Homes, lines: Sequence[dict[str, Any]], sheet: list[list[np.ndarray]], folder: Path
 ) -> Iterator[np.ndarray]:
     """The film's frames, walk after walk; those of the contact sheet are put into `sheet`."""
     for number, line in enumerate(lines, start=1):
@@ -84,18 +88,42 @@ def _frames(
         position = np.array(line["positions"], np.float32)
         simulator = homes.simulator(scene)
         plan = floor_plan(simulator, np.concatenate([position, np.array(line["expert"])]))
+        plan = replace(plan, rooms=room_names(folder, line["scan"], float(position[0, 1])))
         chosen = np.unique(np.linspace(0, len(position) - 1, SHOWN).round())
         row: list[np.ndarray] = []
         for step, yaw in enumerate(line["yaws"]):
             pose = Poses(position[step : step + 1], np.array([yaw], np.float32))
             views = simulator.render(pose).colour
             assert views is not None
-            frame = draw_frame(views[0], plan, line, step, f"{number}/{len(lines)}")
+            frame = draw_frame(views[0], plan, line, step, f"{number} of {len(lines)}")
             if step in chosen:
                 row.append(frame)
             yield frame
         sheet.append(row)
         yield from [frame] * HOLD
+
+
+def room_names(folder: Path, scan: str, height: float) -> list[tuple[str, float, float]]:
+    """The rooms of a storey that stands at `height`, by name and middle (x, z) in habitat's axes;
+    none where the data folder has no graph of the building, or no labels of its viewpoints."""
+    graph_file, labels_file = (
+        folder / "connectivity" / f"{scan}{SUFFIX}", folder / "vp2room_label.json"
+    )  # fmt: skip
+    if not (graph_file.is_file() and labels_file.is_file()):
+        return []
+    graph = read_connectivity(graph_file)
+    labels = read_room_labels(labels_file, [scan])
+    room = np.array([labels.get((scan, viewpoint), "") for viewpoint in graph.viewpoints])
+    above = graph.positions[:, 2] - height  # viewpoints are at the height of eyes
+    here = (above > -0.5) & (above < 2.5) & (room != "")
+    joined = graph.adjacency & (room[:, None] == room) & here[:, None] & here
+    count, group = connected_components(joined, directed=False)
+    middles = [(group == n) & here for n in range(count)]
+    return [
+        (ROOM_NAMES.get(room[found][0], ""), *(graph.positions[found, :2].mean(0) * (1, -1)))
+        for found in middles
+        if found.any() and ROOM_NAMES.get(room[found][0])
+    ]
 
 
 def floor_plan(simulator: Simulator, points: np.ndarray) -> FloorPlan:

@@ -99,6 +99,15 @@ def test_numpy_values_are_taken(tmp_path: Path, maps: dict[str, Any]) -> None:
     assert data["episodes"][0]["heading"][0] == 0.5
 
 
+def test_a_choice_of_episodes_is_no_rate(tmp_path: Path, maps: dict[str, Any]) -> None:
+    episodes = make_episodes(maps, 8)
+    scored = [{"success": n < 30} for n in range(120)]
+    file = write_viewer(tmp_path, "val_unseen", episodes, maps, tmp_path / "w.html", scored)
+    html = file.read_text()
+    assert "Episodes in new buildings (val_unseen)" in html
+    assert "8 of 120 scored episodes" in html and "Of all 120, 25% reach it." in html
+
+
 def test_no_episodes_make_an_empty_page(tmp_path: Path, maps: dict[str, Any]) -> None:
     _, data = _write(tmp_path, [], maps)
     assert data["episodes"] == [] and data["scans"] == {}
