@@ -42,7 +42,7 @@ from benchmarks.sub_runs import episodes_by_name, finished, run_all
 from rayforge.evaluation.intervals import Interval, bootstrap_interval, paired_difference
 from rayforge.files import write_text
 from rayforge.reports.benchmark import Compared, SettingPage, write_benchmark
-from rayforge.reports.comparison import Group, over_episodes, over_same_seeds, over_seeds
+from rayforge.reports.groups import Group, over_episodes, over_same_seeds, over_seeds
 from rayforge.reports.run_folder import interval, read_run
 from trainers.irl.evidence import find_evidence
 from trainers.runs.checkpoint import latest

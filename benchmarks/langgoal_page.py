@@ -17,7 +17,7 @@ from rayforge.evaluation.failures import Cause, cause_of, choose_failures
 from rayforge.evaluation.intervals import Interval
 from rayforge.evaluation.metrics import SUCCESS_METRES
 from rayforge.reports.benchmark import Compared, Failure, Sentence, SettingPage
-from rayforge.reports.comparison import Group
+from rayforge.reports.groups import Group
 from rayforge.reports.small_map import small_map
 from rayforge.reports.viewer import write_viewer
 from trainers.irl.watch import building_map, with_steps

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rayforge.evaluation.intervals import Interval
-from rayforge.reports.comparison import Group, curves_of, over_seeds
+from rayforge.reports.comparison import curves_of
+from rayforge.reports.groups import Group, over_seeds
 from rayforge.reports.page import report_page, write_page
 from rayforge.reports.plots import interval_chart
 from rayforge.reports.report import SEMANTIC_NOTE, reward_tables

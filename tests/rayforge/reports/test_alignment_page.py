@@ -14,7 +14,8 @@ from fake_run import make_run
 from rayforge.errors import ConfigurationError
 from rayforge.evaluation.intervals import paired_difference
 from rayforge.reports.alignment import as_scored, spoken_prompt, write_alignment_report
-from rayforge.reports.comparison import merge_seeds, over_episodes, write_comparison
+from rayforge.reports.comparison import write_comparison
+from rayforge.reports.groups import merge_seeds, over_episodes
 from rayforge.reports.run_folder import read_run
 
 RNG = np.random.default_rng(0)

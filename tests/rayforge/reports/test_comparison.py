@@ -11,13 +11,8 @@ import pytest
 import yaml
 
 from rayforge.evaluation.intervals import seed_interval
-from rayforge.reports.comparison import (
-    merge_seeds,
-    over_episodes,
-    over_same_seeds,
-    over_seeds,
-    write_comparison,
-)
+from rayforge.reports.comparison import write_comparison
+from rayforge.reports.groups import merge_seeds, over_episodes, over_same_seeds, over_seeds
 from rayforge.reports.run_folder import RunFolder, policy_curve, read_run
 
 Make = Callable[..., Path]

@@ -19,7 +19,8 @@ from test_search_page import search_of, trial_of
 from rayforge.evaluation.intervals import Interval
 from rayforge.reports.alignment import write_alignment_report
 from rayforge.reports.benchmark import Compared, Failure, Sentence, SettingPage, write_benchmark
-from rayforge.reports.comparison import merge_seeds, write_comparison
+from rayforge.reports.comparison import write_comparison
+from rayforge.reports.groups import merge_seeds
 from rayforge.reports.page import report_page, write_page
 from rayforge.reports.report import write_report
 from rayforge.reports.run_folder import read_run
