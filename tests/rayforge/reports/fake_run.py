@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -138,9 +139,8 @@ def make_run(
     with (folder / "metrics.jsonl").open("w") as stream:
         for i in range(1, iterations + 1):
             stream.write(json.dumps(_metrics(i, iterations, rng)) + "\n")
-    buildings = {f"house{i}": make_building(f"house{i}", seed=i) for i in range(3)}
     for split, level in (("held_out", success - 0.06), ("val_seen", success)):
-        write_split(folder, split, buildings, rng, level, method, seed, command, hardware)
+        write_split(folder, split, rng, level, method, seed, command, hardware)
     samples = [
         {
             "scan": f"house{i % 3}",
@@ -160,11 +160,18 @@ def make_run(
     return folder
 
 
+@cache
+def _split_episodes() -> list[dict[str, Any]]:
+    """The same of every run and split, and made once."""
+    buildings = {f"house{i}": make_building(f"house{i}", seed=i) for i in range(3)}
+    return make_episodes(buildings, 120, seed=7)
+
+
 def write_split(
-    folder: Path, split: str, buildings: dict[str, Any], rng: np.random.Generator, level: float,
-    method: str, seed: int, command: str, hardware: str,
+    folder: Path, split: str, rng: np.random.Generator, level: float, method: str, seed: int,
+    command: str, hardware: str,
 ) -> None:  # fmt: skip
-    episodes = make_episodes(buildings, 120, seed=7)
+    episodes = [dict(episode) for episode in _split_episodes()]
     for episode in episodes:
         episode["success"] = bool(rng.random() < level)
         episode["spl"] = float(episode["success"]) * float(rng.uniform(0.8, 1))

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
-from rayforge.evaluation.intervals import seed_interval
+from rayforge.evaluation.intervals import Interval, seed_interval
 from rayforge.reports.comparison import write_comparison
-from rayforge.reports.groups import merge_seeds, over_episodes, over_same_seeds, over_seeds
+from rayforge.reports.groups import merge_seeds, over_episodes, over_same_seeds, over_seeds, why_not
+from rayforge.reports.plots import Difference
 from rayforge.reports.run_folder import RunFolder, policy_curve, read_run
 
 Make = Callable[..., Path]
@@ -103,3 +104,53 @@ def test_runs_with_and_without_a_generator_are_compared_by_updates_of_the_policy
         run = RunFolder(Path("run"), {}, {}, metrics, {}, {}, {}, (), ())
         updates, values = policy_curve(run, "rollout/success")
         assert updates.tolist() == [first, first + 8] and values.tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("key", ["instruction", "reference", "scan"])
+def test_episodes_of_one_name_that_differ_are_other_data(make: Make, key: str) -> None:
+    runs = [make("a", iterations=3), make("b", method="gcbc", iterations=3)]
+    file = runs[1] / "episodes_val_seen.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    lines[5][key] = "another"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    a, b = merge_seeds([read_run(run) for run in runs], NOT_LEARNT)
+    assert "is not the same in all of them: other data" in why_not(a, b, "val_seen")
+    assert why_not(a, b, "held_out") == ""
+
+
+@pytest.mark.parametrize("lacks", [0, 1])
+def test_a_split_that_one_run_lacks_is_not_subtracted(make: Make, lacks: int) -> None:
+    runs = [make("a", iterations=3), make("b", method="gcbc", iterations=3)]
+    (runs[lacks] / "episodes_val_seen.jsonl").unlink()
+    a, b = merge_seeds([read_run(run) for run in runs], NOT_LEARNT)
+    assert why_not(a, b, "val_seen") == f"{'ab'[lacks]} was not scored on it"
+
+
+def test_other_observations_are_not_subtracted(make: Make, tmp_path: Path) -> None:
+    runs = [make("a", iterations=3), make("b", method="gcbc", iterations=3)]
+    for file in runs[1].glob("evaluation_*.json"):
+        file.write_text(file.read_text().replace("semantic", "rendered"))
+    html = write_comparison(runs, tmp_path / "c.html", NOT_LEARNT).read_text()
+    assert "a and b are not subtracted: they differ in their observations" in html
+    assert "is ahead" not in html
+
+
+def test_the_answer_turns_with_the_order(make: Make, tmp_path: Path) -> None:
+    full = [make(f"full-{s}", seed=s, success=0.8, iterations=3) for s in range(2)]
+    gcbc = [make(f"gcbc-{s}", seed=s, success=0.2, method="gcbc", iterations=3) for s in range(2)]
+    for runs, said in (([full[0], gcbc[0]], "full-0"), ([gcbc[0], full[0]], "gcbc-0")):
+        html = write_comparison(runs, tmp_path / "c.html", NOT_LEARNT).read_text()
+        assert f"Is {said} better than" in html and "full-0 is better than gcbc-0" in html
+        assert "share one seed at most" in html
+    html = write_comparison(full, tmp_path / "c.html", NOT_LEARNT).read_text()
+    assert "they are one method" in html and "is ahead" not in html
+
+
+def test_a_difference_is_clear_where_no_interval_holds_0() -> None:
+    none, clear = Interval(np.nan, np.nan, np.nan, 0), Interval(0.2, 0.1, 0.3, 50)
+    wide = Interval(0.2, -0.1, 0.5, 3)
+    for items, seeds, ahead in (
+        (clear, none, 1), (clear, wide, 0), (wide, clear, 0), (none, none, 0), (clear, clear, 1),
+        (Interval(-0.2, -0.3, -0.1, 50), none, -1),
+    ):  # fmt: skip
+        assert Difference("a", "b", items, seeds, ("c0", "c1")).ahead == ahead

@@ -76,6 +76,32 @@ def test_a_half_written_last_line_is_ignored_and_a_broken_one_named(run: Path) -
     assert "metrics.jsonl: 1 of 151 lines are no records" in write_report(run).read_text()
 
 
+def test_an_unfinished_run_says_how_to_go_on(run: Path) -> None:
+    assert "not finished" not in write_report(run).read_text()
+    for file in run.glob("evaluation_*.json"):
+        file.unlink()
+    html = write_report(run).read_text()
+    assert "This run is not finished" in html and "1,200 updates" in html
+    assert f"rayforge irl train --resume {run}" in html
+
+
+def test_a_line_that_is_always_0_has_no_card(run: Path) -> None:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    given = [json.dumps({**line, "rollout/failures": 0.0}) for line in lines]
+    (run / "metrics.jsonl").write_text("\n".join(given))
+    html = write_report(run).read_text()
+    assert "Always 0, and not drawn: Failed episodes." in html
+    assert "<strong>Failed episodes</strong>" not in html
+
+
+def test_a_film_is_linked_to(run: Path) -> None:
+    (run / "watch_val_seen.mp4").write_bytes(b"")
+    (run / "watch_val_seen.png").write_bytes(b"")
+    html = write_report(run).read_text()
+    assert '<a href="watch_val_seen.mp4">Watch the film</a>' in html
+    assert '<a href="watch_val_seen.png">Frames of the film</a>' in html
+
+
 def test_damaged_files_cost_their_section_alone(run: Path) -> None:
     (run / "config.yaml").write_text("a: [unclosed")
     (run / "evaluation_held_out.json").write_text('{"agents": ')
