@@ -42,6 +42,8 @@ def watch(run: Path, split: str, count: int, data: Path | None) -> Path:
     if config.env == "continuous":
         count = min(count, FILMED)
     scored = _evaluated(run, split)
+    if not scored:
+        raise ConfigurationError(f"{run} was evaluated on no episode of split {split}")
     episodes = choose_episodes(scored, count)
     folder = data or _folder_of(run, split) or data_folder(config)
     if config.env == "continuous":
@@ -101,9 +103,15 @@ def building_map(graph: NavigationGraph, labels: dict[tuple[str, str], str]) -> 
     return {
         "positions": graph.positions.round(3).tolist(),
         "edges": np.argwhere(np.triu(graph.adjacency)).tolist(),
-        "rooms": [ROOM_NAMES.get(label, "") for label in rooms],
+        "rooms": [room_name(label) for label in rooms],
         "ids": list(graph.viewpoints),
     }
+
+
+def room_name(label: str) -> str:
+    """A room's name as people say it, "" for a label without one: R2R's list several in one, as in
+    "workout/gym/exercise", of which the first is taken."""
+    return ROOM_NAMES.get(label, "").split("/")[0]
 
 
 def with_steps(boxes: Boxes, episode: dict[str, Any]) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from envs.continuous.homes import Homes
 from envs.graph.boxes import read_room_labels
 from envs.graph.navigation_data import SCENES
 from envs.graph.navigation_graph import SUFFIX, read_connectivity
-from envs.houses.house import ROOM_NAMES
 from envs.simulators.opening import open_simulator
 from envs.simulators.simulator import Poses, Simulator
 from rayforge.errors import ConfigurationError
 from rayforge.files import whole_file, write_whole
 from rayforge.reports.film import FloorPlan, contact_sheet, draw_frame, write_film
 from trainers.irl.config import IRLConfig
+from trainers.irl.watch import room_name
 
 PIXELS = 256
 """Side of the views in the film; the agent saw smaller ones."""
@@ -120,9 +120,9 @@ def room_names(folder: Path, scan: str, height: float) -> list[tuple[str, float,
     count, group = connected_components(joined, directed=False)
     middles = [(group == n) & here for n in range(count)]
     return [
-        (ROOM_NAMES.get(room[found][0], ""), *(graph.positions[found, :2].mean(0) * (1, -1)))
+        (room_name(room[found][0]), *(graph.positions[found, :2].mean(0) * (1, -1)))
         for found in middles
-        if found.any() and ROOM_NAMES.get(room[found][0])
+        if found.any() and room_name(room[found][0])
     ]
 
 

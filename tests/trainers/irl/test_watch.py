@@ -11,7 +11,7 @@ from envs.graph.boxes import read_room_labels
 from envs.graph.navigation_graph import SUFFIX, read_connectivity
 from envs.houses.dataset import write_houses
 from envs.houses.house import ROOM_NAMES
-from trainers.irl.watch import choose_episodes
+from trainers.irl.watch import choose_episodes, room_name
 from trainers.irl.watch_walks import room_names
 
 
@@ -48,6 +48,12 @@ def test_films_in_habitats_axes_choose_by_the_experts_path() -> None:
     assert choose_episodes(walked, 1) == [walked[1]]
 
 
+def test_rooms_have_one_name() -> None:
+    names = {label: room_name(label) for label in ROOM_NAMES}
+    assert all(name and "/" not in name for name in names.values())
+    assert room_name("?") == ""
+
+
 def test_rooms_are_named_in_habitats_axes(tmp_path: Path) -> None:
     write_houses(tmp_path, train_houses=1, unseen_houses=0, paths_per_house=2, seed=0)
     file = next((tmp_path / "connectivity").glob(f"*{SUFFIX}"))
@@ -56,7 +62,7 @@ def test_rooms_are_named_in_habitats_axes(tmp_path: Path) -> None:
     labels = read_room_labels(tmp_path / "vp2room_label.json", [scan])
     rooms = room_names(tmp_path, scan, 0.0)
     assert {name for name, _, _ in rooms} == {
-        ROOM_NAMES[label] for label in labels.values() if label in ROOM_NAMES
+        room_name(label) for label in labels.values() if label in ROOM_NAMES
     }
     x, y = graph.positions[:, 0], graph.positions[:, 1]
     for _, across, down in rooms:
