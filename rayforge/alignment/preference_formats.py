@@ -3,25 +3,55 @@
 | format | keys of a record |
 |---|---|
 | TRL, explicit prompt | `prompt`, `chosen`, `rejected`, all texts or all lists of messages |
-| TRL, implicit prompt | `chosen`, `rejected` that begin alike |
+| TRL, implicit prompt | `chosen`, `rejected` that begin alike, and no other key with text |
 | HH-RLHF | `chosen`, `rejected`: dialogues "\\n\\nHuman: ...\\n\\nAssistant: ..." |
 | UltraFeedback, binarised | a text `prompt`; `chosen`, `rejected` as whole conversations or texts; `score_chosen`, `score_rejected` beside them or under `metadata` |
 | UltraFeedback, as published | `instruction`, `completions` with `response` and `overall_score` |
+| Orca, Alpaca and others | `question`, `query`, `instruction` (with `input`) or `input` in the place of `prompt` |
 
-A message is `{"role": text, "content": text}`. `flipped`, or `metadata.noise.selected` where noise
-was planted, says whether a label is known to be wrong.
+A message is `{"role": text, "content": text}`. A `system` text becomes the first message of a
+conversation. `tools` and `chat_template_kwargs` go to the chat template, as in TRL. A prompt that
+both sides repeat is taken off them. `flipped`, or `metadata.noise.selected` where noise was
+planted, says whether a label is known to be wrong.
 """  # noqa: E501
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Messages = list[dict[str, Any]]
 Content = str | Messages
 _ASSISTANT = "\n\nAssistant:"
 _HUMAN = "\n\nHuman:"
+
+PROMPT_KEYS = ("question", "query", "instruction", "input")
+"""Keys that hold the prompt where there is no key `prompt`."""
+_BESIDE_PROMPT = (
+    "context", "history", "messages", "conversations", "conversation", "dialogue", "documents",
+    "passage",
+)  # fmt: skip
+"""Keys that are part of what was asked, in a way that no format here says."""
+_OTHER_MEDIA = ("images", "image", "videos", "video", "audio", "audios")
+_TEMPLATE_OWN = (
+    "conversation", "tools", "chat_template", "add_generation_prompt", "continue_final_message",
+    "tokenize", "return_dict", "return_tensors", "padding", "truncation", "max_length",
+    "tokenizer_kwargs", "processor_kwargs", "return_assistant_tokens_mask", "documents",
+)  # fmt: skip
+"""Arguments of the template that are not a record's to set."""
+
+_SCORE_KEYS = (
+    ("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"),
+    ("chosen_rating", "rejected_rating"), ("chosen-rating", "rejected-rating"),
+)  # fmt: skip
+
+SAME_SCORES = "scored alike"
+REVERSED_SCORES = "scored the other way round"
+REPEATED_PROMPT = "prompt repeated in both sides and taken off them"
 
 
 class UnsoundRecord(ValueError):
@@ -39,24 +69,30 @@ class Record:
     """An outside rating of chosen and rejected, where the record has one; higher is better."""
     flipped: bool | None
     """Whether the label is known to be wrong; None where the record does not say."""
+    tools: list[Any] | None = None
+    """Tools that the chat template prints, as in TRL."""
+    template: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of the chat template, as in TRL."""
+    notes: tuple[str, ...] = ()
+    """What reading did to the record or noticed, to be counted."""
 
 
 def parse_record(record: Any) -> Record:
     """The pair in a record. Raises UnsoundRecord with one of a small number of reasons."""
     if not isinstance(record, dict):
         raise UnsoundRecord("not a record of keys and values")
+    try:
+        return _parse(record)
+    except RecursionError:
+        raise UnsoundRecord("nested too deeply") from None
+
+
+def _parse(record: dict[str, Any]) -> Record:
     if record.get("completions") is not None and record.get("chosen") is None:
         found = _ultrafeedback(record)
     else:
-        for key in ("chosen", "rejected"):
-            if record.get(key) is None:
-                raise UnsoundRecord(f"missing key {key}")
-        prompt, chosen, rejected = _split(
-            _content(record["prompt"]) if record.get("prompt") is not None else None,
-            _content(record["chosen"]),
-            _content(record["rejected"]),
-        )
-        found = Record(prompt, chosen, rejected, _scores(record), _flipped(record))
+        found = _pair(record)
+    found = _with_template(found, record)
     # Compared before emptiness: two empty sides are identical first of all.
     if found.chosen == found.rejected:
         raise UnsoundRecord("identical sides")
@@ -64,25 +100,143 @@ def parse_record(record: Any) -> Record:
         raise UnsoundRecord("empty side")
     if _blank(found.prompt):
         raise UnsoundRecord("empty prompt")
+    if found.scores is not None and found.scores[0] <= found.scores[1]:
+        alike = found.scores[0] == found.scores[1]
+        note = SAME_SCORES if alike else REVERSED_SCORES
+        found = replace(found, notes=(*found.notes, note))
     return found
 
 
-def _split(
-    prompt: Content | None, chosen: Content, rejected: Content
-) -> tuple[Content, Content, Content]:
+def _pair(record: dict[str, Any]) -> Record:
+    for key in ("chosen", "rejected"):
+        if record.get(key) is None:
+            raise UnsoundRecord(f"missing key {key}")
+    chosen, rejected = _content(record["chosen"]), _content(record["rejected"])
+    prompt, notes = _prompt(record, chosen)
+    parts, repeated = _split(prompt, chosen, rejected)
+    if repeated:
+        notes = (*notes, REPEATED_PROMPT)
+    return Record(*parts, _scores(record), _flipped(record), notes=notes)
+
+
+def _prompt(record: dict[str, Any], chosen: Content) -> tuple[Content | None, tuple[str, ...]]:
+    """The prompt that a record names, None where its two sides hold it; and notes."""
+    if record.get("prompt") is not None:
+        return _content(record["prompt"]), ()
+    named = {key: record[key] for key in PROMPT_KEYS if not _nothing(record.get(key))}
+    beside = next((key for key in _BESIDE_PROMPT if not _nothing(record.get(key))), None)
+    if set(named) == {"instruction", "input"}:
+        both = _content(named["instruction"]), _content(named["input"])
+        if not (isinstance(both[0], str) and isinstance(both[1], str)):
+            raise UnsoundRecord("texts and messages mixed")
+        found: Content = f"{both[0]}\n{both[1]}"
+    elif len(named) > 1:
+        raise UnsoundRecord(
+            f"keys {' and '.join(named)} may both hold the prompt (join them under prompt)"
+        )
+    elif named:
+        found = _content(next(iter(named.values())))
+    else:
+        _check_implicit(record, chosen, beside)
+        return None, ()
+    if beside is not None:
+        raise UnsoundRecord(
+            f"key {beside} beside {' and '.join(named)} may belong to the prompt (join them under "
+            "prompt)"
+        )
+    return found, (f"prompt read from {' and '.join(named)}",)
+
+
+def _check_implicit(record: dict[str, Any], chosen: Content, beside: str | None) -> None:
+    """Refuse to take the common beginning of two answers for the prompt that another key holds."""
+    if beside is None and isinstance(chosen, str) and not _is_dialogue(chosen):
+        known = ("chosen", "rejected", "system", "tools", *_OTHER_MEDIA)
+        beside = next((k for k, v in record.items() if k not in known and _prose(v)), None)
+        if beside is None and not _nothing(record.get("system")):
+            beside = "system"
+    if beside is not None:
+        raise UnsoundRecord(f"no key prompt, and {_cut(beside)} may hold it (call it prompt)")
+
+
+def _prose(value: Any) -> bool:
+    """Whether a value may be something that was said: words or turns, not an id or a number."""
+    if isinstance(value, list):
+        return any(isinstance(part, dict) and {"content", "value"} & part.keys() for part in value)
+    return isinstance(value, str) and (len(value.split()) > 1 or value.rstrip().endswith("?"))
+
+
+def _nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, str | list | dict) and not value)
+
+
+_Parts = tuple[Content, Content, Content]
+
+
+def _split(prompt: Content | None, chosen: Content, rejected: Content) -> tuple[_Parts, bool]:
+    """(prompt, chosen, rejected), and whether both sides repeated the prompt."""
     if isinstance(chosen, str) and isinstance(rejected, str):
-        if isinstance(prompt, str):
-            return prompt, chosen, rejected
         if prompt is None:
-            return _split_text(chosen, rejected)
+            return _split_text(chosen, rejected), False
+        if isinstance(prompt, str):
+            return _without_text(prompt, chosen, rejected)
     if isinstance(chosen, list) and isinstance(rejected, list):
+        if prompt is None:
+            return _split_messages(chosen, rejected), False
         if isinstance(prompt, list):
-            return prompt, chosen, rejected
+            return _without_messages(prompt, chosen, rejected)
+        if all(m["role"] == "assistant" for m in (*chosen[:1], *rejected[:1])) and chosen:
+            return ([{"role": "user", "content": prompt}], chosen, rejected), False
         common, first, second = _split_messages(chosen, rejected)
-        if prompt is None or any(message["content"] == prompt for message in common):
-            return common, first, second
+        if any(message["content"] == prompt for message in common):
+            return (common, first, second), False
         raise UnsoundRecord("prompt is not in the conversations")
     raise UnsoundRecord("texts and messages mixed")
+
+
+def _without_text(prompt: str, chosen: str, rejected: str) -> tuple[_Parts, bool]:
+    """Sides without the prompt where both begin with it.
+
+    A prompt of a single word is left: an answer may well begin with it.
+    """
+    said = prompt.strip()
+    if _is_dialogue(chosen) and _is_dialogue(rejected):
+        before, first, second = _split_dialogue(chosen, rejected)
+        if said and said in before:
+            return (before, first, second), True
+        raise UnsoundRecord("prompt is not in the dialogues")
+    if not said or re.fullmatch(r"\w+", said):
+        return (prompt, chosen, rejected), False
+    for start in (prompt, said):
+        if chosen.startswith(start) and rejected.startswith(start):
+            return (start, chosen.removeprefix(start), rejected.removeprefix(start)), True
+    return (prompt, chosen, rejected), False
+
+
+def _without_messages(
+    prompt: Messages, chosen: Messages, rejected: Messages
+) -> tuple[_Parts, bool]:
+    """Sides without the last messages of the prompt where both begin with them."""
+    repeated = [
+        next((k for k in range(len(prompt), 0, -1) if prompt[-k:] == side[:k]), 0)
+        for side in (chosen, rejected)
+    ]
+    if repeated[0] != repeated[1]:
+        raise UnsoundRecord("prompt repeated in one side alone")
+    if repeated[0]:
+        return (prompt, chosen[repeated[0] :], rejected[repeated[0] :]), True
+    # A conversation that begins before the prompt does, with a system turn most often.
+    common = chosen[: _common(chosen, rejected)]
+    if common and common[0]["role"] == "assistant":  # it answers the prompt
+        common = []
+    for start in range(1, len(common) - len(prompt) + 1):
+        end = start + len(prompt)
+        if common[start:end] == prompt:
+            return (common[:end], chosen[end:], rejected[end:]), True
+    return (prompt, chosen, rejected), False
+
+
+def _is_dialogue(text: str) -> bool:
+    return text.lstrip().startswith(_HUMAN.lstrip()) and _ASSISTANT in text
 
 
 def _split_text(chosen: str, rejected: str) -> tuple[str, str, str]:
@@ -155,15 +309,86 @@ def _content(value: Any) -> Content:
         raise UnsoundRecord("neither text nor messages")
     messages = []
     for message in value:
-        if not (
-            isinstance(message, dict)
-            and isinstance(message.get("role"), str)
-            and isinstance(message.get("content"), str)
-        ):
+        if not (isinstance(message, dict) and isinstance(message.get("role"), str)):
             raise UnsoundRecord("message without role and content in text")
-        _encodable(message["content"])
-        messages.append({key: part for key, part in message.items() if part is not None})
+        said = {k: _without_nulls(v) for k, v in message.items() if v is not None}
+        if said.get("tool_calls"):
+            said.setdefault("content", "")
+        if not isinstance(said.get("content"), str):
+            raise UnsoundRecord("message without role and content in text")
+        _encodable(said["content"])
+        messages.append(said)
     return messages
+
+
+def _without_nulls(value: Any) -> Any:
+    """The same without the keys that a table filled with null, at every depth."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(part) for key, part in value.items() if part is not None}
+    return [_without_nulls(part) for part in value] if isinstance(value, list) else value
+
+
+def _with_template(found: Record, record: dict[str, Any]) -> Record:
+    """With what goes to the chat template beside the messages, and a system turn."""
+    for key in _OTHER_MEDIA:
+        if not _nothing(record.get(key)):
+            raise UnsoundRecord(f"{key} beside the text, which a language model does not read")
+    found = _with_system(found, record.get("system"))
+    tools, template = _tools(record.get("tools")), record.get("chat_template_kwargs")
+    if not _nothing(template) and not isinstance(template, dict):
+        raise UnsoundRecord("chat_template_kwargs that are not keys and values")
+    settings = _without_nulls(template) if template else {}
+    own = next((key for key in settings if key in _TEMPLATE_OWN), None)
+    if own is not None:
+        raise UnsoundRecord(f"chat_template_kwargs that set {own}")
+    if (tools or settings) and isinstance(found.prompt, str):
+        name = "tools" if tools else "chat_template_kwargs"
+        raise UnsoundRecord(f"{name} beside plain text, which no chat template renders")
+    return replace(found, tools=tools, template=settings)
+
+
+def _with_system(found: Record, system: Any) -> Record:
+    """With a `system` text as the first message; a text prompt becomes a conversation for it."""
+    if system is None:
+        return found
+    if not isinstance(system, str):
+        raise UnsoundRecord("system that is not a text")
+    turn = [{"role": "system", "content": _encodable(system)}] if system.strip() else []
+    if isinstance(found.prompt, list):
+        if found.prompt[:1] == turn or not turn:
+            return found
+        if any(message["role"] == "system" for message in found.prompt):
+            raise UnsoundRecord("key system beside a system message")
+        return replace(found, prompt=[*turn, *found.prompt])
+    if _HUMAN.lstrip() in found.prompt:
+        if not turn:
+            return found
+        raise UnsoundRecord("key system beside a dialogue in text")
+    # Also where it is empty: other records of the file have one, and all are asked alike.
+    return replace(
+        found,
+        prompt=[*turn, {"role": "user", "content": found.prompt}],
+        chosen=[{"role": "assistant", "content": found.chosen}],
+        rejected=[{"role": "assistant", "content": found.rejected}],
+    )
+
+
+def _tools(value: Any) -> list[Any] | None:
+    """Tools as a list, from JSON text as well; None for none."""
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise UnsoundRecord("tools that are not JSON") from None
+    if value is None or value == "" or value == []:
+        return None
+    if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
+        raise UnsoundRecord("tools that are not a list of descriptions")
+    return [_without_nulls(tool) for tool in value]
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= 40 else f"{name[:39]}…"
 
 
 def _encodable(text: str) -> str:
@@ -177,15 +402,16 @@ def _encodable(text: str) -> str:
 def _blank(content: Content) -> bool:
     if isinstance(content, str):
         return not content.strip()
-    return not any(message["content"].strip() for message in content)
+    return not any(message["content"].strip() or message.get("tool_calls") for message in content)
 
 
 def _scores(record: dict[str, Any]) -> tuple[float, float] | None:
     metadata = record.get("metadata")
     for place in (record, metadata if isinstance(metadata, dict) else {}):
-        found = _number(place.get("score_chosen")), _number(place.get("score_rejected"))
-        if found[0] is not None and found[1] is not None:
-            return found[0], found[1]
+        for best, worst in _SCORE_KEYS:
+            found = _number(place.get(best)), _number(place.get(worst))
+            if found[0] is not None and found[1] is not None:
+                return found[0], found[1]
     return None
 
 

@@ -11,8 +11,8 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ class Preference:
     """Whether the label is known to be wrong; None where the data does not say."""
     scores: tuple[float, float] | None = None
     """An outside rating of chosen and rejected, where the data has one; higher is better."""
+    tools: list[Any] | None = None
+    """Tools that the chat template prints beside the messages."""
+    template: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of the chat template."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Preferences:
     pairs: list[Preference]
     dropped: dict[str, list[str]]
     """Records left out, by reason."""
+    noted: dict[str, list[str]] = field(default_factory=dict)
+    """Sound records, by what was noticed in them or done to them."""
 
     @property
     def total(self) -> int:
@@ -56,19 +62,21 @@ class Preferences:
         return len(self.pairs) + sum(map(len, self.dropped.values()))
 
     def report(self) -> str:
-        """How many pairs there are and which records were left out why, in one line."""
+        """How many pairs there are, which records were left out why, and what was noticed in the
+        others, in one line."""
         line = f"{self.name}: {len(self.pairs)} of {self.total} records are sound pairs"
-        if not self.dropped:
-            return line
-        return f"{line}; left out: " + "; ".join(
-            f"{len(records)} {reason} ({_some(records)})"
-            for reason, records in self.dropped.items()
-        )
+        for name, found in (("left out", self.dropped), ("noted", self.noted)):
+            if found:
+                line += f"; {name}: " + "; ".join(
+                    f"{len(records)} {what} ({_some(records)})" for what, records in found.items()
+                )
+        return line
 
 
-def preference_key(prompt: Content, chosen: Content, rejected: Content) -> str:
-    """32 hexadecimal digits that tell pairs apart."""
-    text = json.dumps([prompt, chosen, rejected], sort_keys=True)
+def preference_key(prompt: Content, chosen: Content, rejected: Content, *template: Any) -> str:
+    """32 hexadecimal digits that tell pairs apart; `template` is what the chat template gets beside
+    the messages, where there is any."""
+    text = json.dumps([prompt, chosen, rejected, *filter(None, template)], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -109,21 +117,25 @@ _Item = tuple[str, Any]
 def _collect(name: str, records: Iterable[_Item]) -> Preferences:
     pairs: dict[str, Preference] = {}
     dropped: dict[str, list[str]] = {}
+    noted: dict[str, list[str]] = {}
     for place, record in records:
         try:
             if isinstance(record, UnsoundRecord):
                 raise record
             r = parse_record(record)
-            key = preference_key(r.prompt, r.chosen, r.rejected)
+            key = preference_key(r.prompt, r.chosen, r.rejected, r.tools, r.template)
             if key in pairs:
                 raise UnsoundRecord("repeated pair")
         except UnsoundRecord as reason:
             dropped.setdefault(str(reason), []).append(place)
             continue
+        for note in r.notes:
+            noted.setdefault(note, []).append(place)
         pairs[key] = Preference(
-            r.prompt, r.chosen, r.rejected, key, f"{name}, {place}", r.flipped, r.scores
-        )
-    found = Preferences(name, list(pairs.values()), dropped)
+            r.prompt, r.chosen, r.rejected, key, f"{name}, {place}", r.flipped, r.scores, r.tools,
+            r.template,
+        )  # fmt: skip
+    found = Preferences(name, list(pairs.values()), dropped, noted)
     if not pairs:
         why = "it is empty" if not dropped else found.report()
         raise PreferenceError(
