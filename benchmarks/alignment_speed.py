@@ -269,7 +269,7 @@ def trl_trainer(
     rows = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in pairs]
     settings = DPOConfig(
         tempfile.mkdtemp(dir=folder), max_steps=steps, per_device_train_batch_size=config.batch,
-        learning_rate=config.learning_rate, train_sampling_strategy="sequential",
+        learning_rate=config.step_size, train_sampling_strategy="sequential",
         use_cpu=config.device == "cpu", bf16=config.half, activation_checkpointing=False,
         precompute_ref_log_probs=precompute, logging_steps=steps, save_strategy="no",
         report_to="none", disable_tqdm=True, dataloader_pin_memory=config.device == "cuda",

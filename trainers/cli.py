@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import inspect
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ from envs.houses.dataset import HousesConfig
 from rayforge.errors import EXIT_CODES, ConfigurationError, MachineError, RunError, UserError
 from rayforge.settings import NOT_LEARNT, settings_with
 from trainers.alignment.config import AlignConfig
+from trainers.alignment.named_code import confirmed, runs_code
 from trainers.configuration import read_configuration
 from trainers.irl.adapt_config import AdaptConfig
 from trainers.irl.config import IRLConfig
@@ -450,11 +451,28 @@ def _read(command: type, name: str, arguments: list[str]) -> Any:
         if resume is not None and not (Path(resume) / "config.yaml").is_file():
             raise RunError(f"{resume} holds no run to go on with: it has no config.yaml")
         file = config or (resume and str(Path(resume) / "config.yaml"))
-        given["default"] = command(read_configuration(kind, Path(file)) if file else kind())
+        settings = read_configuration(kind, Path(file)) if file else kind()
+        if command is AlignTrain and file:
+            return _with_judge(settings, file, arguments, given)
+        given["default"] = command(settings)
     try:
         return tyro.cli(command, args=arguments, **given)
     except ValueError as error:  # a setting out of its range, said by the configuration itself
         raise ConfigurationError(str(error)) from None
+
+
+def _with_judge(
+    settings: AlignConfig, file: str, arguments: list[str], given: dict[str, Any]
+) -> AlignTrain:
+    """Alignment from a file's settings; a judge in it that runs code must be named again."""
+    judge = "" if runs_code(settings.judge) else settings.judge
+    given["default"] = AlignTrain(replace(settings, judge=judge))
+    try:
+        asked = tyro.cli(AlignTrain, args=arguments, **given)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    judge = confirmed(settings.judge, asked.settings.judge, file)
+    return replace(asked, settings=replace(asked.settings, judge=judge))
 
 
 def _take(arguments: list[str], flag: str) -> tuple[str | None, list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, NamedTuple
 
 from envs.houses.route_task import RouteTaskConfig
@@ -19,12 +19,21 @@ from rayforge.settings import (
     Within,
     check_limits,
 )
+from trainers.alignment.named_code import recorded
 from trainers.alignment.sft import StartConfig
 from trainers.runs.tracking import Tracker
 
 Method = Literal["sera", "dpo", "iterative", "random", "curriculum"]
 Loss = Literal["sigmoid", "robust", "hinge", "ipo", "slic", "simpo"]
 Score = Literal["implicit", "per_token", "probability", "agreement", "judge"]
+
+
+STEP_SIZES = {
+    "model made here": 1.5e-4,
+    "LoRA adapter": 1e-4,
+    "pretrained model, all weights": 5e-6,
+}
+"""Learning rates that train within a hundred steps, by kind of model [design]."""
 
 
 class TRLLoss(NamedTuple):
@@ -128,12 +137,15 @@ class AlignConfig:
     generator: Literal["transformers", "vllm"] = "transformers"
 
     judge: str = ""
-    """"execution" (routes only), a reward model's folder, or "command: ..." that reads JSONL;
-    empty: execution for routes, none for other data."""
+    """"execution" (routes only), a reward model's folder, "command: PROGRAM ..." that reads JSON
+    lines, or a Python function MODULE:FUNCTION (docs/sera.md says how); empty: execution for
+    routes, none for other data. Commands and functions are taken from the command line alone."""
     evaluation_prompts: Annotated[int, AtLeast(0)] = 200
     """Held-out prompts answered after every round, greedily and sampled."""
 
-    learning_rate: Annotated[float, UNDER_WAY, Above(0)] = 5e-7
+    learning_rate: Annotated[float | None, UNDER_WAY, Above(0)] = None
+    """Step size; left out, the default of the kind of model: 1.5e-4 where it is made here, 1e-4 for
+    a LoRA adapter, 5e-6 for all weights of a pretrained one. Each run says what it takes."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls within a round."""
     warm_up: Annotated[float, UNDER_WAY, SHARE] = 0.0
@@ -203,6 +215,22 @@ class AlignConfig:
                 "temperature is 0, so all responses to a prompt would be the same: raise it, or "
                 "set generated_share to 0"
             )
+
+    @property
+    def kind(self) -> str:
+        """The kind of model, by which the default step size goes."""
+        if self.lora_rank:
+            return "LoRA adapter"
+        return "model made here" if self.model == "tiny" else "pretrained model, all weights"
+
+    @property
+    def step_size(self) -> float:
+        """The learning rate that was asked for, or that of the kind of model."""
+        return STEP_SIZES[self.kind] if self.learning_rate is None else self.learning_rate
+
+    def recorded(self) -> AlignConfig:
+        """As a run's files say it: with the step size it takes, without the text of a command."""
+        return replace(self, learning_rate=self.step_size, judge=recorded(self.judge))
 
     @property
     def generates(self) -> bool:

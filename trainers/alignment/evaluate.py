@@ -24,6 +24,7 @@ from trainers.alignment.config import AlignConfig
 from trainers.alignment.generation import GenerationJob, Sampling, generate
 from trainers.alignment.judging import Judge, ScoringJudge
 from trainers.alignment.models import Checkpoint, find_model, fingerprint, load_tokeniser
+from trainers.alignment.named_code import confirmed, without_commands
 from trainers.alignment.review import SAMPLED, as_text, texts_of
 from trainers.alignment.run import (
     check_identity,
@@ -66,8 +67,7 @@ def evaluate_against(run: Path, against: Path, judge: str, command: str) -> dict
     if not (run / "config.yaml").is_file():
         raise RunError(f"{run} is not a run folder: it has no config.yaml")
     config = read_configuration(AlignConfig, run / "config.yaml")
-    if judge:
-        config = replace(config, judge=judge)
+    config = replace(config, judge=confirmed(config.judge, judge, str(run / "config.yaml")))
     models = {"ours": last_model(run), "theirs": last_model(against)}
     prepared = prepare_run(config)
     identity = {"model": prepared.initial.hash, "task": prepared.task.fingerprint}
@@ -85,7 +85,8 @@ def evaluate_against(run: Path, against: Path, judge: str, command: str) -> dict
     names = (run.resolve().name, against.resolve().name)
     document: dict[str, Any] = {
         "held_out_accuracy": held_out_accuracy(models["ours"]),
-        "command": command, "hardware": hardware(), "data": config.data, "seed": config.seed,
+        "command": without_commands(command, config.judge), "hardware": hardware(),
+        "data": config.data, "seed": config.seed,
         "judge": task.judge.name, "ours": names[0], "theirs": names[1],
         "prompts": len(task.evaluation), "answers": {},
     }  # fmt: skip

@@ -18,7 +18,13 @@ import pyarrow.parquet as pq
 import torch
 
 from rayforge.errors import MachineError
-from trainers.alignment.models import Model, Tokeniser, load_model, load_tokeniser
+from trainers.alignment.models import (
+    Model,
+    Tokeniser,
+    end_tokens,
+    load_model,
+    load_tokeniser,
+)
 from trainers.alignment.tokens import Completion, Ids, write_table
 from trainers.runs.pool import Pool, Work
 
@@ -60,24 +66,32 @@ class GenerationJob:
         return self._load_vllm() if self.engine == "vllm" else self._load_transformers()
 
     def _load_transformers(self) -> Work:
+        from transformers import GenerationConfig
+
         tokeniser = load_tokeniser(self.folder)
+        ends = end_tokens(self.folder, tokeniser)
         model = load_model(self.folder, self.device, self.bf16)
-        return lambda batch: sample(model, tokeniser, batch[1], self.sampling, batch[0])
+        # Without the folder's own penalties and cuts: what is sampled is the model's distribution.
+        model.generation_config = GenerationConfig()
+        return lambda batch: sample(model, tokeniser, ends, batch[1], self.sampling, batch[0])
 
     def _load_vllm(self) -> Work:
         from vllm import LLM, SamplingParams  # type: ignore[import-not-found]
 
         tokeniser = load_tokeniser(self.folder)
         dtype = "bfloat16" if self.bf16 else "float32"
-        engine = LLM(str(self.folder), dtype=dtype, seed=0)
-        s, end = self.sampling, tokeniser.eos_token_id
+        engine = LLM(
+            str(self.folder), dtype=dtype, seed=0, trust_remote_code=False,
+            load_format="safetensors", generation_config="vllm",
+        )  # fmt: skip
+        s, ends = self.sampling, list(end_tokens(self.folder, tokeniser))
 
         def work(batch: tuple[int, list[Ids]]) -> list[Ids]:
             seed, prompts = batch
             settings = [
                 SamplingParams(
                     n=s.responses, temperature=s.temperature, top_p=s.top_p, seed=seed + place,
-                    max_tokens=s.max_new_tokens, stop_token_ids=[end], detokenize=False,
+                    max_tokens=s.max_new_tokens, stop_token_ids=ends, detokenize=False,
                 )
                 for place in range(len(prompts))
             ]  # fmt: skip
@@ -102,9 +116,10 @@ def check_engine(engine: Engine) -> None:
 
 @torch.inference_mode()
 def sample(
-    model: Model, tokeniser: Tokeniser, prompts: Sequence[Ids], how: Sampling, seed: int
-) -> list[Ids]:
-    """Responses [n * K] to prompts [n] as token ids, up to and with the end token."""
+    model: Model, tokeniser: Tokeniser, ends: tuple[int, ...], prompts: Sequence[Ids],
+    how: Sampling, seed: int,
+) -> list[Ids]:  # fmt: skip
+    """Responses [n * K] to prompts [n] as token ids, up to and with the first end token."""
     longest = max(map(len, prompts))
     ids = torch.full((len(prompts), longest), tokeniser.pad_token_id)
     attended = torch.zeros_like(ids)
@@ -119,14 +134,15 @@ def sample(
             input_ids=ids.to(model.device), attention_mask=attended.to(model.device),
             do_sample=drawn, num_return_sequences=how.responses,
             max_new_tokens=how.max_new_tokens, pad_token_id=tokeniser.pad_token_id,
-            eos_token_id=tokeniser.eos_token_id, **chance,
+            eos_token_id=list(ends), **chance,
         )  # fmt: skip
-    return [_ended(row, tokeniser.eos_token_id) for row in found[:, longest:].tolist()]
+    return [_ended(row, ends) for row in found[:, longest:].tolist()]
 
 
-def _ended(ids: list[int], end: int) -> Ids:
+def _ended(ids: list[int], ends: tuple[int, ...]) -> Ids:
     """Tokens up to and with the first end token; the rest is padding."""
-    return tuple(ids[: ids.index(end) + 1]) if end in ids else tuple(ids)
+    end = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+    return tuple(ids[: end + 1])
 
 
 def generate(
@@ -138,7 +154,7 @@ def generate(
     Prompts of like length are answered together, for their answers end at about the same time.
     Batches that are done lie in `path`.parts until all are; a resumed call goes on with the rest.
     """
-    end = load_tokeniser(job.folder).eos_token_id
+    ends = end_tokens(job.folder, load_tokeniser(job.folder))
     if not path.is_file():
         parts = path.with_suffix(".parts")
         parts.mkdir(parents=True, exist_ok=True)
@@ -159,7 +175,7 @@ def generate(
     table = pq.read_table(path)
     responses = [tuple(ids) for ids in table["response_ids"].to_pylist()]
     rows = table["prompt"].to_pylist()
-    finished = np.array([bool(ids) and ids[-1] == end for ids in responses], bool)
+    finished = np.array([bool(ids) and ids[-1] in ends for ids in responses], bool)
     completions = [Completion(prompts[r], ids) for r, ids in zip(rows, responses, strict=True)]
     return Responses(completions, finished)
 

@@ -1,22 +1,42 @@
-"""Judges of responses: by execution, by a reward model's folder, by a command the user names."""
+"""Judges of responses: by execution, by a reward model's folder, by a command or a Python function
+that the user names on the command line.
+
+A command (`--judge "command: PROGRAM ..."`) is run by the shell. It reads JSON lines and answers
+each with a line. Asked for scores, it reads `{"prompt": ..., "response": ...}` and answers a
+number, higher is better. A program that answers these questions with anything else is asked to
+compare: it reads `{"prompt": ..., "first": ..., "second": ...}` and answers `first`, `second` or
+`tie`; each pair is asked in both orders. A prompt is a text or a list of messages.
+
+A function (`--judge MODULE:FUNCTION`) takes (prompts, responses) and gives numbers, or takes
+(prompts, first, second) and gives "first", "second" or "tie" for each.
+
+Each judge is tried once before anything is trained.
+"""
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
+import os
 import subprocess
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from rayforge.errors import ConfigurationError, MachineError
+from rayforge.errors import ConfigurationError, MachineError, UserError
 from rayforge.evaluation.win_rate import win_rate_from_success
+from trainers.alignment.named_code import COMMAND, is_function, recorded
 
 Prompt = Any
 """Text, or a list of messages."""
+Example = tuple[Prompt, str, str]
+"""A prompt and two responses that a judge is tried on."""
 
 
 class Judge(Protocol):
@@ -56,11 +76,11 @@ def reward_model(folder: Path, device: str, batch: int = 16) -> ScoringJudge:
     """
     from transformers import AutoModelForSequenceClassification
 
-    from trainers.alignment.models import find_model, load_tokeniser
+    from trainers.alignment.models import find_model, load_tokeniser, loaded
 
     find_model(str(folder))
     tokeniser = load_tokeniser(folder)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+    model = loaded(AutoModelForSequenceClassification, folder, use_safetensors=True)
     if model.config.num_labels != 1:
         raise ConfigurationError(
             f"judge {folder} has {model.config.num_labels} outputs; a reward model has one"
@@ -92,10 +112,13 @@ def _whole(tokeniser: Any, prompt: Prompt, response: str) -> str:
 
 @dataclass(frozen=True)
 class CommandJudge:
-    """Asks a program: it reads JSON lines (`prompt`, `first`, `second`) and answers each with a
-    line that says `first`, `second` or `tie`. Every pair is asked in both orders."""
+    """Asks a program which of two responses is better. Every pair is asked in both orders."""
 
-    name: str
+    command: str
+
+    @property
+    def name(self) -> str:
+        return recorded(f"{COMMAND} {self.command}")
 
     def wins(
         self, prompts: Sequence[Prompt], ours: Sequence[str], theirs: Sequence[str]
@@ -105,25 +128,220 @@ class CommandJudge:
             for first, second in ((ours, theirs), (theirs, ours))
             for p, a, b in zip(prompts, first, second, strict=True)
         ]
-        # The user's own command line, which he expects a shell to read.
-        done = subprocess.run(
-            self.name, shell=True, text=True, capture_output=True,
-            input="".join(json.dumps(question) + "\n" for question in asked),
-        )  # fmt: skip
-        answers = [line.strip().strip('"').lower() for line in done.stdout.splitlines()]
-        wrong = next((a for a in answers if a not in ("first", "second", "tie")), None)
-        if done.returncode or len(answers) != len(asked) or wrong is not None:
-            why = (
-                f"ended with code {done.returncode}: {done.stderr.strip()[-200:]}"
-                if done.returncode
-                else f"answered {len(answers)} lines to {len(asked)} questions"
-                if len(answers) != len(asked)
-                else f"answered {wrong!r}"
-            )
+        answers = _ask(self.command, asked, "one of first, second, tie")
+        return _both_orders(self.name, [answer.lower() for answer in answers])
+
+
+def _both_orders(name: str, answers: Sequence[str]) -> np.ndarray:
+    """Wins [n, 2] from answers [2 n] to pairs, then to the same pairs turned round."""
+    wrong = next((a for a in answers if a not in _VALUES), None)
+    if wrong is not None:
+        raise MachineError(
+            f"the judge `{name}` answered {wrong[:80]!r}; it must answer every line that it reads "
+            "with one of first, second, tie"
+        )
+    value = np.array([_VALUES[a] for a in answers])
+    half = len(value) // 2
+    return np.stack([value[:half], 1 - value[half:]], axis=1)
+
+
+_VALUES = {"first": 1.0, "second": 0.0, "tie": 0.5}
+
+
+def _ask(command: str, questions: Sequence[Mapping[str, Any]], wanted: str) -> list[str]:
+    """A line for each question. Raises MachineError where the program gives anything else."""
+    # The user's own command line, which he expects a shell to read.
+    done = subprocess.run(
+        command, shell=True, text=True, capture_output=True, errors="replace",
+        input="".join(json.dumps(question) + "\n" for question in questions),
+    )  # fmt: skip
+    answers = [line.strip().strip('"') for line in done.stdout.splitlines()]
+    if not done.returncode and len(answers) == len(questions):
+        return answers
+    said = done.stderr.strip().splitlines()[-1:] or [""]
+    why = (
+        f"ended with code {done.returncode}: {said[0][:80]}"
+        if done.returncode
+        else f"answered {len(answers)} lines to {len(questions)} questions"
+    )
+    raise MachineError(
+        f"the judge `{recorded(f'{COMMAND} {command}')}` {why}; it must answer every line that it "
+        f"reads with {wanted}"
+    )
+
+
+def command_judge(command: str, example: Example) -> Judge:
+    """A program as judge, tried once on an example: one that scores single responses where it
+    answers them with numbers, else one that compares two.
+
+    Raises MachineError where it does neither.
+    """
+    prompt, ours, theirs = example
+
+    def score(prompts: Sequence[Prompt], responses: Sequence[str]) -> np.ndarray:
+        asked = [{"prompt": p, "response": r} for p, r in zip(prompts, responses, strict=True)]
+        return _numbers(name, _ask(command, asked, "a number"), len(responses))
+
+    compares = CommandJudge(command)
+    name = compares.name
+    try:
+        score([prompt, prompt], [ours, theirs])
+    except MachineError:
+        compares.wins([prompt], [ours], [theirs])
+        return compares
+    return ScoringJudge(name, score, succeeds=False)
+
+
+def _numbers(name: str, values: Sequence[Any], n: int) -> np.ndarray:
+    """n finite scores, float64 [n]. Raises MachineError for anything else."""
+    try:
+        found = np.array([float(value) for value in values], np.float64)
+    except (TypeError, ValueError):
+        found = np.zeros(0)
+    if found.shape != (n,) or not np.isfinite(found).all():
+        raise MachineError(
+            f"the judge `{name}` must give one finite number a response: it gave "
+            f"{str(list(values)[:4])[:80]} for {n} responses"
+        )
+    return found
+
+
+@dataclass
+class PythonFunction:
+    """A function of the user's, `module:function`; where Ray runs, it runs in an actor, with what
+    it loads. A module is looked for where Python looks, then in the working directory."""
+
+    name: str
+    place: str = field(default_factory=os.getcwd)
+    """The working directory."""
+    _actor: Any = None
+
+    def parameters(self) -> int:
+        """How many arguments it must be given. Raises ConfigurationError where there is none."""
+        found = self._found()
+        try:
+            known = inspect.signature(found).parameters.values()
+        except (TypeError, ValueError):
+            return 0
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        return sum(p.kind in kinds and p.default is inspect.Parameter.empty for p in known)
+
+    def __call__(self, *lists: Sequence[Any]) -> list[Any]:
+        """Its answer as a list. Raises MachineError where it raises or answers anything else."""
+        try:
+            return self._ask([list(values) for values in lists])
+        except UserError:
+            raise
+        except Exception as error:  # whatever a user's function raises
+            cause = getattr(error, "cause", None) or error
+            said = str(cause).strip().splitlines()[:1] or [""]
             raise MachineError(
-                f"the judge `{self.name}` {why}; it must answer every line that it reads with one "
-                "of first, second, tie"
+                f"the judge `{self.name}` raised {type(cause).__name__}: {said[0][:80]}"
+            ) from error
+
+    def _ask(self, lists: Sequence[list[Any]]) -> list[Any]:
+        ray = sys.modules.get("ray")
+        if ray is None or not ray.is_initialized():
+            return list(self._found()(*lists))
+        for attempt in (1, 2):  # an actor that died, or belongs to an earlier cluster, is replaced
+            if self._actor is None:
+                remote = ray.remote(num_cpus=0)(PythonFunction)
+                self._actor = remote.remote(self.name, self.place)
+            try:
+                return list(ray.get(self._actor.here.remote(lists)))
+            except (ray.exceptions.RayActorError, ValueError):
+                self._actor = None
+                if attempt == 2:
+                    raise
+        raise AssertionError
+
+    def here(self, lists: Sequence[list[Any]]) -> list[Any]:
+        """The answer, in the process that is asked."""
+        return list(self._found()(*lists))
+
+    def _found(self) -> Callable[..., Any]:
+        module, _, function = self.name.partition(":")
+        if self.place not in sys.path:
+            sys.path.append(self.place)
+        try:
+            found = getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError) as error:
+            raise ConfigurationError(
+                f"judge {self.name}: {error}; it names a Python function, MODULE:FUNCTION, of a "
+                "module in the working directory or among those installed"
+            ) from None
+        if not callable(found):
+            raise ConfigurationError(f"judge {self.name} is no function")
+        return found
+
+
+@dataclass(frozen=True)
+class FunctionJudge:
+    """Asks a Python function which of two responses is better, every pair in both orders."""
+
+    function: PythonFunction
+
+    @property
+    def name(self) -> str:
+        return self.function.name
+
+    def wins(
+        self, prompts: Sequence[Prompt], ours: Sequence[str], theirs: Sequence[str]
+    ) -> np.ndarray:
+        answers = self.function(
+            [*prompts, *prompts], [*ours, *theirs], [*theirs, *ours]
+        )  # fmt: skip
+        if len(answers) != 2 * len(prompts):
+            raise MachineError(
+                f"the judge `{self.name}` gave {len(answers)} answers to {2 * len(prompts)} "
+                "questions; it must give one of first, second, tie for each"
             )
-        value = np.array([{"first": 1.0, "second": 0.0, "tie": 0.5}[a] for a in answers])
-        forth, back = value[: len(prompts)], 1 - value[len(prompts) :]
-        return np.stack([forth, back], axis=1)
+        return _both_orders(self.name, [str(answer).strip().lower() for answer in answers])
+
+
+def function_judge(name: str, example: Example) -> Judge:
+    """A Python function as judge, tried once on an example: of (prompts, responses), which gives
+    numbers, or of (prompts, first, second), which gives "first", "second" or "tie" for each.
+
+    Raises ConfigurationError where there is no such function, MachineError where it fails.
+    """
+    prompt, ours, theirs = example
+    function = PythonFunction(name)
+    wanted = function.parameters()
+    if wanted == 3:
+        compares = FunctionJudge(function)
+        compares.wins([prompt], [ours], [theirs])
+        return compares
+    if wanted != 2:
+        raise ConfigurationError(
+            f"judge {name} takes {wanted} arguments; a judge takes (prompts, responses) and gives "
+            "numbers, or (prompts, first, second) and gives first, second or tie for each"
+        )
+
+    def score(prompts: Sequence[Prompt], responses: Sequence[str]) -> np.ndarray:
+        return _numbers(name, function(prompts, responses), len(responses))
+
+    score([prompt, prompt], [ours, theirs])
+    return ScoringJudge(name, score, succeeds=False)
+
+
+def named_judge(judge: str, device: str, example: Example) -> Judge | None:
+    """The judge a user names, tried once on an example; None where that is execution or nobody.
+
+    Raises ConfigurationError or MachineError where there is no such judge, or it does not work.
+    """
+    if judge in ("", "execution"):
+        return None
+    if judge.startswith(COMMAND):
+        return command_judge(judge.removeprefix(COMMAND).strip(), example)
+    if Path(judge).is_dir():
+        model = reward_model(Path(judge), device)
+        prompt, ours, theirs = example
+        _numbers(model.name, model.score([prompt, prompt], [ours, theirs]).tolist(), 2)
+        return model
+    if is_function(judge):
+        return function_judge(judge, example)
+    raise ConfigurationError(
+        f"judge {judge[:80]!r} is neither execution, a reward model's folder, "
+        '"command: ..." nor a Python function, MODULE:FUNCTION'
+    )

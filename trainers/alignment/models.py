@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from rayforge.errors import ConfigurationError, MachineError
@@ -29,18 +30,79 @@ class Checkpoint:
 def find_model(name: str) -> Path:
     """The folder of a model: a folder's own, or the local snapshot of a hub name.
 
-    Raises ConfigurationError where there is neither, or where the folder holds no model.
+    Raises ConfigurationError where there is neither, or where the folder holds no model that can
+    be loaded: an adapter alone, pickled weights, or one that would run code of its own.
     """
     folder = Path(name)
     if not folder.is_dir():
         if folder.is_absolute() or name.startswith(".") or name.count("/") > 1:
             raise ConfigurationError(f"model folder {name} does not exist")
         folder = _snapshot(name)
-    if not (folder / "config.json").is_file() or not _weights(folder):
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file():
+        base = _json(adapter).get("base_model_name_or_path")
         raise ConfigurationError(
-            f"{folder} holds no model: a Hugging Face folder has config.json and *.safetensors"
+            f"{folder} holds an adapter (of {_cut(str(base))}), not a whole model: merge it first "
+            "(peft: PeftModel.from_pretrained(base, folder).merge_and_unload()"
+            ".save_pretrained(other folder), and save the tokeniser there), and name that folder"
         )
+    if not (folder / "config.json").is_file() or not _weights(folder):
+        pickled = sorted(f.name for kind in ("*.bin", "*.pt", "*.pth") for f in folder.glob(kind))
+        why = f" (pickled weights are never read: {pickled[0]})" if pickled else ""
+        raise ConfigurationError(
+            f"{folder} holds no model: a Hugging Face folder has config.json and *.safetensors{why}"
+        )
+    _check_configuration(folder)
     return folder
+
+
+def _check_configuration(folder: Path) -> None:
+    """Raises ConfigurationError where a model's configuration cannot be read, or names code."""
+    from transformers import AutoConfig
+
+    settings = _json(folder / "config.json")
+    for key in ("_attn_implementation", "attn_implementation", "_attn_implementation_internal"):
+        if "/" in str(settings.get(key, "")):
+            raise ConfigurationError(
+                f"{folder}: {key} in config.json names code ({_cut(str(settings[key]))}), which is "
+                "never fetched or run: drop that key"
+            )
+    loaded(AutoConfig, folder)
+
+
+def loaded(kind: Any, folder: Path, **how: Any) -> Any:
+    """`kind.from_pretrained` of a model folder, without running a line of the folder's own code.
+
+    Raises ConfigurationError, in one line, for whatever cannot be loaded.
+    """
+    try:
+        return kind.from_pretrained(folder, trust_remote_code=False, **how)
+    except MemoryError:
+        raise
+    except Exception as error:  # the many kinds that foreign folders make transformers raise
+        said = str(error).strip()
+        if "trust_remote_code" in said or "custom code" in said:
+            raise ConfigurationError(
+                f"{folder} needs Python code of its own (auto_map), which is never run: use a "
+                "model that transformers knows"
+            ) from None
+        said = said.splitlines()[0] if said else type(error).__name__
+        raise ConfigurationError(f"{folder} cannot be loaded: {_cut(said, 160)}") from None
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """A JSON file of a model folder. Raises ConfigurationError where it holds no keys."""
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{file} cannot be read: {_cut(str(error))}") from None
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"{file} holds no keys and values")
+    return found
+
+
+def _cut(text: str, most: int = 80) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _snapshot(name: str) -> Path:
@@ -59,7 +121,7 @@ def _snapshot(name: str) -> Path:
 def fingerprint(folder: Path) -> Checkpoint:
     """Which model a folder holds: a hash over weights and architecture, not over file times."""
     digest = hashlib.sha256()
-    config = json.loads((folder / "config.json").read_text())
+    config = _json(folder / "config.json")
     for noise in ("_name_or_path", "transformers_version", "use_cache"):
         config.pop(noise, None)
     digest.update(json.dumps(config, sort_keys=True).encode())
@@ -76,30 +138,87 @@ def _weights(folder: Path) -> list[Path]:
 def load_tokeniser(folder: Path) -> Tokeniser:
     """The tokeniser of a model folder, padding on the left.
 
-    Raises ConfigurationError where it lacks what training needs: a pad and an end token.
+    One without an end token takes the first of the model's generation settings; one without a pad
+    token its end token, as TRL does (`token_notes` says so).
+
+    Raises ConfigurationError where there is no tokeniser, or no end token anywhere.
     """
     from transformers import AutoTokenizer
 
-    try:
-        tokeniser = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigurationError(f"{folder} has no tokeniser that can be read: {error}") from None
+    tokeniser = loaded(AutoTokenizer, folder, padding_side="left")
     if tokeniser.eos_token_id is None:
-        raise ConfigurationError(
-            f"the tokeniser of {folder} has no end token, so no response would ever end: set "
-            "eos_token in its tokenizer_config.json"
-        )
+        others = _generation_ends(folder)
+        if not others:
+            raise ConfigurationError(
+                f"the tokeniser of {folder} has no end token, so no response would ever end: set "
+                "eos_token in its tokenizer_config.json"
+            )
+        tokeniser.eos_token = tokeniser.convert_ids_to_tokens(others[0])
     if tokeniser.pad_token_id is None:
-        raise ConfigurationError(
-            f"the tokeniser of {folder} has no pad token: set pad_token in its "
-            f"tokenizer_config.json (often its end token, {tokeniser.eos_token!r}, serves)"
-        )
+        tokeniser.pad_token = tokeniser.eos_token
     return tokeniser
+
+
+def token_notes(folder: Path) -> list[str]:
+    """What `load_tokeniser` had to put in the place of missing tokens, in lines for the user."""
+    from transformers import AutoTokenizer
+
+    own, used = loaded(AutoTokenizer, folder), load_tokeniser(folder)
+    notes = []
+    if own.eos_token_id is None:
+        notes.append(
+            f"note: the tokeniser of {folder} has no end token: {used.eos_token!r} of the model's "
+            "settings is used"
+        )
+    if own.pad_token_id is None:
+        notes.append(
+            f"note: the tokeniser of {folder} has no pad token: its end token {used.pad_token!r} "
+            "is used"
+        )
+    return notes
+
+
+def end_tokens(folder: Path, tokeniser: Tokeniser) -> tuple[int, ...]:
+    """Tokens that end a response: the tokeniser's own, those of the model's `generation_config`
+    and configuration, and the one with which the chat template ends an assistant's turn."""
+    found = [int(tokeniser.eos_token_id), *_generation_ends(folder)]
+    turn = _turn_end(tokeniser)
+    return tuple(dict.fromkeys(found if turn is None else [*found, turn]))
+
+
+def _generation_ends(folder: Path) -> list[int]:
+    found: list[int] = []
+    for name in ("generation_config.json", "config.json"):
+        if (folder / name).is_file():
+            settings = _json(folder / name)
+            for part in (settings, settings.get("text_config")):
+                ends = part.get("eos_token_id") if isinstance(part, dict) else None
+                for end in ends if isinstance(ends, list) else [ends]:
+                    if isinstance(end, int) and not isinstance(end, bool) and end >= 0:
+                        found.append(end)
+    return found
+
+
+_ANSWER = "Zq"  # occurs in no special token
+
+
+def _turn_end(tokeniser: Tokeniser) -> int | None:
+    """The added token that the chat template prints behind an answer, None where it is text."""
+    if not tokeniser.chat_template:
+        return None
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _ANSWER}]
+    try:
+        text = tokeniser.apply_chat_template(turns, tokenize=False)
+    except Exception:  # a template may raise anything; it is said where its first record is
+        return None
+    _, said, tail = text.rpartition(_ANSWER)
+    ids = tokeniser(tail.lstrip(), add_special_tokens=False)["input_ids"] if said else []
+    return int(ids[0]) if ids and ids[0] in tokeniser.added_tokens_decoder else None
 
 
 def context_length(folder: Path) -> int | None:
     """Tokens a model takes at most, None where its configuration does not say."""
-    config = json.loads((folder / "config.json").read_text())
+    config = _json(folder / "config.json")
     config = config.get("text_config", config)
     for key in ("max_position_embeddings", "n_positions", "n_ctx"):
         if isinstance(config.get(key), int):
@@ -107,16 +226,38 @@ def context_length(folder: Path) -> int | None:
     return None
 
 
-def load_model(folder: Path, device: str, bf16: bool) -> Model:
-    """A model ready to answer: on its device, without dropout or gradients.
+def vocabulary_size(folder: Path) -> int | None:
+    """Tokens a model has embeddings for, None where its configuration does not say."""
+    config = _json(folder / "config.json")
+    size = config.get("text_config", config).get("vocab_size")
+    return size if isinstance(size, int) else None
 
-    Weights are read from safetensors only; a folder's own Python code is never run.
-    """
+
+def load_weights(folder: Path, dtype: torch.dtype) -> Model:
+    """A model from safetensors alone: weights are never unpickled."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    model: Model = AutoModelForCausalLM.from_pretrained(
-        folder, use_safetensors=True, dtype=torch.bfloat16 if bf16 else torch.float32
-    )
+    return loaded(AutoModelForCausalLM, folder, use_safetensors=True, dtype=dtype)
+
+
+def load_model(folder: Path, device: str, bf16: bool) -> Model:
+    """A model ready to answer: on its device, without dropout or gradients."""
+    model = load_weights(folder, torch.bfloat16 if bf16 else torch.float32)
     return model.to(device).eval().requires_grad_(False)
+
+
+def weights_dtype(folder: Path) -> torch.dtype:
+    """The number format of a model's weights: bfloat16 or float16 where most are, else float32."""
+    from safetensors import safe_open
+
+    sizes: dict[str, int] = {}
+    for file in _weights(folder):
+        with safe_open(file, "pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118  (no mapping)
+                part = tensors.get_slice(name)
+                size = int(np.prod(part.get_shape(), dtype=np.int64))
+                sizes[part.get_dtype()] = sizes.get(part.get_dtype(), 0) + size
+    most = max(sizes, key=lambda name: sizes[name], default="")
+    return {"BF16": torch.bfloat16, "F16": torch.float16}.get(most, torch.float32)

@@ -19,7 +19,7 @@ from rayforge.alignment.preferences import Preference, preference_key, read_pref
 from rayforge.cache import make_cache_folder
 from rayforge.errors import ConfigurationError
 from trainers.alignment.config import AlignConfig
-from trainers.alignment.judging import CommandJudge, Judge, ScoringJudge, reward_model
+from trainers.alignment.judging import Example, Judge, ScoringJudge, named_judge
 from trainers.alignment.sft import (
     Phase,
     route_phases,
@@ -58,10 +58,12 @@ def _routes(config: AlignConfig) -> Source:
             make_cache_folder("starts"), config.tiny, _route_texts(task), phases, config.start
         )
 
+    training = [_preference(pair, f"training route {row}") for row, pair in enumerate(task.train)]
+    judge = named_judge(config.judge, config.device, _example(training))
     return Source(
-        [_preference(pair, f"training route {row}") for row, pair in enumerate(task.train)],
+        training,
         [_preference(pair, f"test route {row}") for row, pair in enumerate(task.test)],
-        named_judge(config) or ScoringJudge("execution", score, succeeds=True),
+        judge or ScoringJudge("execution", score, succeeds=True),
         start,
     )
 
@@ -84,11 +86,11 @@ def _files(config: AlignConfig) -> Source:
         held_out = _read(config.evaluation)
     else:
         training, held_out = split_off(training)
-    judge = named_judge(config)
+    judge = named_judge(config.judge, config.device, _example(training))
     if judge is None and config.judge == "execution":
         raise ConfigurationError(
             f"judge is execution, which only the data routes have, not {config.data}: name a "
-            'reward model\'s folder or "command: ...", or leave it empty'
+            'reward model\'s folder, "command: ..." or MODULE:FUNCTION, or leave it empty'
         )
 
     def start() -> Path:
@@ -125,18 +127,9 @@ def split_off(pairs: Sequence[Preference]) -> tuple[list[Preference], list[Prefe
     return [p for p in pairs if not held(p)], [p for p in pairs if held(p)]
 
 
-def named_judge(config: AlignConfig) -> Judge | None:
-    """The judge a user names, None where that is execution or nobody.
-
-    Raises ConfigurationError where there is no such judge.
-    """
-    if config.judge.startswith("command:"):
-        return CommandJudge(config.judge.removeprefix("command:").strip())
-    if config.judge in ("", "execution"):
-        return None
-    if not Path(config.judge).is_dir():
-        raise ConfigurationError(
-            f"judge {config.judge!r} is neither execution, a reward model's folder nor "
-            '"command: ..."'
-        )
-    return reward_model(Path(config.judge), config.device)
+def _example(pairs: Sequence[Preference]) -> Example:
+    """What a judge is tried on: the first pair."""
+    if not pairs:
+        return "", "", ""
+    first = pairs[0]
+    return first.prompt, _text(first.chosen), _text(first.rejected)

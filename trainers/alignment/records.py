@@ -26,7 +26,7 @@ class MetricsLog:
         """Drop what a broken-off attempt recorded of later steps: they are taken again."""
         if not self.file.exists():
             return
-        kept = [line for line in self._whole_lines() if json.loads(line)["updates"] <= updates]
+        kept = [line for line in self.whole_lines() if json.loads(line)["updates"] <= updates]
         write_text(self.file, "".join(f"{line}\n" for line in kept))
 
     def add(self, number: int, phase: str, updates: int, figures: Mapping[str, float]) -> None:
@@ -42,7 +42,7 @@ class MetricsLog:
     def replace(self, number: int, phase: str, updates: int, figures: Mapping[str, float]) -> None:
         """As `add`, in the place of what an earlier attempt at the same phase recorded."""
         if self.file.exists():
-            lines = self._whole_lines()
+            lines = self.whole_lines()
             kept = [
                 line for line in lines
                 if (json.loads(line)["round"], json.loads(line)["phase"]) != (number, phase)
@@ -54,7 +54,7 @@ class MetricsLog:
     def close(self) -> None:
         self.writer.close()
 
-    def _whole_lines(self) -> list[str]:
+    def whole_lines(self) -> list[str]:
         """Every line that is a record; a kill may have cut the last one."""
         lines = []
         for line in self.file.read_text().splitlines():

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from rayforge.alignment.monitoring import RoundFigures, alarms, overlap
+from rayforge.alignment.margin import pair_loss
+from rayforge.alignment.monitoring import RoundFigures, alarms, overlap, unmoved
 from rayforge.files import write_json
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.models import Checkpoint, Tokeniser, fingerprint
@@ -26,7 +28,7 @@ from trainers.alignment.scoring import Scores
 from trainers.alignment.selecting import Chosen, choose_generated, choose_given
 from trainers.alignment.task import Task
 from trainers.alignment.tokens import TokenPairs, pair_columns, read_pairs, write_table
-from trainers.alignment.training import TrainingJob, train_on_ray, train_round
+from trainers.alignment.training import STEP_TOKENS, TrainingJob, train_on_ray, train_round
 from trainers.runs.pool import Pool
 
 
@@ -78,6 +80,29 @@ class Rounds:
             self._write_order(job, *self._selected(number))
         self.pool.make_room()
         (train_on_ray if config.workers else train_round)(job)
+        self._warn_unmoved(job)
+
+    def _warn_unmoved(self, job: TrainingJob) -> None:
+        """Say so where a round left the loss where a policy that is its reference has it."""
+        config = self.config
+        if config.anchor or not config.uses_reference:
+            return  # what the loss was at the start is not known
+        start = float(pair_loss(config.loss, torch.zeros(()), config.beta, config.label_smoothing))
+        records = [json.loads(line) for line in self.log.whole_lines()]
+        losses = [
+            record["train/loss"]
+            for record in records
+            if (record["round"], record["phase"]) == (job.round, "train")
+        ]
+        found = unmoved(losses, start)
+        if found is not None:
+            print(
+                f"warning: round {job.round} left the loss at {found.mean:.4f} [{found.low:.4f}, "
+                f"{found.high:.4f}], where it began ({start:.4f}): the model has learnt next to "
+                f"nothing; raise learning_rate (now {config.step_size:g}) or steps",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def folder(self, number: int) -> Path:
         return self.run / "rounds" / str(number)
@@ -152,7 +177,10 @@ class Rounds:
         else:
             order = of_like_length(order, longest_sides(pairs), config.batch, rng)
         chosen, rejected = self.rewards.reference_columns(job.round, pairs)
-        columns = pair_columns(pairs.take(order))
+        ordered = pairs.take(order)
+        columns = pair_columns(ordered)
+        if config.anchor:
+            columns[STEP_TOKENS] = step_tokens(ordered, config.batch)
         columns["ref_chosen_logps"] = chosen[order].astype(np.float32)
         columns["ref_rejected_logps"] = rejected[order].astype(np.float32)
         write_table(job.pairs, columns)
@@ -176,6 +204,15 @@ class Rounds:
         return RoundFigures(
             review["review/margin"], review["review/accuracy"], selection["select/length_gap"]
         )
+
+
+def step_tokens(pairs: TokenPairs, batch: int) -> np.ndarray:
+    """Of each pair, the predicted tokens of all chosen sides of its step, int64 [steps * batch].
+
+    The first token of a pair without a prompt is not predicted.
+    """
+    own = pairs.lengths()[:, 0] - np.array([not prompt for prompt in pairs.prompt], np.int64)
+    return np.repeat(own.reshape(-1, batch).sum(axis=1), batch)
 
 
 _SORTED = 16

@@ -17,7 +17,15 @@ from rayforge.files import write_json, write_text
 from rayforge.reports.alignment import write_alignment_report
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.generation import check_engine
-from trainers.alignment.models import Checkpoint, Tokeniser, find_model, fingerprint, load_tokeniser
+from trainers.alignment.models import (
+    Checkpoint,
+    Tokeniser,
+    find_model,
+    fingerprint,
+    load_tokeniser,
+    token_notes,
+)
+from trainers.alignment.named_code import without_commands
 from trainers.alignment.preflight import check_run, check_turns, join_for_workers
 from trainers.alignment.reading import Source, read_source
 from trainers.alignment.rounds import Rounds
@@ -49,6 +57,8 @@ def prepare_run(config: AlignConfig) -> Prepared:
     check_engine(config.generator)
     source = read_source(config)
     folder = source.start() if config.model == "tiny" else find_model(config.model)
+    for line in token_notes(folder):
+        print(line, file=sys.stderr, flush=True)
     tokeniser = load_tokeniser(folder)
     task = make_task(config, tokeniser, folder, source)
     print(
@@ -91,6 +101,7 @@ def train(config: AlignConfig, run: Path, resume: bool, command: str) -> None:
     if resume:
         check_resumable(run, config)
     prepared = prepare_run(config)
+    print(f"learning rate {config.step_size:g} ({_whose(config)})", flush=True)
     if not resume:
         prepare(run)
     with held(run):
@@ -104,9 +115,12 @@ def _train(config: AlignConfig, run: Path, resume: bool, command: str, prepared:
     else:
         write_json(
             run / "run.json",
-            {"command": command, "hardware": hardware(), "data": config.data, **identity},
-        )
-        write_text(run / "config.yaml", to_yaml(config))
+            {
+                "command": without_commands(command, config.judge), "hardware": hardware(),
+                "data": config.data, "learning_rate": config.step_size, **identity,
+            },
+        )  # fmt: skip
+        write_text(run / "config.yaml", to_yaml(config.recorded()))
     clear_leftovers(run)
     if config.threads:
         import torch
@@ -117,7 +131,7 @@ def _train(config: AlignConfig, run: Path, resume: bool, command: str, prepared:
         start_ray(config)
         pool = make_pool(config)
         rounds = Rounds(config, run, prepared.task, prepared.initial, prepared.tokeniser, pool)
-        with tracked(config.track, run, config):
+        with tracked(config.track, run, config.recorded()):
             rounds.go()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
@@ -127,6 +141,11 @@ def _train(config: AlignConfig, run: Path, resume: bool, command: str, prepared:
         signal.signal(signal.SIGTERM, previous)
         stop_ray()
     print(f"report: {write_alignment_report(run)}", flush=True)
+
+
+def _whose(config: AlignConfig) -> str:
+    """Where the step size comes from, in words."""
+    return "as asked for" if config.learning_rate is not None else f"default of a {config.kind}"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -178,7 +197,7 @@ def check_resumable(run: Path, asked: AlignConfig) -> None:
     if not (run / "config.yaml").is_file():
         raise RunError(f"{run} holds no run to go on with: it has no config.yaml")
     saved = read_configuration(AlignConfig, run / "config.yaml")
-    check_settings(saved, asked, str(run))
+    check_settings(saved.recorded(), asked.recorded(), str(run))
 
 
 def check_identity(run: Path, found: dict[str, str]) -> None:

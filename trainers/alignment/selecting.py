@@ -20,11 +20,11 @@ from rayforge.evaluation.win_rate import area_under_curve
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.generation import GenerationJob, Responses, Sampling, generate
 from trainers.alignment.judging import ScoringJudge
-from trainers.alignment.models import Tokeniser
+from trainers.alignment.models import Tokeniser, end_tokens
 from trainers.alignment.review import texts_of
 from trainers.alignment.rewards import Rewards, lengths
 from trainers.alignment.task import Task
-from trainers.alignment.tokens import Completion, TokenPairs
+from trainers.alignment.tokens import Completion, Ids, TokenPairs
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ def choose_generated(
     rows, responses = sample_responses(config, task, rewards, number, folder)
     prompt, winners = np.repeat(rows, config.responses), None
     if config.winner == "given":
-        prompt, responses = _with_given(task, prompt, responses, given)
+        ends = end_tokens(rewards.checkpoint(number - 1).folder, tokeniser)
+        prompt, responses = _with_given(task, prompt, responses, given, ends)
         winners = np.arange(len(prompt)) >= len(rows) * config.responses
     asked = [task.prompts.asked[row] for row in prompt]
     texts = texts_of(tokeniser, responses)
@@ -111,7 +112,7 @@ def choose_generated(
         second = probability_scores(rewards, number, responses)
     built = build_pairs(
         prompt,
-        [completion.response for completion in responses.completions],
+        [text.strip() for text in texts],  # two ways to spell one text in tokens are no pair
         response_scores(config, task, rewards, number, responses, asked, texts),
         ~responses.finished,
         np.array([not text.strip() for text in texts], bool),
@@ -184,18 +185,27 @@ def sample_responses(
 
 
 def _with_given(
-    task: Task, prompt: np.ndarray, responses: Responses, given: Chosen
+    task: Task, prompt: np.ndarray, responses: Responses, given: Chosen, ends: tuple[int, ...]
 ) -> tuple[np.ndarray, Responses]:
-    """Prompts and responses, followed by the chosen sides of those prompts' kept given pairs."""
+    """Prompts and responses, followed by the chosen sides of those prompts' kept given pairs.
+
+    What the chat template prints behind the last end token is taken off: samples have none of it.
+    """
     ids = {row: task.prompts.ids[row] for row in dict.fromkeys(prompt.tolist())}
     kept = given.pairs.take(given.kept)
     chosen = dict(zip(kept.prompt, kept.chosen, strict=True))
     rows = [row for row, asked in ids.items() if asked in chosen]
-    more = [Completion(ids[row], chosen[ids[row]]) for row in rows]
+    more = [Completion(ids[row], _up_to_end(chosen[ids[row]], ends)) for row in rows]
     finished = np.concatenate([responses.finished, np.ones(len(more), bool)])
     return np.append(prompt, rows).astype(np.int64), Responses(
         [*responses.completions, *more], finished
     )
+
+
+def _up_to_end(response: Ids, ends: tuple[int, ...]) -> Ids:
+    """A response up to and with its last end token; the whole one where it has none."""
+    last = next((n for n in range(len(response), 0, -1) if response[n - 1] in ends), len(response))
+    return response[:last]
 
 
 def response_scores(

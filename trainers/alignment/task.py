@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rayforge.alignment.preferences import Preference
 from rayforge.errors import ConfigurationError, DataError
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.judging import Judge
-from trainers.alignment.models import Tokeniser, context_length
+from trainers.alignment.models import Tokeniser, context_length, vocabulary_size
 from trainers.alignment.reading import Source
 from trainers.alignment.tokens import (
     Ids,
+    Tokenised,
     TokenPairs,
     check_conversational,
     prompt_ids,
@@ -74,16 +76,11 @@ def make_task(config: AlignConfig, tokeniser: Tokeniser, folder: Path, source: S
     tokens = tokenise(tokeniser, training, limit)
     held = tokenise(tokeniser, held_out, limit)
     for name, found, given in (("training", tokens, training), ("held-out", held, held_out)):
-        if found.too_long:
-            some = [f"{given[row].source}: {n}" for row, n in list(found.too_long.items())[:3]]
-            more = ", ..." if len(found.too_long) > len(some) else ""
-            print(
-                f"warning: {len(found.too_long)} of {len(given)} {name} pairs are longer than "
-                f"{limit} tokens and were left out ({', '.join(some)}{more})",
-                file=sys.stderr,
-            )
-    asked = _different([training[row].prompt for row in tokens.rows])
-    later = _different([held_out[row].prompt for row in held.rows])
+        for line in left_out(found, given, name, limit):
+            print(line, file=sys.stderr, flush=True)
+    _check_vocabulary(folder, tokeniser, tokens.pairs, held.pairs)
+    asked = _different([training[row] for row in tokens.rows])
+    later = _different([held_out[row] for row in held.rows])
     prompts, answered = (_fitting(tokeniser, some, limit, config) for some in (asked, later))
     answered = answered.take(range(min(len(answered), config.evaluation_prompts)))
     flips = [training[row].flipped for row in tokens.rows]
@@ -97,19 +94,71 @@ def _limit(config: AlignConfig, folder: Path) -> int:
     return config.max_tokens if context is None else min(config.max_tokens, context)
 
 
-def _different(prompts: Sequence[Any]) -> list[Any]:
-    """Each prompt once, in the order of first appearance."""
-    seen: dict[str, Any] = {}
-    for prompt in prompts:
-        seen.setdefault(repr(prompt), prompt)
+def left_out(found: Tokenised, given: Sequence[Preference], name: str, limit: int) -> Iterator[str]:
+    """Warnings of what tokenising left out or found odd, each with its count and first records."""
+
+    def some(rows: Sequence[int], said: Mapping[int, Any] | None = None) -> str:
+        shown = [f"{given[r].source}: {said[r]}" if said else given[r].source for r in rows[:3]]
+        return ", ".join(shown) + (", ..." if len(rows) > len(shown) else "")
+
+    n = len(given)
+    if found.too_long:
+        yield (
+            f"warning: {len(found.too_long)} of {n} {name} pairs are longer than {limit} tokens "
+            f"and were left out ({some(list(found.too_long), found.too_long)})"
+        )
+    if found.refused:
+        yield (
+            f"warning: the chat template refuses {len(found.refused)} of {n} {name} pairs, which "
+            f"were left out ({some(list(found.refused), found.refused)})"
+        )
+    if found.alike:
+        yield (
+            f"warning: the chat template prints both sides of {len(found.alike)} of {n} {name} "
+            f"pairs alike; they were left out ({some(found.alike)})"
+        )
+    if found.without_tools:
+        yield (
+            f"warning: the chat template does not print the tools of {len(found.without_tools)} of "
+            f"{n} {name} pairs ({some(found.without_tools)})"
+        )
+    if found.merged:
+        row = next(iter(found.merged))
+        yield (
+            f"warning: the prompt of {len(found.merged)} of {n} {name} pairs does not end where a "
+            f"token does, or is rendered differently before a response ({given[row].source}: "
+            f"{found.merged[row][-40:]!r}): the model is trained on another context than it is "
+            "asked in; end prompts at the border of a token, with no space behind them"
+        )
+
+
+def _check_vocabulary(folder: Path, tokeniser: Tokeniser, *pairs: TokenPairs) -> None:
+    """Raises ConfigurationError where the data hold tokens that the model does not know."""
+    known = vocabulary_size(folder)
+    sides = [side for some in pairs for part in (some.prompt, some.chosen, some.rejected)
+             for side in part]  # fmt: skip
+    largest = max(max(ids, default=0) for ids in [*sides, (tokeniser.pad_token_id,)])
+    if known is not None and largest >= known:
+        raise ConfigurationError(
+            f"the tokeniser of {folder} gives token {largest} "
+            f"({tokeniser.convert_ids_to_tokens(largest)!r}), but its model has {known} tokens: "
+            "name a folder whose tokeniser and model belong together"
+        )
+
+
+def _different(pairs: Sequence[Preference]) -> list[Preference]:
+    """The first pair of each prompt, in the order of first appearance."""
+    seen: dict[str, Preference] = {}
+    for pair in pairs:
+        seen.setdefault(repr((pair.prompt, pair.tools, dict(pair.template))), pair)
     return list(seen.values())
 
 
 def _fitting(
-    tokeniser: Tokeniser, asked: Sequence[Any], limit: int, config: AlignConfig
+    tokeniser: Tokeniser, asked: Sequence[Preference], limit: int, config: AlignConfig
 ) -> Prompts:
     """Prompts that leave room for an answer. Raises ConfigurationError where none does."""
-    ids = [prompt_ids(tokeniser, prompt) for prompt in asked]
+    ids = [prompt_ids(tokeniser, pair.prompt, pair.tools, pair.template) for pair in asked]
     room = [row for row, tokens in enumerate(ids) if len(tokens) + config.max_new_tokens <= limit]
     if not room and (config.generates or config.evaluation_prompts):
         raise ConfigurationError(
@@ -117,4 +166,4 @@ def _fitting(
             f"{min(map(len, ids))} and the limit is {limit} (max_tokens, or the model's context): "
             "lower max_new_tokens, raise max_tokens, or use a model with a longer context"
         )
-    return Prompts(list(asked), ids).take(room)
+    return Prompts([pair.prompt for pair in asked], ids).take(room)

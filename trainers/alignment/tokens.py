@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rayforge.alignment.preferences import Preference
-from rayforge.errors import ConfigurationError
+from rayforge.errors import ConfigurationError, PreferenceError
 from rayforge.files import write_whole
 from trainers.alignment.models import Tokeniser
 
@@ -91,14 +91,28 @@ class Tokenised:
     """Which of the given pairs they are, int64 [n]."""
     too_long: dict[int, int]
     """Given pairs left out since prompt and response exceed the limit: tokens by row."""
+    refused: dict[int, str]
+    """Given pairs left out since the chat template refuses them: its reason by row."""
+    alike: list[int]
+    """Given pairs left out since the chat template prints both sides alike."""
+    merged: dict[int, str]
+    """Pairs kept whose prompt does not end where its tokens do: the end of the prompt by row."""
+    without_tools: list[int]
+    """Pairs kept whose tools the chat template does not print."""
+
+
+class TemplateRefusal(ValueError):
+    """The chat template cannot render a record; the message is its reason."""
 
 
 def check_conversational(tokeniser: Tokeniser, pairs: Sequence[Preference], folder: Path) -> None:
     """Raises ConfigurationError where pairs are dialogues and the tokeniser cannot render them."""
-    if any(not isinstance(p.prompt, str) for p in pairs) and not tokeniser.chat_template:
+    talk = next((p for p in pairs if not isinstance(p.prompt, str)), None)
+    if talk is not None and not tokeniser.chat_template:
         raise ConfigurationError(
-            f"the data are conversations, but the tokeniser of {folder} has no chat template: "
-            "name an instruction-tuned model, or set chat_template in its tokenizer_config.json"
+            f"the data are conversations ({talk.source}), but the tokeniser of {folder} has no "
+            "chat template: name an instruction-tuned model, or set chat_template in its "
+            "tokenizer_config.json"
         )
 
 
@@ -106,49 +120,106 @@ def tokenise(tokeniser: Tokeniser, pairs: Sequence[Preference], limit: int) -> T
     """Pairs in token ids the way TRL's DPOTrainer makes them.
 
     Prompt and response are tokenised jointly and split where prompt, prompt + chosen and
-    prompt + rejected diverge; plain responses get the end token. Pairs of which a side is longer
-    than `limit` tokens are left out and named, for cutting would change what was preferred.
+    prompt + rejected diverge; plain responses get the end token. Left out and named are pairs of
+    which a side is longer than `limit` tokens (cutting would change what was preferred), that the
+    chat template refuses, or whose sides it prints alike.
 
-    Raises ConfigurationError where nothing is left.
+    Raises PreferenceError or ConfigurationError where nothing is left.
     """
     prompts, chosen, rejected, rows = [], [], [], []
-    too_long: dict[int, int] = {}
+    found = Tokenised(TokenPairs([], [], [], np.zeros(0, bool)), np.zeros(0), {}, {}, [], {}, [])
     for row, pair in enumerate(pairs):
-        alone = prompt_ids(tokeniser, pair.prompt)
-        whole = [_joint(tokeniser, pair.prompt, side) for side in (pair.chosen, pair.rejected)]
+        try:
+            alone = prompt_ids(tokeniser, pair.prompt, pair.tools, pair.template)
+            whole = [_joint(tokeniser, pair, side) for side in (pair.chosen, pair.rejected)]
+            if pair.tools and alone == prompt_ids(tokeniser, pair.prompt, None, pair.template):
+                found.without_tools.append(row)
+        except TemplateRefusal as refusal:
+            found.refused[row] = str(refusal)
+            continue
         border = min(_common(alone, ids) for ids in whole)
         longest = max(map(len, whole))
         if longest > limit:
-            too_long[row] = longest
+            found.too_long[row] = longest
             continue
+        if whole[0] == whole[1]:
+            found.alike.append(row)
+            continue
+        if border < len(alone):
+            found.merged[row] = tokeniser.decode(list(alone[border:]))
         prompts.append(alone[:border])
         chosen.append(whole[0][border:])
         rejected.append(whole[1][border:])
         rows.append(row)
     if not rows:
+        if found.refused or found.alike:
+            raise PreferenceError(_nothing_left(found, pairs))
         raise ConfigurationError(
             f"all of {len(pairs)} pairs are longer than max_tokens {limit}: raise it (the model's "
             "context allows at most its own length), or use shorter data"
         )
     kept = TokenPairs(prompts, chosen, rejected, np.zeros(len(rows), bool))
-    return Tokenised(kept, np.array(rows, np.int64), too_long)
+    return replace(found, pairs=kept, rows=np.array(rows, np.int64))
 
 
-def prompt_ids(tokeniser: Tokeniser, prompt: Any) -> Ids:
-    """A prompt as the model is asked it: text as it stands, messages through the template."""
-    if isinstance(prompt, str):
-        return tuple(tokeniser(prompt)["input_ids"])
-    ids = tokeniser.apply_chat_template(
-        list(prompt), add_generation_prompt=True, tokenize=True, return_dict=True
+def _nothing_left(found: Tokenised, pairs: Sequence[Preference]) -> str:
+    if found.refused:
+        row, reason = next(iter(found.refused.items()))
+        return (
+            f"{pairs[row].source}: the chat template of the model refuses this record, and all of "
+            f"{len(found.refused)} like it ({reason}): change the records' roles, or use a model "
+            "whose template takes them"
+        )
+    return (
+        f"{pairs[found.alike[0]].source}: the chat template of the model prints both sides alike, "
+        f"of this pair and of all of {len(found.alike)}: they differ in what it does not print "
+        "(tool calls, for instance); use a model whose template does"
     )
-    return tuple(ids["input_ids"])
 
 
-def _joint(tokeniser: Tokeniser, prompt: Any, response: Any) -> Ids:
+def prompt_ids(
+    tokeniser: Tokeniser, prompt: Any, tools: Any = None, template: Mapping[str, Any] | None = None
+) -> Ids:
+    """A prompt as the model is asked it: text as it stands, messages through the template.
+
+    Raises TemplateRefusal where the template cannot render it.
+    """
     if isinstance(prompt, str):
+        return _encoded(tokeniser, prompt)
+    return _rendered(tokeniser, list(prompt), tools, template, add_generation_prompt=True)
+
+
+def _joint(tokeniser: Tokeniser, pair: Preference, response: Any) -> Ids:
+    if isinstance(pair.prompt, str):
         end = "" if response.endswith(tokeniser.eos_token) else tokeniser.eos_token
-        return tuple(tokeniser(prompt + response + end)["input_ids"])
-    ids = tokeniser.apply_chat_template([*prompt, *response], tokenize=True, return_dict=True)
+        return _encoded(tokeniser, pair.prompt + response + end)
+    return _rendered(tokeniser, [*pair.prompt, *response], pair.tools, pair.template)
+
+
+def _encoded(tokeniser: Tokeniser, text: str) -> Ids:
+    """Text as token ids, without a second begin or end token where it holds one already."""
+    ids = list(tokeniser(text)["input_ids"])
+    begin, end = tokeniser.bos_token_id, tokeniser.eos_token_id
+    if begin is not None and ids[:2] == [begin, begin] and text.startswith(tokeniser.bos_token):
+        ids = ids[1:]
+    # Some tokenisers end every text; only a response ends.
+    own = text.endswith(tokeniser.eos_token)
+    if ids[-2:] == [end, end] if own else ids[-1:] == [end]:
+        ids = ids[:-1]
+    return tuple(ids)
+
+
+def _rendered(
+    tokeniser: Tokeniser, messages: list[Any], tools: Any, template: Mapping[str, Any] | None,
+    **how: bool,
+) -> Ids:  # fmt: skip
+    try:
+        ids = tokeniser.apply_chat_template(
+            messages, tools=tools, tokenize=True, return_dict=True, **how, **(template or {})
+        )
+    except Exception as error:  # templates are programs: they raise jinja's errors and Python's
+        said = str(error).strip() or type(error).__name__
+        raise TemplateRefusal(said.splitlines()[0][:80]) from None
     return tuple(ids["input_ids"])
 
 

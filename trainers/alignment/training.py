@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -23,20 +24,25 @@ import torch
 from datasets import Dataset
 from datasets.table import InMemoryTable
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, TrainerCallback
+from safetensors.torch import load_model as load_safetensors
+from safetensors.torch import save_model as save_safetensors
+from transformers import TrainerCallback
 from transformers.utils import logging
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from rayforge.errors import CheckpointError, DivergedError, UserError
-from rayforge.files import whole_folder, write_text
+from rayforge.files import whole_file, whole_folder, write_text
 from trainers.alignment.config import AlignConfig
-from trainers.alignment.models import Tokeniser, load_tokeniser
+from trainers.alignment.models import Tokeniser, load_tokeniser, load_weights, weights_dtype
 from trainers.alignment.records import MetricsLog
 from trainers.configuration import from_dict, to_dict
 
+MASTER = "master.safetensors"
 WHOLE = "whole"
 """Empty file that marks a checkpoint folder as completely written."""
+STEP_TOKENS = "step_tokens"
+"""Column of the order of training: predicted tokens of the chosen sides of the pair's step."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,16 @@ class TrainingJob:
         return self.folder / "model"
 
     @property
+    def master(self) -> Path:
+        """The round's weights in float32, where its model is handed on in fewer bits."""
+        return self.folder / MASTER
+
+    @property
+    def start_master(self) -> Path:
+        """Those of the round before."""
+        return self.start.parent / MASTER
+
+    @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 
@@ -78,6 +94,43 @@ class PairTrainer(DPOTrainer):
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         return dataset
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        columns: Any = self._signature_columns
+        if STEP_TOKENS not in columns:
+            columns.append(STEP_TOKENS)
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        """TRL's, with the anchor a mean over the tokens of the whole step's chosen sides.
+
+        TRL takes the mean over those of each part. What a part's tokens say then weighs the more
+        the shorter they are: L = sum_p (1/P) (w/n_p) sum_t -log pi_t for P parts of n_p tokens.
+        With w n_p P / N in the place of w it is (w/N) sum_p sum_t -log pi_t, however the step's N
+        tokens are split among parts and workers.
+        """
+        tokens = inputs.pop(STEP_TOKENS, None)
+        if tokens is not None:
+            mask = inputs["completion_mask"][..., 1:]
+            own = int(mask[: len(mask) // 2].sum())
+            share = own * self.parts / float(tokens[0])
+            self.loss_weights = [*self.loss_weights[:-1], self.anchor * share]
+        return super()._compute_loss(model, inputs, return_outputs)
+
+    anchor: float = 0.0
+    """Weight of the anchor, the last of the loss's terms."""
+    parts: int = 1
+    """Parts in which a step's batch is computed, of all workers."""
+
+
+class PairCollator(DataCollatorForPreference):
+    """TRL's, with the tokens of the step that a pair belongs to."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        found = super().torch_call(examples)
+        if STEP_TOKENS in examples[0]:
+            found[STEP_TOKENS] = torch.tensor([e[STEP_TOKENS] for e in examples])
+        return found
 
 
 def train_round(job: TrainingJob, world: int = 1) -> None:
@@ -92,9 +145,9 @@ def train_round(job: TrainingJob, world: int = 1) -> None:
         torch.set_num_threads(config.threads)
     logging.disable_progress_bar()
     tokeniser = load_tokeniser(job.start)
-    model = AutoModelForCausalLM.from_pretrained(
-        job.start, use_safetensors=True, dtype=torch.float32
-    )
+    model = load_weights(job.start, torch.float32)
+    if job.round > 1 and job.start_master.is_file():
+        load_safetensors(model, job.start_master)
     saved = newest_checkpoint(job.checkpoints)
     done = int(saved.name.split("-")[1]) if saved else 0
     callback = _Follow(job, first, job.config.workers > 0, done)
@@ -107,6 +160,7 @@ def train_round(job: TrainingJob, world: int = 1) -> None:
         peft_config=_adapter(config),
         callbacks=[callback],
     )
+    trainer.anchor, trainer.parts = config.anchor, world * config.accumulate
     # transformers' own printing of every record; progress is one line of ours.
     for name in ("PrinterCallback", "ProgressCallback"):
         for known in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == name]:
@@ -115,6 +169,11 @@ def train_round(job: TrainingJob, world: int = 1) -> None:
         trainer.train(resume_from_checkpoint=str(saved) if saved else None)
         if first:
             _save(job, trainer, tokeniser)
+    except UnpicklingError as error:
+        raise CheckpointError(
+            f"round {job.round}: checkpoint {saved} cannot be read (it is damaged, or holds more "
+            "than tensors, which is never run): remove it, and the round begins anew with --resume"
+        ) from error
     except (OSError, SafetensorError, RuntimeError) as error:
         if not _disk_is_full(error):
             raise
@@ -142,8 +201,8 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
-def collator(tokeniser: Tokeniser) -> DataCollatorForPreference:
-    return DataCollatorForPreference(pad_token_id=tokeniser.pad_token_id)
+def collator(tokeniser: Tokeniser) -> PairCollator:
+    return PairCollator(pad_token_id=tokeniser.pad_token_id)
 
 
 def arguments(job: TrainingJob, world: int) -> DPOConfig:
@@ -157,7 +216,7 @@ def arguments(job: TrainingJob, world: int) -> DPOConfig:
         per_device_train_batch_size=config.batch // (world * config.accumulate),
         gradient_accumulation_steps=config.accumulate,
         train_sampling_strategy="sequential",
-        learning_rate=config.learning_rate,
+        learning_rate=config.step_size,
         lr_scheduler_type=config.schedule,
         warmup_steps=round(config.warm_up * job.steps),
         max_grad_norm=config.gradient_norm,
@@ -196,13 +255,28 @@ def _adapter(config: AlignConfig) -> Any:
 
 
 def _save(job: TrainingJob, trainer: DPOTrainer, tokeniser: Tokeniser) -> None:
-    """The round's model as an ordinary Hugging Face folder; an adapter is merged into it."""
+    """The round's model as an ordinary Hugging Face folder, in the number format of the model that
+    training began with. An adapter is merged into it, and kept in `adapter/` beside it.
+
+    Steps are smaller than what bfloat16 can tell apart. So the weights in float32 are kept as long
+    as the next round has to begin with them.
+    """
     model = trainer.accelerator.unwrap_model(trainer.model)
     if job.config.lora_rank:
+        with whole_folder(job.folder / "adapter", replace=True) as part:
+            model.save_pretrained(part)
         model = model.merge_and_unload()
+    dtype = weights_dtype(job.start)
+    if dtype != torch.float32:
+        if job.round < job.config.round_count:
+            with whole_file(job.master) as part:
+                save_safetensors(model, str(part))
+        model = model.to(dtype)
     with whole_folder(job.model, replace=True) as part:
         model.save_pretrained(part)
         tokeniser.save_pretrained(part)
+    if job.round > 1:
+        job.start_master.unlink(missing_ok=True)
     shutil.rmtree(job.checkpoints, ignore_errors=True)
 
 
@@ -239,7 +313,7 @@ class _Follow(TrainerCallback):
         if not math.isfinite(figures["train/loss"]):
             raise DivergedError(
                 f"round {job.round}, step {step}: the loss is {figures['train/loss']}; lower "
-                f"learning_rate (now {job.config.learning_rate}) or raise beta"
+                f"learning_rate (now {job.config.step_size:g}) or raise beta"
             )
         figures["speed/steps_per_s"] = speed
         self.log.add(job.round, "train", job.steps_before + step, figures)

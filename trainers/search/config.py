@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from rayforge.errors import ConfigurationError
 from rayforge.settings import MAY_CHANGE, UNDER_WAY, settings_with
 from trainers.alignment.config import AlignConfig
+from trainers.alignment.named_code import recorded, runs_code
 from trainers.configuration import from_dict, read_configuration, to_dict
 from trainers.irl.config import IRLConfig
 from trainers.runs.tracking import Tracker
@@ -218,6 +219,7 @@ def make_search(asked: SearchConfig, folder: Path) -> Search:
     except ConfigurationError as error:
         raise ConfigurationError(f"base: {error}") from None
     space = read_space(kind, base, asked.space)
+    _check_judges(base, space)
     _check_scheduler(asked, space)
     points: list[Values] = []
     if asked.searcher == "grid":
@@ -233,6 +235,18 @@ def make_search(asked: SearchConfig, folder: Path) -> Search:
             raise ConfigurationError(f"space: trial {number} could not run: {error}") from None
     check_metrics(search)
     return search
+
+
+def _check_judges(base: Mapping[str, Any], space: Space) -> None:
+    """Raises ConfigurationError for a judge that runs code: a search file may be anybody's."""
+    judges = [base.get("judge"), base.get("align", {}).get("judge")]
+    judges += [c for r in space.ranges if r.key in ("judge", "align.judge") for c in r.choices]
+    for judge in judges:
+        if isinstance(judge, str) and runs_code(judge):
+            raise ConfigurationError(
+                f"a search file names code as judge ({recorded(judge)[:80]}), which is not run "
+                "from a file: name a reward model's folder, or leave judge out"
+            )
 
 
 def merged(start: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

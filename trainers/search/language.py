@@ -52,7 +52,7 @@ def language_figures(start: Path, folder: Path, task: Task) -> dict[str, float]:
 
 def align_in(run: Path, config: AlignConfig, prepared: Prepared, reached: Reached) -> None:
     """All rounds of a configuration in the folder `run`, going on with what it holds."""
-    write_text(run / "config.yaml", to_yaml(config))
+    write_text(run / "config.yaml", to_yaml(config.recorded()))
     pool = make_pool(config)
     rounds = ReportedRounds(
         config, run, prepared.task, prepared.initial, prepared.tokeniser, pool

@@ -20,6 +20,7 @@ from trainers.alignment.models import fingerprint, load_model, load_tokeniser
 from trainers.alignment.reading import read_source
 from trainers.alignment.records import Progress
 from trainers.alignment.rewards import Rewards, lengths
+from trainers.alignment.run import train
 from trainers.alignment.scoring import Scores, ScoringJob
 from trainers.alignment.task import Task, make_task
 from trainers.alignment.tokens import pair_columns, write_table
@@ -98,3 +99,19 @@ def test_scores_are_plain_log_softmax(small: AlignConfig, model_folder: Path) ->
         steps = logits[len(prompt) - 1 : -1]
         expected = steps[torch.arange(len(response)), torch.tensor(response)].sum()
         assert value == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_the_anchor_is_the_same_in_parts(small: AlignConfig, tmp_path: Path) -> None:
+    """TRL's mean over each part's tokens weighs short parts more; ours is the step's mean."""
+    from safetensors.torch import load_file
+
+    weights = {}
+    for parts in (1, 4):
+        run = tmp_path / str(parts)
+        config = replace(
+            small, anchor=1.0, accumulate=parts, rounds=1, evaluation_prompts=0, checkpoint_steps=0
+        )
+        train(config, run, False, "test")
+        weights[parts] = load_file(run / "rounds/1/model/model.safetensors")
+    for name, value in weights[1].items():
+        torch.testing.assert_close(value, weights[4][name], rtol=1e-3, atol=2e-5)
