@@ -23,12 +23,14 @@ class Nature(Enum):
     """What a setting is. A field without one decides what is learnt, and stays as it is."""
 
     MAY_CHANGE = "may be changed when a run goes on (`--resume`)"
+    MAY_GROW = "may be raised when a run goes on: it then trains longer"
     UNDER_WAY = "may be changed while a trial runs, as population-based training does"
     NOT_LEARNT = "says nothing about what is learnt: runs that differ in it are of one method"
     RESOURCE = "asks for processors, graphics cards or places in a cluster"
 
 
 MAY_CHANGE = Nature.MAY_CHANGE
+MAY_GROW = Nature.MAY_GROW
 UNDER_WAY = Nature.UNDER_WAY
 NOT_LEARNT = Nature.NOT_LEARNT
 RESOURCE = Nature.RESOURCE

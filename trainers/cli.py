@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import inspect
+import os
+import signal
 import sys
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -51,7 +55,7 @@ examples:
   rayforge align evaluate runs/sera --against runs/dpo
   rayforge tune tune_configs/irl.yaml
 
-rayforge COMMAND --help lists the settings of a command.
+rayforge COMMAND --help lists the settings of a command; rayforge --version says which this is.
 
 exit codes: """ + "\n            ".join(f"{code:<4} {said}" for code, said in EXIT_CODES.items())
 
@@ -418,13 +422,14 @@ COMMANDS: dict[tuple[str, ...], type] = {
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; its exit codes are those of `rayforge.errors`."""
     given = sys.argv[1:] if arguments is None else arguments
-    name = next((n for n in COMMANDS if tuple(given[: len(n)]) == n), None)
-    if name is None:
-        asked = bool(given) and given[0] in ("-h", "--help")
-        print(HELP, file=sys.stdout if asked else sys.stderr)
-        raise SystemExit(0 if asked else 2)
     try:
-        _read(COMMANDS[name], " ".join(name), given[len(name) :])()
+        try:
+            _run(given)
+        finally:
+            sys.stdout.flush()  # a reader that is gone is noticed here, not at the very end
+    except BrokenPipeError:  # as in `rayforge ... | head`: whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
     except KeyboardInterrupt as stop:
         print(f"rayforge: {str(stop) or 'interrupted'}", file=sys.stderr)
         raise SystemExit(130) from None
@@ -437,6 +442,39 @@ def main(arguments: list[str] | None = None) -> None:
         remedy = "free some disk space, and go on with --resume where it was training"
         print(f"rayforge: {error}; {remedy}", file=sys.stderr)
         raise SystemExit(MachineError.exit_code) from None
+
+
+def _run(given: list[str]) -> None:
+    if not given:
+        print(HELP, file=sys.stderr)
+        raise SystemExit(ConfigurationError.exit_code)
+    if given[0] in ("-h", "--help"):
+        print(HELP)
+        return
+    if given[0] == "--version":
+        print(f"rayforge {version('rayforge')}")
+        return
+    name = next((n for n in COMMANDS if tuple(given[: len(n)]) == n), None)
+    if name is None:
+        raise ConfigurationError(_unknown(given))
+    _read(COMMANDS[name], " ".join(name), given[len(name) :])()
+
+
+def _unknown(given: list[str]) -> str:
+    """What to say of words that name no command: the nearest one, or those of their group."""
+    group = [" ".join(name) for name in COMMANDS if len(name) > 1 and name[0] == given[0]]
+    if group and (len(given) == 1 or given[1].startswith("-")):
+        return f"{given[0]} needs a command: {', '.join(group)}"
+    length = 2 if group else max(1, min(2, next((i for i, word in enumerate(given)
+                                                if word.startswith("-")), len(given))))  # fmt: skip
+    names = [" ".join(name) for name in COMMANDS]
+    for words in (" ".join(given[:length]), given[0]):
+        near = difflib.get_close_matches(words, names, 1, 0.6)
+        # `train` alone is the last word of two commands.
+        near += [n for n in names if n.split()[-1] == words]
+        if near:
+            return f"there is no command {words[:80]!r}; did you mean: rayforge {near[0]}"
+    return f"there is no command {given[0][:80]!r}: rayforge --help names them all"
 
 
 def _read(command: type, name: str, arguments: list[str]) -> Any:

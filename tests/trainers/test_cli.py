@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -81,8 +82,7 @@ def test_help_of_every_command(name: tuple[str, ...]) -> None:
 def test_help_names_every_command_and_imports_nothing_slow() -> None:
     script = (
         "import sys; from trainers.cli import HELP, main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit as stop: code = stop.code\n"
+        "code = main(['--help'])\n"
         "slow = {'torch', 'ray', 'matplotlib', 'h5py', 'tensorboard'} & set(sys.modules)\n"
         "sys.exit(f'imported {slow}' if slow else code)"
     )
@@ -92,11 +92,44 @@ def test_help_names_every_command_and_imports_nothing_slow() -> None:
         assert f"rayforge {' '.join(name)}" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["irl", "trian"], "no command 'irl trian'; did you mean: rayforge irl train"),
+        (["irl"], "irl needs a command: irl train, irl evaluate"),
+        (["train"], "did you mean: rayforge irl train"),
+        (["tun", "x.yaml"], "no command 'tun'; did you mean: rayforge tune"),
+        (["reprot", "runs/a", "runs/b"], "did you mean: rayforge report"),
+        (["--verson"], "there is no command '--verson'"),
+        (["fly"], "there is no command 'fly': rayforge --help names them all"),
+    ],
+)
+def test_a_command_that_is_not_there_is_one_line(
+    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    code, error = coded_line(capsys, *words)
+    assert code == 2
+    assert said in error
+
+
+def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--version"])
+    assert capsys.readouterr().out == f"rayforge {version('rayforge')}\n"
+
+
+def test_a_reader_that_is_gone_is_no_traceback() -> None:
+    script = f"{sys.executable} -m trainers.cli --help | head -1; echo ${{PIPESTATUS[0]}}"
+    long = script.replace("--help", "irl train --help")
+    for command in (script, long):
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert not done.stderr
+        assert done.stdout.splitlines()[-1] in ("0", "141")
+
+
 def test_wrong_usage_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in ([], ["fly"], ["irl"], ["irl", "fly"], ["train"]):
-        code, error = failing(capsys, *words)
-        assert code == 2
-        assert "usage: rayforge COMMAND" in error
+    code, error = failing(capsys)
+    assert code == 2
+    assert "usage: rayforge COMMAND" in error
     code, _ = failing(capsys, "irl", "evaluate")  # RUN and --split are missing
     assert code == 2
     code, error = failing(capsys, "irl", "train", "--learning-rat", "1")

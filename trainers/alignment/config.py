@@ -10,6 +10,7 @@ from rayforge.alignment.selection import Rule
 from rayforge.language.tiny_model import TinyModelConfig
 from rayforge.settings import (
     MAY_CHANGE,
+    MAY_GROW,
     NOT_LEARNT,
     RESOURCE,
     SHARE,
@@ -68,8 +69,8 @@ class AlignConfig:
     method: Method = "sera"
     """"sera"; "dpo": one long run of as many steps; "iterative": rounds without selection;
     "random": SeRA's sizes, chosen at random; "curriculum": all pairs, largest margin first."""
-    rounds: Annotated[int, AtLeast(1)] = 3
-    """Rounds; the first is plain DPO on all pairs."""
+    rounds: Annotated[int, MAY_GROW, AtLeast(1)] = 3
+    """Rounds; the first is plain DPO on all pairs. A run that goes on may be given more."""
     steps: Annotated[int, AtLeast(1)] = 32
     """Optimiser steps a round."""
     batch: Annotated[int, AtLeast(1)] = 32

@@ -120,7 +120,8 @@ def _train(config: AlignConfig, run: Path, resume: bool, command: str, prepared:
                 "data": config.data, "learning_rate": config.step_size, **identity,
             },
         )  # fmt: skip
-        write_text(run / "config.yaml", to_yaml(config.recorded()))
+    # Of a run that goes on: what may change.
+    write_text(run / "config.yaml", to_yaml(config.recorded()))
     clear_leftovers(run)
     if config.threads:
         import torch
@@ -198,6 +199,11 @@ def check_resumable(run: Path, asked: AlignConfig) -> None:
         raise RunError(f"{run} holds no run to go on with: it has no config.yaml")
     saved = read_configuration(AlignConfig, run / "config.yaml")
     check_settings(saved.recorded(), asked.recorded(), str(run))
+    if asked.rounds != saved.rounds and asked.method == "dpo":
+        raise ConfigurationError(
+            f"{run} is of method dpo, which takes all its steps in one round: it cannot be given "
+            "more rounds; start another run"
+        )
 
 
 def check_identity(run: Path, found: dict[str, str]) -> None:

@@ -167,7 +167,7 @@ class LangGoalIRL(Algorithm):
         if irl.method == "forcing":
             return self._force(expert, results)
         goals = self._rephrased(expert, results)
-        for _ in range(irl.updates_per_iteration):
+        for _ in range(min(irl.updates_per_iteration, irl.updates - self.counts["irl"])):
             self._update(*self._pairs(goals))
             self.counts["irl"] += 1
         return None
@@ -216,7 +216,7 @@ class LangGoalIRL(Algorithm):
         rows = np.concatenate([rows for _, rows in done])
         assert isinstance(self.task, Task), "a configuration allows forcing in graphs alone"
         advice = self.task.advice(self.train_split, rows, paths, irl.max_steps)
-        for _ in range(irl.updates_per_iteration):
+        for _ in range(min(irl.updates_per_iteration, irl.updates - self.counts["irl"])):
             rng = self._rng("batch", self.counts["irl"])
             both, target = forced_pairs(irl, self.train_split, paths, advice, rng)
             self._update(both, np.full(len(both), int(Role.CLONE)), target=target)

@@ -11,6 +11,7 @@ from rayforge.goals.config import GeneratorConfig
 from rayforge.irl.config import NetworkConfig
 from rayforge.settings import (
     MAY_CHANGE,
+    MAY_GROW,
     NOT_LEARNT,
     RESOURCE,
     SHARE,
@@ -105,8 +106,10 @@ class IRLConfig:
 
     clone_updates: Annotated[int, AtLeast(0)] = 1200
     """Updates of the cloned policy that a warm start begins from."""
-    updates: Annotated[int, AtLeast(0)] = 300
-    """Updates after that, each method's own; of continued cloning for "gcbc"."""
+    updates: Annotated[int, MAY_GROW, AtLeast(0)] = 300
+    """Updates after that, each method's own; of continued cloning for "gcbc". A run that goes on
+    may be given more: its step sizes then go on along the cosine over the new number, as if that
+    had been asked for from here on."""
     warm_up: Annotated[int, AtLeast(0)] = 40
     """Adversarial updates in which reward and critics learn and only the cloning term moves the
     policy."""

@@ -63,8 +63,8 @@ def _train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
             "buildings and training episodes back, or start another run"
         )
     start_ray(config.runners, config.runner_resource)
+    write_text(run / "config.yaml", to_yaml(config))  # of a run that goes on: what may change
     if not resume:
-        write_text(run / "config.yaml", to_yaml(config))
         write_text(run / "vocabulary.json", task.vocabulary.to_json())
         write_json(run / "objects.json", task.objects)
         write_json(
@@ -122,15 +122,19 @@ class _Clock:
     seconds: dict[str, float]
     updates: dict[str, int]
 
-    def left(self, remaining: dict[str, int]) -> float | None:
-        total = 0.0
+    def left(self, remaining: dict[str, int]) -> tuple[float, bool]:
+        """Seconds that the remaining updates of each phase take, and whether all were measured.
+
+        An update of a phase that has not begun is taken to last as long as those measured so far,
+        on average.
+        """
+        mean = sum(self.seconds.values()) / max(1, sum(self.updates.values()))
+        total, measured = 0.0, True
         for phase, count in remaining.items():
-            if not count:
-                continue
-            if not self.updates.get(phase):
-                return None
-            total += count * self.seconds[phase] / self.updates[phase]
-        return total
+            done = self.updates.get(phase, 0)
+            total += count * (self.seconds[phase] / done if done else mean)
+            measured &= bool(done) or not count
+        return total, measured
 
 
 class _Run:
@@ -187,10 +191,19 @@ class _Run:
             )
         module = local_module(algorithm)
         for name in dict.fromkeys(splits):
-            evaluate_split(self.run, config, module, self.task, name, command, self.elapsed)
+            scores = evaluate_split(
+                self.run, config, module, self.task, name, command, self.elapsed
+            )
+            self._show_scores(name, scores)
         if config.generates:
             write_sentences(self.run, config, module, self.task)
         print(f"report: {write_report(self.run)}", flush=True)
+
+    def _show_scores(self, split: str, scores: dict[str, Any]) -> None:
+        """The agent's scores on a split in TensorBoard, at the iteration that they are of."""
+        with SummaryWriter(str(self.run / "tensorboard")) as writer:
+            for name, value in scores["agents"]["agent"].items():
+                writer.add_scalar(f"evaluation/{split}/{name}", value["mean"], self.iteration)
 
     def _keep_clone(self) -> None:
         """Write the cloned policy down before anything else moves it (`rayforge irl evidence`)."""
@@ -246,7 +259,7 @@ class _Run:
 
     def _progress(self, phase: str, figures: dict[str, float]) -> None:
         remaining = self._remaining()
-        left = self.clock.left(remaining)
+        left, measured = self.clock.left(remaining)
         shown = {
             "generator": ("generator/perplexity", "generator/kl"),
             "clone": ("clone/loss",),
@@ -257,7 +270,7 @@ class _Run:
             f"{n.split('/')[1].replace('_', ' ')} {figures[n]:.3g}" for n in shown if n in figures
         ]
         total = self.algorithm.counts[phase] + remaining[phase]
-        time_left = "?" if left is None else f"{left / 60:.1f} min"
+        time_left = f"{'' if measured else 'about '}{left / 60:.1f} min"
         print(
             f"{self.elapsed / 60:6.1f} min  {phase:9} {self.algorithm.counts[phase]:5d}/{total}  "
             f"{figures['speed/updates_per_s']:.2f} updates/s  {'  '.join(parts)}  left {time_left}",

@@ -196,7 +196,7 @@ def test_a_selection_that_keeps_nothing_prints_quantiles(
 def test_resuming_under_other_settings_is_refused(
     whole: Path, small: AlignConfig, model_folder: Path
 ) -> None:
-    with pytest.raises(ConfigurationError, match=r"started with beta 0\.1, now it is 0\.2"):
+    with pytest.raises(ConfigurationError, match=r"beta was 0\.1 and is now 0\.2"):
         train(replace(small, beta=0.2), whole, True, "test")
     with pytest.raises(RunError, match="holds a run already"):
         train(small, whole, False, "test")

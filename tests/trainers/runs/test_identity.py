@@ -33,6 +33,16 @@ def test_a_run_goes_on_with_another_tracker_and_other_threads(config: Any) -> No
         check_settings(config, replace(config, seed=1, threads=2), "runs/x")
 
 
+@pytest.mark.parametrize(
+    ("config", "name"), [(IRLConfig(), "updates"), (AlignConfig(), "rounds")], ids=["irl", "align"]
+)
+def test_a_run_may_be_trained_longer_and_not_shorter(config: Any, name: str) -> None:
+    was = getattr(config, name)
+    check_settings(config, replace(config, **{name: was + 5}), "runs/x")
+    with pytest.raises(ConfigurationError, match=f"{name} {was}, .* longer, got {was - 1}: give"):
+        check_settings(config, replace(config, **{name: was - 1}), "runs/x")
+
+
 def test_a_setting_inside_a_group_is_named_with_others() -> None:
     asked = replace(IRLConfig(), houses=replace(IRLConfig().houses, seed=4), gamma=0.5)
     with pytest.raises(ConfigurationError, match=r"houses.seed was 0 and is now 4 \(also gamma\)"):
