@@ -36,16 +36,18 @@ from rayforge.files import write_json, write_text
 from rayforge.goals.agreement import Scores, accepted
 from rayforge.goals.generator import unit_kl
 from rayforge.goals.information import active_units, mutual_information
+from rayforge.irl.agent import Agent
+from rayforge.irl.demonstrations import Demonstrations
 from rayforge.irl.networks import Policy
+from rayforge.irl.pairs import path_batch
 from rayforge.language.vocabulary import PAD
 from rayforge.paths.observation import GraphObserver
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.evaluate import follow, shuffled_sentences
 from trainers.irl.labelling import judge, label_paths
-from trainers.irl.module import AgentModule, path_batch
+from trainers.irl.loading import agent_with, load_weights
 from trainers.irl.run_folder import data_folder, load_run
-from trainers.irl.scoring import agent_with, load_weights
-from trainers.irl.task import Demonstrations, Task, read_task
+from trainers.irl.task import Task, read_task
 
 CHUNK = 64
 """Paths labelled at a time, as runners do."""
@@ -167,7 +169,7 @@ class Measurement:
         self.judge = self._policy("judge")
         self.houses = read_houses(task.folder) if benchmark.houses else {}
 
-    def _agent(self, **changes: Any) -> AgentModule:
+    def _agent(self, **changes: Any) -> Agent:
         """The generator of the run beside the follower's policy."""
         config, _, _ = load_run(self.out / self.name)
         weights = load_weights(self.out / self.name, config)
@@ -177,7 +179,7 @@ class Measurement:
         generator = replace(config.generator, **changes)
         config = replace(config, warm_start=True, generator=generator)
         module = agent_with(weights, sizes_of(config, self.task))
-        module.attach(self.task.world)
+        module.attach(self.task.world.observer(config))
         return module
 
     def _policy(self, name: str) -> Policy:

@@ -34,7 +34,7 @@ from rayforge.evaluation.intervals import (
 from rayforge.files import write_text, write_whole
 from trainers.irl.choices import Choices, imagined, mapped
 from trainers.irl.evaluate import score, shuffled_sentences
-from trainers.irl.plan import FILES, Agent, open_agent
+from trainers.irl.plan import FILES, PlannedAgent, open_agent
 from trainers.irl.planned import Plans, load_planner, planned_paths
 from trainers.irl.task import HELD_BACK, Demonstrations
 
@@ -197,7 +197,7 @@ class Planning:
         write_whole(file, lambda stream: np.savez_compressed(stream, allow_pickle=False, **arrays))
 
     def _choices(
-        self, agent: Agent, plans: Plans, split: str, kind: str, names: Sequence[str]
+        self, agent: PlannedAgent, plans: Plans, split: str, kind: str, names: Sequence[str]
     ) -> Choices:
         asked = part_of(agent, split)
         every = 1 if split == HELD_BACK else EVERY[kind]
@@ -276,7 +276,7 @@ class Planning:
         return "\n".join([*lines, ""])
 
 
-def first_sight(agent: Agent, plans: Plans, split: str) -> dict[str, np.ndarray]:
+def first_sight(agent: PlannedAgent, plans: Plans, split: str) -> dict[str, np.ndarray]:
     """Metrics of the policy's best way and of searches, [n] each: "AGENT/METRIC"."""
     asked = part_of(agent, split)
     asked = asked.take(np.arange(0, len(asked), EVERY["search"]))
@@ -293,7 +293,7 @@ def first_sight(agent: Agent, plans: Plans, split: str) -> dict[str, np.ndarray]
     return found
 
 
-def part_of(agent: Agent, split: str) -> Demonstrations:
+def part_of(agent: PlannedAgent, split: str) -> Demonstrations:
     """A split by name; "tuning" and "new" are parts of those held out."""
     if split not in ("tuning", "new"):
         return agent.task.splits[split]

@@ -14,11 +14,12 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor, nn
 
 from envs.graph_env import GEOMETRY as ENVIRONMENT_GEOMETRY
+from rayforge.irl.agent import Agent
 from rayforge.irl.networks import Memory, log_policy
 from rayforge.language.encoder import Sentences
 from rayforge.language.vocabulary import PAD
 from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
-from trainers.irl.module import AgentModule
+from trainers.irl.learner import AgentModule
 
 HIDDEN = 32
 """Size of word vectors and layers alike."""
@@ -63,13 +64,21 @@ class SmallPolicy(nn.Module):
         return log_policy(scores.view(batch, steps, actions), seen.legal), memory
 
 
-class SmallAgent(AgentModule):
-    """The small policy as our runner's module."""
+class SmallAgent(Agent):
+    """The small policy in place of the agent's."""
+
+    def __init__(self, sizes: dict[str, Any]) -> None:
+        nn.Module.__init__(self)
+        self.config = sizes["config"]
+        self.policy = SmallPolicy(sizes)  # type: ignore[assignment]
+        self.generator = None
+
+
+class SmallModule(AgentModule):
+    """The small agent as our runner's module."""
 
     def setup(self) -> None:
-        self.irl = self.model_config["config"]
-        self.policy = SmallPolicy(self.model_config)  # type: ignore[assignment]
-        self.generator = None
+        self.agent = SmallAgent(self.model_config)
 
 
 class SmallRLModule(TorchRLModule):

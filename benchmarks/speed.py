@@ -30,7 +30,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from benchmarks.graph_simulator import BATCH, MAX_STEPS, STEPS, made_up_graph, random_walk
 from benchmarks.rllib_runner import CountingRunner, SmallPolicyConfig
-from benchmarks.small_policy import SmallAgent
+from benchmarks.small_policy import SmallModule
 from envs.graph.buildings import Buildings, join_graphs
 from envs.graph.simulator import GraphSimulator
 from envs.houses.dataset import write_houses
@@ -182,7 +182,7 @@ class SmallConfig(LangGoalIRLConfig):
     """Our runner with the small policy."""
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
-        return RLModuleSpec(module_class=SmallAgent, model_config=self.sizes)
+        return RLModuleSpec(module_class=SmallModule, model_config=self.sizes)
 
 
 def runners(task: Task, config: IRLConfig, rounds: int) -> list[Figure]:
@@ -208,7 +208,7 @@ def runners(task: Task, config: IRLConfig, rounds: int) -> list[Figure]:
                     (BATCH, config.max_steps), np.float32
                 )
                 goals = local.world.goals(part.demonstrations)
-                done = follow_goals(local.module.policy, local.agents, goals, draws)
+                done = follow_goals(local.agent.policy, local.agents, goals, draws)
                 steps += int(done.paths.length.sum())
             return steps / (time.perf_counter() - start)
 

@@ -13,7 +13,7 @@ Importing this module registers them::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,8 @@ from gymnasium import spaces
 
 from envs.continuous.expert import Expert
 from envs.continuous.homes import Homes
-from envs.continuous.walks import place_of
+from envs.continuous.images import Images
+from envs.continuous.walks import place_of, share_moved
 from envs.episodes.continuous_episode import ContinuousEpisode
 from envs.episodes.r2r_ce import check_scenes, read_r2r_ce_split
 from envs.goal_env import GoalEnv, GoalVectorEnv, Observation
@@ -83,7 +84,9 @@ class ContinuousGoalTask:
 
     - ``rgb`` uint8 [H, W, 3];
     - ``depth`` float32 [H, W]: metres along the optical axis, 0 where nothing is hit;
-    - ``semantic`` int32 [H, W]: ids of the scene's things, 0 where nothing is known;
+    - ``semantic`` int32 [H, W]: ids of the scene's things, 0 where nothing is known; where the
+      environment was made with ``categories``, the numbers (from 1) of their categories in it;
+    - ``moved`` uint8 [1]: percent of a whole forward step that the last action moved the agent;
     - ``tokens`` int64 [`text_length`]: ``encode(instruction)``.
 
     Actions: 0 stop, 1 forward, 2 left, 3 right (`Motion` says how far). Reward (sparse, for users
@@ -104,6 +107,7 @@ class ContinuousGoalTask:
         max_steps: int,
         text_length: int,
         expert: bool,
+        categories: Sequence[str] = (),
     ) -> None:
         if max_steps < 1:
             raise ValueError(f"max_steps is {max_steps}; an episode has one action at least")
@@ -114,6 +118,7 @@ class ContinuousGoalTask:
         self._scene = np.array([numbers[e.scene] for e in self.episodes], np.int64)
         self._places = {e.episode_id: k for k, e in enumerate(self.episodes)}
         self._wants_expert = expert
+        self._images = Images(data.homes, data.config.camera, categories) if categories else None
         self._expert: Expert | None = None
         camera = data.config.camera
         size = (camera.height, camera.width)
@@ -124,6 +129,7 @@ class ContinuousGoalTask:
             known["depth"] = spaces.Box(0.0, np.inf, size, np.float32)
         if camera.semantic:
             known["semantic"] = spaces.Box(0, np.iinfo(np.int32).max, size, np.int32)
+        known["moved"] = spaces.Box(0, 100, (1,), np.uint8)
         known["tokens"] = spaces.Box(0, np.iinfo(np.int32).max, (text_length,), np.int64)
         self.observation_space = spaces.Dict(known)
         self.action_space: spaces.Discrete[np.int64] = spaces.Discrete(len(Action))
@@ -137,6 +143,7 @@ class ContinuousGoalTask:
         self.goal = np.zeros((count, 3), np.float32)
         self.steps = np.zeros(count, np.int64)
         self.done = np.zeros(count, bool)
+        self.moved = np.zeros(count, np.uint8)
         self.tokens = np.zeros((count, self.text_length), np.int64)
         self._paths: list[np.ndarray] = [np.zeros((1, 3), np.float32)] * count
         self._names = [""] * count
@@ -171,7 +178,7 @@ class ContinuousGoalTask:
             self.current[row], self.scene[row] = number, scene
             self.poses.position[row], self.poses.yaw[row] = floor[0], episode.yaw
             self.goal[row] = floor[-1]
-            self.steps[row], self.done[row] = 0, False
+            self.steps[row], self.done[row], self.moved[row] = 0, False, 0
             self._paths[row], self._names[row] = floor[1:-1], place
             tokens = np.asarray(self.encode(episode.instruction))
             if tokens.shape != (self.text_length,) or not np.issubdtype(tokens.dtype, np.integer):
@@ -205,8 +212,10 @@ class ContinuousGoalTask:
         """Act in the rows that go on, int [B]; returns the reward, float64 [B], and infos."""
         self.done |= self.truncated()  # what was cut off rests until it starts anew
         chosen = np.where(self.done, int(Action.STOP), action).astype(np.int64)
+        before = self.poses.position
         moved = self.homes.step(self.scene, self.poses, chosen)
         self.poses = moved.poses
+        self.moved = share_moved(before, self.poses.position, self.data.config.motion)
         self.steps += ~self.done
         stopped = ~self.done & (chosen == Action.STOP)
         success = stopped & (self.distance() < SUCCESS_METRES)
@@ -236,9 +245,12 @@ class ContinuousGoalTask:
     def observe(self) -> Observation:
         """The observations above with a leading batch axis."""
         views = self.homes.render(self.scene, self.poses)
-        seen = {"rgb": views.colour, "depth": views.depth, "semantic": views.semantic}
+        things = views.semantic
+        if things is not None and self._images is not None:
+            things = self._images.category(self.scene, things).astype(np.int32)
+        seen = {"rgb": views.colour, "depth": views.depth, "semantic": things}
         known = {name: image for name, image in seen.items() if image is not None}
-        return {**known, "tokens": self.tokens.copy()}
+        return {**known, "moved": self.moved[:, None].copy(), "tokens": self.tokens.copy()}
 
     def close(self) -> None:
         """Close the scenes."""
@@ -257,9 +269,10 @@ class ContinuousGoalEnv(GoalEnv):
         max_steps: int = 500,
         text_length: int = 80,
         expert: bool = False,
+        categories: Sequence[str] = (),
         render_mode: str | None = None,
     ) -> None:
-        task = ContinuousGoalTask(data, encode, max_steps, text_length, expert)
+        task = ContinuousGoalTask(data, encode, max_steps, text_length, expert, categories)
         super().__init__(task, render_mode)
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
@@ -278,9 +291,10 @@ class ContinuousGoalVectorEnv(GoalVectorEnv):
         max_steps: int = 500,
         text_length: int = 80,
         expert: bool = False,
+        categories: Sequence[str] = (),
         render_mode: str | None = None,
     ) -> None:
-        task = ContinuousGoalTask(data, encode, max_steps, text_length, expert)
+        task = ContinuousGoalTask(data, encode, max_steps, text_length, expert, categories)
         super().__init__(task, num_envs, render_mode)
 
 

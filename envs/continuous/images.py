@@ -9,9 +9,8 @@ import numpy as np
 
 from envs.continuous.homes import Homes
 from envs.simulators.simulator import Camera, Poses
+from rayforge.paths.sights import pack_images
 
-FAR = 10.0
-"""Metres of depth that the brightest byte stands for; whatever is farther looks like it."""
 MOST = 255
 """Categories that a byte tells apart; 0 is everything else."""
 
@@ -31,8 +30,8 @@ def channels(camera: Camera) -> int:
 class Images:
     """Renders the images of agents in `homes`, uint8 [N, H, W, C].
 
-    Channels, for the sensors that the camera has: red, green, blue; depth, 255 standing for
-    `FAR` metres and more (0: nothing hit); the number from 1 of the category in `categories`.
+    Channels, for the sensors that the camera has: see `pack_images`. Categories are numbered from
+    1 in the order of `categories`.
     """
 
     def __init__(self, homes: Homes, camera: Camera, categories: Sequence[str]) -> None:
@@ -42,19 +41,17 @@ class Images:
 
     def render(self, scene: np.ndarray, poses: Poses) -> np.ndarray:
         """What agents in scenes int [N] see from their poses."""
-        camera = self.camera
         views = self.homes.render(scene, poses)
-        images = np.zeros((len(scene), camera.height, camera.width, channels(camera)), np.uint8)
-        if views.colour is not None:
-            images[..., :3] = views.colour
-        if views.depth is not None:
-            scaled = np.minimum(views.depth, FAR) * (255.0 / FAR)
-            images[..., 3 * camera.colour] = np.rint(scaled)
-        if views.semantic is not None:
-            for number in np.unique(scene):
-                rows = np.flatnonzero(scene == number)
-                images[rows, ..., -1] = self._table(int(number))[views.semantic[rows]]
-        return images
+        category = None if views.semantic is None else self.category(scene, views.semantic)
+        return pack_images(views.colour, views.depth, category)
+
+    def category(self, scene: np.ndarray, semantic: np.ndarray) -> np.ndarray:
+        """Numbers of the categories of things [N, H, W] in scenes int [N], uint8 [N, H, W]."""
+        found = np.zeros(semantic.shape, np.uint8)
+        for number in np.unique(scene):
+            rows = np.flatnonzero(scene == number)
+            found[rows] = self._table(int(number))[semantic[rows]]
+        return found
 
     def _table(self, scene: int) -> np.ndarray:
         """Category number of each semantic id, uint8."""

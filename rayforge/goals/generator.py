@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rayforge.goals.config import GeneratorConfig
-from rayforge.irl.networks import FeatureDropout
 from rayforge.language.encoder import (
     Attention,
     BothWays,
@@ -26,7 +25,7 @@ from rayforge.language.encoder import (
     like_lengths,
 )
 from rayforge.language.vocabulary import BEGIN, END, PAD, UNKNOWN
-from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
+from rayforge.paths.observation import GEOMETRY, SECTORS, FeatureDropout, Observation
 
 
 class GeneratorLoss(NamedTuple):

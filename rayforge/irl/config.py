@@ -1,11 +1,12 @@
-"""Sizes of the networks (kept apart from them: reading a configuration needs no torch)."""
+"""What an agent is made of and how it learns (apart from networks: reading it needs no torch)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, NamedTuple
 
-from rayforge.settings import AtLeast, Within, check_limits
+from rayforge.goals.config import GeneratorConfig
+from rayforge.settings import SHARE, UNDER_WAY, Above, AtLeast, Within, check_limits
 
 
 @dataclass(frozen=True)
@@ -28,3 +29,113 @@ class NetworkConfig:
         check_limits(self, "network.")
         if self.hidden % 2:
             raise ValueError(f"network.hidden must be even, got {self.hidden}")
+
+
+class ImageShape(NamedTuple):
+    """The images of an agent that sees through an eye."""
+
+    size: int
+    """Pixels of a side; images are square."""
+    channels: int
+    """Of colours and depth."""
+    semantic: bool
+    """Whether one further channel holds the numbers of categories."""
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """An agent's networks and its update: all that `Agent`, `Update` and `pairs_of_update` read."""
+
+    method: Literal["langgoal", "gcbc", "gail", "completion", "hindsight", "forcing"] = "langgoal"
+    """"langgoal": adversarial, with f - log pi as the discriminator's logit. "gcbc":
+    goal-conditioned behaviour cloning for as many updates. "gail": a plain classifier of the
+    expert's steps gives the reward, no goal generator. "completion": a classifier of "this path
+    fulfils this sentence" gives it at STOP. "hindsight": cloning of demonstrations and of roll-outs
+    with generated sentences. "forcing": cloning of demonstrations and of shortest-path labels in
+    the agent's own states (more supervision than the others; graphs alone)."""
+    reward_from: str = ""
+    """A run whose reward, frozen, is the only teacher: of the training episodes nothing but starts
+    and sentences is read, and the policy starts from random weights (method "langgoal", graphs)."""
+    warm_start: bool = True
+    """Start policy, reward and critics from a cloned policy; without, from random weights."""
+    augment: bool = True
+    """Use rephrased sentences for expert paths."""
+    relabel: bool = True
+    """Use rolled-out paths with generated sentences as further positives."""
+    mismatched_negatives: bool = True
+    """Teach the discriminator that an expert path with another path's sentence is wrong."""
+    potential_shaping: bool = False
+    """Shape the reward: f = g + gamma h(s') - h(s)."""
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    """Sizes of policy, reward and critics."""
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    """The goal generator."""
+    max_words: Annotated[int, AtLeast(2)] = 80
+    """Longer sentences are cut there, and counted."""
+    spared: Annotated[float, SHARE] = 0.25
+    """Share of the roll-outs that the completion classifier likes best, which are not taught to it
+    as failures: some of them arrived."""
+    positives: Annotated[int, AtLeast(1)] = 32
+    """Expert pairs, and at most as many relabelled ones, in an adversarial update."""
+    negatives: Annotated[int, AtLeast(1)] = 32
+    """Rolled-out pairs in an adversarial update."""
+    recent: Annotated[int, AtLeast(1)] = 2_048
+    """Newest episodes that negatives are drawn from."""
+    learning_rate: Annotated[float, UNDER_WAY, Above(0)] = 2e-3
+    """Adam's step size while cloning; falls along a cosine to a tenth."""
+    policy_learning_rate: Annotated[float, UNDER_WAY, Above(0)] = 1e-4
+    """Adam's step size of the policy in adversarial updates; falls likewise."""
+    critic_learning_rate: Annotated[float, UNDER_WAY, Above(0)] = 2e-4
+    """Adam's step size of the critics."""
+    reward_learning_rate: Annotated[float, UNDER_WAY, Above(0)] = 2e-4
+    """Adam's step size of the reward (the discriminator)."""
+    gamma: Annotated[float, UNDER_WAY, SHARE] = 0.95
+    """Discount a step."""
+    temperature: Annotated[float, UNDER_WAY, Above(0)] = 1.0
+    """Weight of the entropy. 1 is the maximum-entropy model's own: f = log pi is then a fixed point
+    and the reward's offset does not decide how long episodes get."""
+    entropy_target: Annotated[float, SHARE] = 0.0
+    """If above 0, the temperature is learnt: entropy is held at this share of log |A(s)|."""
+    inflection_weight: Annotated[float, UNDER_WAY, AtLeast(0)] = 1.0
+    """How much more a step counts in imitation where the expert does something else than before;
+    about 3 for low-level actions, which repeat themselves."""
+    imitation_weight: Annotated[float, UNDER_WAY, AtLeast(0)] = 1.0
+    """Weight of the cloning term that anchors the policy in adversarial updates."""
+    reinforcement_weight: Annotated[float, UNDER_WAY, AtLeast(0)] = 1.0
+    """Weight of the actor-critic term."""
+    label_smoothing: Annotated[float, UNDER_WAY, Within(0, 0.5, "[)")] = 0.1
+    """How far the discriminator's labels stand from 0 and 1."""
+    polyak: Annotated[float, UNDER_WAY, SHARE] = 0.01
+    """Share of the critics that flows into their targets each update."""
+    gradient_norm: Annotated[float, UNDER_WAY, Above(0)] = 10.0
+    """Gradients of each network are clipped to this norm."""
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+
+    @property
+    def rolls_out(self) -> bool:
+        """Whether the agent acts while it trains."""
+        return self.method != "gcbc"
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether there are a reward and critics."""
+        return self.method in ("langgoal", "gail", "completion")
+
+    @property
+    def rephrases(self) -> bool:
+        """Whether expert paths are given rephrased sentences."""
+        return self.method == "langgoal" and self.augment and not self.reward_from
+
+    @property
+    def labels(self) -> bool:
+        """Whether roll-outs are given generated sentences."""
+        return self.method == "hindsight" or (
+            self.method == "langgoal" and self.relabel and not self.reward_from
+        )
+
+    @property
+    def generates(self) -> bool:
+        """Whether a goal generator is needed."""
+        return self.rephrases or self.labels

@@ -96,7 +96,7 @@ def critic_loss(q_taken: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return mean((q_taken - target).square().sum(0), weight)
 
 
-def policy_loss(
+def actor_loss(
     log_pi: Tensor, q: Tensor, legal: Tensor, temperature: Tensor | float, weight: Tensor
 ) -> Tensor:
     """sum_a pi(a|s) [temperature log pi(a|s) - min_i Q_i(s,a)]; q is the minimum, no gradient."""

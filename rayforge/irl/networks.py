@@ -23,7 +23,7 @@ from rayforge.language.encoder import (
     like_lengths,
     step_lstm,
 )
-from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
+from rayforge.paths.observation import GEOMETRY, SECTORS, FeatureDropout, Observation
 from rayforge.paths.tree import Levels, tree_lstm
 
 Memory = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -132,30 +132,6 @@ def log_policy(scores: Tensor, legal: Tensor) -> Tensor:
 def probabilities(log_pi: Tensor, legal: Tensor) -> Tensor:
     """pi(a|s) [..., A] from `log_policy`'s output; exactly 0 where an action is not legal."""
     return log_pi.exp() * legal
-
-
-class FeatureDropout(nn.Module):
-    """Hides a share of the features of what is seen, the same ones along a whole path.
-
-    Environmental dropout (Tan, Yu & Bansal 2019): every path is walked in a building of its own
-    looks, so that no building can be learnt by heart. Geometry is never hidden.
-    """
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.share = share
-
-    def forward(self, seen: Observation) -> Observation:
-        if not self.training or not self.share:
-            return seen
-        batch, steps, width = seen.state.shape
-        dimension, actions = width // SECTORS, seen.legal.shape[-1]
-        kept = torch.rand(batch, dimension, device=seen.state.device) >= self.share
-        kept = kept / (1.0 - self.share)
-        state = seen.state.view(batch, steps, SECTORS, dimension) * kept[:, None, None]
-        features, geometry = seen.candidates.split([dimension, GEOMETRY], -1)
-        features = features * kept[seen.place // (steps * actions)]
-        return seen._replace(state=state.flatten(2), candidates=torch.cat([features, geometry], -1))
 
 
 class Policy(nn.Module):

@@ -49,6 +49,30 @@ class Observation(NamedTuple):
         )
 
 
+class FeatureDropout(nn.Module):
+    """Hides a share of the features of what is seen, the same ones along a whole path.
+
+    Environmental dropout (Tan, Yu & Bansal 2019): every path is walked in a building of its own
+    looks, so that no building can be learnt by heart. Geometry is never hidden.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, seen: Observation) -> Observation:
+        if not self.training or not self.share:
+            return seen
+        batch, steps, width = seen.state.shape
+        dimension, actions = width // SECTORS, seen.legal.shape[-1]
+        kept = torch.rand(batch, dimension, device=seen.state.device) >= self.share
+        kept = kept / (1.0 - self.share)
+        state = seen.state.view(batch, steps, SECTORS, dimension) * kept[:, None, None]
+        features, geometry = seen.candidates.split([dimension, GEOMETRY], -1)
+        features = features * kept[seen.place // (steps * actions)]
+        return seen._replace(state=state.flatten(2), candidates=torch.cat([features, geometry], -1))
+
+
 class GraphObserver(nn.Module):
     """Gathers `Observation`s from observation tables; holds no parameters.
 

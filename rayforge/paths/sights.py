@@ -9,6 +9,27 @@ from pathlib import Path
 
 import numpy as np
 
+FAR = 10.0
+"""Metres of depth that the brightest byte stands for; whatever is farther looks like it."""
+
+
+def pack_images(
+    colour: np.ndarray | None, depth: np.ndarray | None, category: np.ndarray | None
+) -> np.ndarray:
+    """One image of what the sensors saw, uint8 [N, H, W, C].
+
+    Channels, of what is given: red, green, blue (uint8 [N, H, W, 3]); depth (metres [N, H, W]),
+    255 standing for `FAR` metres and more (0: nothing hit); the number of the category (from 1;
+    0: unknown).
+    """
+    parts = [] if colour is None else [np.asarray(colour, np.uint8)]
+    if depth is not None:
+        scaled = np.minimum(depth, FAR) * (255.0 / FAR)
+        parts.append(np.rint(scaled).astype(np.uint8)[..., None])
+    if category is not None:
+        parts.append(np.asarray(category).astype(np.uint8)[..., None])
+    return np.concatenate(parts, -1)
+
 
 @dataclass(frozen=True)
 class Footage:

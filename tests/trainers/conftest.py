@@ -16,12 +16,12 @@ import torch
 
 from envs.houses.dataset import write_houses
 from rayforge.goals.config import GeneratorConfig
+from rayforge.irl.agent import Agent
 from rayforge.irl.config import NetworkConfig
 from trainers.cluster import start_here
 from trainers.configuration import to_dict, to_yaml
 from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig, sizes_of
 from trainers.irl.config import IRLConfig
-from trainers.irl.module import AgentModule
 from trainers.irl.task import Task, read_task
 from trainers.runs.checkpoint import save_checkpoint
 
@@ -95,12 +95,12 @@ def trained(tiny: IRLConfig, tmp_path_factory: pytest.TempPathFactory) -> Traine
 def untrained_run(folder: Path, config: IRLConfig, task: Task) -> Path:
     """A run folder whose only checkpoint holds random weights: made in a moment, without Ray."""
     torch.manual_seed(config.seed)
-    module = AgentModule(inference_only=False, model_config=sizes_of(config, task))
+    agent = Agent(**sizes_of(config, task))
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(to_yaml(config))
     (folder / "vocabulary.json").write_text(task.vocabulary.to_json())
     (folder / "objects.json").write_text(json.dumps(task.objects))
-    weights = {name: value.numpy() for name, value in module.state_dict().items()}
+    weights = {name: value.numpy() for name, value in agent.state_dict().items()}
     state = {"config": to_dict(config), "data": task.fingerprint, "counts": {}}
     save_checkpoint(folder / "checkpoints", 0, weights, {}, {}, state)
     return folder

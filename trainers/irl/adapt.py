@@ -42,10 +42,10 @@ from trainers.irl.adapt_building import (
 )
 from trainers.irl.adapt_config import AdaptConfig
 from trainers.irl.config import IRLConfig
+from trainers.irl.loading import load_weights
 from trainers.irl.preflight import check_cpus
 from trainers.irl.run import start_ray, train
 from trainers.irl.run_folder import data_folder, load_run, resolve_split
-from trainers.irl.scoring import load_weights
 from trainers.irl.task import read_task
 from trainers.runs.checkpoint import latest, load_checkpoint, save_checkpoint
 from trainers.runs.folder import hardware, prepare

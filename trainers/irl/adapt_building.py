@@ -27,8 +27,8 @@ from rayforge.paths.arrays import Paths, join_paths
 from trainers.irl.adapt_config import AdaptConfig
 from trainers.irl.config import IRLConfig
 from trainers.irl.labelling import label_paths
+from trainers.irl.loading import agent_with
 from trainers.irl.rollout import Goals, roll_out
-from trainers.irl.scoring import agent_with
 from trainers.irl.task import World
 
 ROUND = 256
@@ -102,9 +102,9 @@ def adapt_building(
     rng = np.random.default_rng([settings.seed, *job.scan.encode()])
     sizes = {"config": config, "vocabulary": len(job.vocabulary), "dimension": job.dimension}
     describer = agent_with(agent, sizes)
-    describer.attach(world)
+    describer.attach(world.observer(config))
     walker = agent_with(agnostic, {**sizes, "config": goal_agnostic(config, settings)})
-    walker.attach(world)
+    walker.attach(world.observer(config))
     walks, sampled, fit = _walks(job, world, walker, room, rng)
     records = []
     for start in range(0, len(walks), CHUNK):

@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
@@ -15,18 +16,21 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
+from rayforge.irl.agent import Agent
+from rayforge.irl.demonstrations import Demonstrations
+from rayforge.irl.pairs import Role, forced_pairs, join_parts, pair_batch, pairs_of_update
 from rayforge.irl.replay import Replay
+from rayforge.irl.update import cosine
 from rayforge.paths.arrays import Padded, join_paths
 from rayforge.paths.sights import Sights
 from trainers.irl.config import IRLConfig
 from trainers.irl.dispatch import bring_back, hand_out
 from trainers.irl.homes_task import HomesTask
-from trainers.irl.learner import AgentLearner, Role, cosine
-from trainers.irl.module import AgentModule, path_batch
-from trainers.irl.pairs import forced_pairs, pairs_of_update
+from trainers.irl.learner import AgentLearner, AgentModule
+from trainers.irl.loading import agent_sizes
 from trainers.irl.runner import Chunk, ChunkResult, PathRunner
 from trainers.irl.source import source_weights
-from trainers.irl.task import Demonstrations, Shared, Task
+from trainers.irl.task import Shared, Task
 
 CHUNK = 64
 """Episodes a chunk: one forward pass of a runner."""
@@ -145,7 +149,7 @@ class LangGoalIRL(Algorithm):
             total = irl.cloning_first if irl.rolls_out else irl.clone_updates + irl.updates
             return self._fit(Role.CLONE, "clone", total, irl.batch)
         if irl.adversarial and irl.cloning_first and self.counts["irl"] == 0:
-            self._learners(AgentLearner.start_from_policy)
+            self._learners(_start_from_policy)
 
         # a. Follow positive goals, some of them rephrased (c); b. describe what was done.
         expert = self._expert_rows(irl.episodes_per_iteration)
@@ -204,8 +208,7 @@ class LangGoalIRL(Algorithm):
             irl, self.train_split, self.told, self.relabelled, goals,
             done >= irl.warm_up, self._rng("batch", done),
         )  # fmt: skip
-        role = np.concatenate([np.full(len(paths), int(role)) for paths, role in parts])
-        return join_paths([paths for paths, _ in parts]), role
+        return join_parts(parts)
 
     def _force(self, expert: np.ndarray, results: list[ChunkResult]) -> None:
         """Updates by shortest-path labels in the states of this round's roll-outs."""
@@ -241,10 +244,7 @@ class LangGoalIRL(Algorithm):
         target: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         """One update; `target` [B, T]: what to imitate, where that is not what was done."""
-        columns = path_batch(paths)
-        columns["role"] = role
-        if target is not None:
-            columns["target"] = target[:, : columns["action"].shape[1]].astype(np.int64)
+        columns = pair_batch(paths, role, target)
         columns["kl_weight"] = np.full(len(role), kl_weight, np.float32)
         batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, len(role))
         results = self.learner_group.update(batch=batch)
@@ -300,16 +300,29 @@ class LangGoalIRL(Algorithm):
             self._log_rollouts(split, rows, results, steps / (time.perf_counter() - started))
         return results
 
+    def agent(self) -> Agent:
+        """The agent with the newest weights, in this process and on the CPU; it only acts."""
+        agent = Agent(**self.config.sizes, acting_only=True)
+        weights = self._weights()[DEFAULT_MODULE_ID]
+        agent.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
+        agent.attach(self.task.world.observer(self.irl))
+        return agent.eval()
+
+    def _weights(self) -> dict[str, Any]:
+        """The newest weights of what acts."""
+        state = self.learner_group.get_state(
+            components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True
+        )
+        weights: dict[str, Any] = state[COMPONENT_LEARNER][COMPONENT_RL_MODULE]
+        return weights
+
     def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
         return bring_back(env_runner_group)
 
     def _hand_out(self, chunks: list[Chunk]) -> list[ChunkResult]:
         """The chunks' results under the newest weights; failed episodes are told and left out."""
-        weights = self.learner_group.get_state(
-            components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True
-        )[COMPONENT_LEARNER][COMPONENT_RL_MODULE]
         number = sum(self.counts[k] for k in ("generator", "clone", "irl"))
-        return self._check(hand_out(self.env_runner_group, chunks, weights, number))
+        return self._check(hand_out(self.env_runner_group, chunks, self._weights(), number))
 
     def _check(self, results: list[ChunkResult]) -> list[ChunkResult]:
         failures = [message for result in results for message in result.failures]
@@ -350,13 +363,12 @@ class LangGoalIRL(Algorithm):
 
 
 def sizes_of(config: IRLConfig, task: Task | HomesTask) -> dict[str, Any]:
-    """What an `AgentModule` is built from."""
-    dimension = task.world.dimension
-    return {
-        "config": config,
-        "vocabulary": len(task.vocabulary),
-        "dimension": config.network.view if dimension is None else dimension,
-    }
+    """What an `Agent` is built from."""
+    return agent_sizes(config, len(task.vocabulary), task.world.dimension)
+
+
+def _start_from_policy(learner: AgentLearner) -> None:
+    learner.agent.start_from_policy()
 
 
 def _set_rate(learner: AgentLearner, name: str, rate: float) -> None:
@@ -366,11 +378,11 @@ def _set_rate(learner: AgentLearner, name: str, rate: float) -> None:
 def _take_over(
     learner: AgentLearner, weights: dict[str, np.ndarray], parts: tuple[str, ...]
 ) -> None:
-    learner.take_over(weights, parts)
+    learner.agent.take_over(weights, parts)
 
 
 def _take_reward(learner: AgentLearner, weights: dict[str, np.ndarray]) -> None:
-    learner.take_reward(weights)
+    learner.agent.take_reward(weights)
 
 
 def _show(learner: AgentLearner, sights: Sights) -> None:

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from envs.graph.buildings import Buildings
 from envs.graph.simulator import GraphSimulator
+from rayforge.irl.agent import Agent
+from rayforge.irl.demonstrations import Demonstrations
 from rayforge.irl.planning import fit_weights, log_choice, log_mass, minimum_risk
 from rayforge.paths.arrays import Paths
 from rayforge.paths.observation import GraphObserver
 from rayforge.paths.tree import PathTree
-from trainers.irl.module import AgentModule
 from trainers.irl.planner import BATCH, Planner, Ways, alike, keys_of, sampled, succeeding
 from trainers.irl.rollout import Goals
-from trainers.irl.task import Demonstrations
 
 
 class Choices(NamedTuple):
@@ -107,7 +107,7 @@ def mapped(
 
 
 def imagined(
-    planner: Planner, module: AgentModule, split: Demonstrations, count: int,
+    planner: Planner, module: Agent, split: Demonstrations, count: int,
     tokens: np.ndarray | None = None,
 ) -> Choices:  # fmt: skip
     """The choices of a split among `count` roll-outs each, the first of them the policy's best;
@@ -131,7 +131,7 @@ def imagined(
 
 
 def roll_outs(
-    module: AgentModule, buildings: Buildings, paths: Paths, count: int, seed: int
+    module: Agent, buildings: Buildings, paths: Paths, count: int, seed: int
 ) -> list[tuple[PathTree, np.ndarray]]:
     """`sampled` roll-outs for the starts and instructions of paths, drawn by a seed."""
     observer = module.observer

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from envs.houses.dataset import HousesConfig
 from envs.simulators.simulator import SimulatorConfig
-from rayforge.goals.config import GeneratorConfig
-from rayforge.irl.config import NetworkConfig
+from rayforge.irl.config import AgentConfig
 from rayforge.settings import (
     MAY_CHANGE,
     MAY_GROW,
@@ -16,17 +15,15 @@ from rayforge.settings import (
     RESOURCE,
     SHARE,
     UNDER_WAY,
-    Above,
     AtLeast,
-    Within,
-    check_limits,
 )
 from trainers.runs.tracking import Tracker
 
 
 @dataclass(frozen=True)
-class IRLConfig:
-    """LangGoalIRL, its rungs (base, + augment, + relabel, full) and the baselines."""
+class IRLConfig(AgentConfig):
+    """LangGoalIRL, its rungs (base, + augment, + relabel, full) and the baselines: what the agent
+    is and how it learns (`AgentConfig`), from which data, for how long and on what."""
 
     env: Literal["graph", "continuous"] = "graph"
     """"graph": from viewpoint to viewpoint; "continuous": forward, left, right in 3-D scenes."""
@@ -63,13 +60,6 @@ class IRLConfig:
     skip_missing: bool = False
     """Leave episodes out whose scene file is missing."""
 
-    method: Literal["langgoal", "gcbc", "gail", "completion", "hindsight", "forcing"] = "langgoal"
-    """"langgoal": adversarial, with f - log pi as the discriminator's logit. "gcbc":
-    goal-conditioned behaviour cloning for as many updates. "gail": a plain classifier of the
-    expert's steps gives the reward, no goal generator. "completion": a classifier of "this path
-    fulfils this sentence" gives it at STOP. "hindsight": cloning of demonstrations and of roll-outs
-    with generated sentences. "forcing": cloning of demonstrations and of shortest-path labels in
-    the agent's own states (more supervision than the others; graphs alone)."""
     text: bool = True
     """Whether sentences are read at all; without, every sentence is empty (a control)."""
     shuffled_text: bool = False
@@ -77,28 +67,9 @@ class IRLConfig:
     start_from: str = ""
     """A run on the same data whose goal generator and cloned policy are taken over, with the
     updates and the time they took, instead of being trained anew."""
-    reward_from: str = ""
-    """A run whose reward, frozen, is the only teacher: of the training episodes nothing but starts
-    and sentences is read, and the policy starts from random weights (method "langgoal", graphs)."""
-    warm_start: bool = True
-    """Start policy, reward and critics from a cloned policy; without, from random weights."""
-    augment: bool = True
-    """Use rephrased sentences for expert paths."""
-    relabel: bool = True
-    """Use rolled-out paths with generated sentences as further positives."""
-    mismatched_negatives: bool = True
-    """Teach the discriminator that an expert path with another path's sentence is wrong."""
-    potential_shaping: bool = False
-    """Shape the reward: f = g + gamma h(s') - h(s)."""
 
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    """Sizes of policy, reward and critics."""
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
-    """The goal generator."""
     min_word_count: Annotated[int, AtLeast(1)] = 2
     """Words rarer than this in the training sentences are unknown."""
-    max_words: Annotated[int, AtLeast(2)] = 80
-    """Longer sentences are cut there, and counted."""
     max_steps: Annotated[int, AtLeast(2)] = 15
     """Actions of an episode in graphs at most, the last of which can only be STOP."""
     max_walk: Annotated[int, AtLeast(2)] = 500
@@ -113,54 +84,17 @@ class IRLConfig:
     warm_up: Annotated[int, AtLeast(0)] = 40
     """Adversarial updates in which reward and critics learn and only the cloning term moves the
     policy."""
-    spared: Annotated[float, SHARE] = 0.25
-    """Share of the roll-outs that the completion classifier likes best, which are not taught to it
-    as failures: some of them arrived."""
     batch: Annotated[int, AtLeast(1)] = 128
     """Pairs of path and sentence in an update of cloning."""
-    positives: Annotated[int, AtLeast(1)] = 32
-    """Expert pairs, and at most as many relabelled ones, in an adversarial update."""
-    negatives: Annotated[int, AtLeast(1)] = 32
-    """Rolled-out pairs in an adversarial update."""
     updates_per_iteration: Annotated[int, AtLeast(1)] = 8
     """Updates between two roll-outs (and lines of progress)."""
     episodes_per_iteration: Annotated[int, AtLeast(1)] = 128
     """Episodes rolled out between them."""
     replay: Annotated[int, AtLeast(1)] = 50_000
     """Episodes kept."""
-    recent: Annotated[int, AtLeast(1)] = 2_048
-    """Newest episodes that negatives are drawn from."""
 
-    learning_rate: Annotated[float, UNDER_WAY, Above(0)] = 2e-3
-    """Adam's step size while cloning; falls along a cosine to a tenth."""
-    policy_learning_rate: Annotated[float, UNDER_WAY, Above(0)] = 1e-4
-    """Adam's step size of the policy in adversarial updates; falls likewise."""
-    critic_learning_rate: Annotated[float, UNDER_WAY, Above(0)] = 2e-4
-    """Adam's step size of the critics."""
-    reward_learning_rate: Annotated[float, UNDER_WAY, Above(0)] = 2e-4
-    """Adam's step size of the reward (the discriminator)."""
-    gamma: Annotated[float, UNDER_WAY, SHARE] = 0.95
-    """Discount a step."""
-    temperature: Annotated[float, UNDER_WAY, Above(0)] = 1.0
-    """Weight of the entropy. 1 is the maximum-entropy model's own: f = log pi is then a fixed point
-    and the reward's offset does not decide how long episodes get."""
-    entropy_target: Annotated[float, SHARE] = 0.0
-    """If above 0, the temperature is learnt: entropy is held at this share of log |A(s)|."""
-    inflection_weight: Annotated[float, UNDER_WAY, AtLeast(0)] = 1.0
-    """How much more a step counts in imitation where the expert does something else than before;
-    about 3 for low-level actions, which repeat themselves."""
-    imitation_weight: Annotated[float, UNDER_WAY, AtLeast(0)] = 1.0
-    """Weight of the cloning term that anchors the policy in adversarial updates."""
-    reinforcement_weight: Annotated[float, UNDER_WAY, AtLeast(0)] = 1.0
-    """Weight of the actor-critic term."""
-    label_smoothing: Annotated[float, UNDER_WAY, Within(0, 0.5, "[)")] = 0.1
-    """How far the discriminator's labels stand from 0 and 1."""
     augment_probability: Annotated[float, UNDER_WAY, SHARE] = 0.5
     """Share of expert pairs whose sentence is rephrased."""
-    polyak: Annotated[float, UNDER_WAY, SHARE] = 0.01
-    """Share of the critics that flows into their targets each update."""
-    gradient_norm: Annotated[float, UNDER_WAY, Above(0)] = 10.0
-    """Gradients of each network are clipped to this norm."""
 
     runners: Annotated[int, MAY_CHANGE, NOT_LEARNT, RESOURCE, AtLeast(0)] = 0
     """Ray actors that roll out; 0 does it in this process, where a breakpoint works."""
@@ -181,7 +115,7 @@ class IRLConfig:
     """Splits evaluated at the end; "unseen" is `held_out`, or `val_unseen` where there is one."""
 
     def __post_init__(self) -> None:
-        check_limits(self)
+        super().__post_init__()
         if self.further and self.env != "graph":
             raise ValueError("further demonstrations are for navigation graphs: env is continuous")
         camera = self.simulation.camera
@@ -204,33 +138,6 @@ class IRLConfig:
     def step_limit(self) -> int:
         """Actions of an episode at most."""
         return self.max_steps if self.env == "graph" else self.max_walk
-
-    @property
-    def rolls_out(self) -> bool:
-        """Whether the agent acts while it trains."""
-        return self.method != "gcbc"
-
-    @property
-    def adversarial(self) -> bool:
-        """Whether there are a reward and critics."""
-        return self.method in ("langgoal", "gail", "completion")
-
-    @property
-    def rephrases(self) -> bool:
-        """Whether expert paths are given rephrased sentences."""
-        return self.method == "langgoal" and self.augment and not self.reward_from
-
-    @property
-    def labels(self) -> bool:
-        """Whether roll-outs are given generated sentences."""
-        return self.method == "hindsight" or (
-            self.method == "langgoal" and self.relabel and not self.reward_from
-        )
-
-    @property
-    def generates(self) -> bool:
-        """Whether a goal generator is needed."""
-        return self.rephrases or self.labels
 
     @property
     def cloning_first(self) -> int:

@@ -12,12 +12,12 @@ from envs.graph.buildings import Buildings
 from envs.graph.simulator import GraphSimulator
 from rayforge.evaluation.intervals import summarise
 from rayforge.evaluation.metrics import navigation_metrics
+from rayforge.irl.demonstrations import Demonstrations
 from rayforge.irl.networks import Policy
 from rayforge.language.vocabulary import END
 from rayforge.paths.arrays import Paths, join_paths
 from rayforge.paths.observation import GraphObserver
 from trainers.irl.rollout import Goals, Rollout, roll_out
-from trainers.irl.task import Demonstrations
 
 BATCH = 128
 """Episodes rolled out at once."""

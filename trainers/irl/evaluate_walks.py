@@ -12,14 +12,14 @@ from envs.continuous.scoring import score_walks
 from envs.continuous.walks import share_moved
 from envs.simulators.simulator import Action, Motion, Poses
 from rayforge.evaluation.intervals import summarise
+from rayforge.irl.agent import Agent
+from rayforge.irl.demonstrations import Demonstrations
 from rayforge.language.vocabulary import END
 from rayforge.paths.arrays import Walks
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import shuffled
 from trainers.irl.homes_task import HomesTask
-from trainers.irl.module import AgentModule
 from trainers.irl.rollout import Rollout, follow_goals, join_rollouts
-from trainers.irl.task import Demonstrations
 
 BATCH = 64
 """Episodes rolled out at once; those of a scene follow one another."""
@@ -86,7 +86,7 @@ def random_walk(seed: int) -> Callable[[int, int], np.ndarray]:
 
 
 def evaluate_walks(
-    module: AgentModule, task: HomesTask, name: str, config: IRLConfig,
+    module: Agent, task: HomesTask, name: str, config: IRLConfig,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:  # fmt: skip
     """The agent and its controls on a split: summaries by agent, and a record of each episode.

@@ -26,7 +26,10 @@ from rayforge.evaluation.evidence import divergence, rank_correlation, told_apar
 from rayforge.evaluation.intervals import Interval, bootstrap_interval, paired_difference
 from rayforge.evaluation.metrics import SUCCESS_METRES
 from rayforge.files import write_json
+from rayforge.irl.agent import Agent
+from rayforge.irl.demonstrations import Demonstrations
 from rayforge.irl.networks import Policy
+from rayforge.irl.pairs import path_batch
 from rayforge.language.vocabulary import Vocabulary
 from rayforge.paths.arrays import Paths, join_paths
 from rayforge.paths.observation import GraphObserver
@@ -35,11 +38,10 @@ from trainers.irl.algorithm import sizes_of
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import follow, score, shuffled
 from trainers.irl.labelling import label_paths
-from trainers.irl.module import AgentModule, path_batch
 from trainers.irl.rollout import Goals, roll_out
 from trainers.irl.run_folder import CLONED, data_folder, load_run, resolve_split
 from trainers.irl.scoring import for_split, method_name, read_any_task
-from trainers.irl.task import Demonstrations, Task, World
+from trainers.irl.task import Task, World
 from trainers.runs.checkpoint import latest, load_module
 
 BATCH = 128
@@ -58,33 +60,33 @@ class Judged:
 
 
 @torch.inference_mode()
-def judge(module: AgentModule, paths: Paths, policy: Policy | None = None) -> Judged:
-    """Reward, discriminator and policy (the module's own, or `policy`) along whole paths.
+def judge(agent: Agent, paths: Paths, policy: Policy | None = None) -> Judged:
+    """Reward, discriminator and policy (the agent's own, or `policy`) along whole paths.
 
     A run without a reward has zeros there. A completion classifier speaks at the STOP alone.
     """
-    policy = module.policy if policy is None else policy
+    policy = agent.policy if policy is None else policy
     parts: list[Judged] = []
-    observer, width = module.observer, paths.action.shape[1]
+    observer, width = agent.observer, paths.action.shape[1]
     assert isinstance(observer, GraphObserver)
     actions = observer.table_edge.shape[1] + 1
     for start in range(0, len(paths), BATCH):
         columns = path_batch(paths[start : start + BATCH])
         batch = {name: torch.from_numpy(values) for name, values in columns.items()}
         length, action = batch["length"], batch["action"]
-        seen = module.observe(batch)
+        seen = agent.observe(batch)
         log_pi = policy(seen, policy.sentence(batch["tokens"]), length)
         taken = log_pi.gather(-1, action[..., None]).squeeze(-1)
         steps = torch.arange(action.shape[1])
         real, ends = steps < length[:, None], steps == length[:, None] - 1
         f = torch.zeros_like(taken)
-        if module.irl.adversarial:
-            read = module.policy.sentence if module.reward_sentence is None else (
-                module.reward_sentence
+        if agent.config.adversarial:
+            read = agent.policy.sentence if agent.reward_sentence is None else (
+                agent.reward_sentence
             )  # fmt: skip
-            f = module.reward(seen, read(batch["tokens"]), length, action)
-        logit = f - taken if module.irl.method == "langgoal" else f
-        counted = ends if module.irl.method == "completion" else real
+            f = agent.reward(seen, read(batch["tokens"]), length, action)
+        logit = f - taken if agent.config.method == "langgoal" else f
+        counted = ends if agent.config.method == "completion" else real
         spare = width - action.shape[1]
 
         def wide(values: torch.Tensor, mask: torch.Tensor, spare: int = spare) -> np.ndarray:
@@ -121,19 +123,19 @@ def find_evidence(
     config = for_split(config, split)
     task = read_any_task(folder, config, (split,), vocabulary, objects)
     assert isinstance(task, Task)
-    module = AgentModule(model_config=sizes_of(config, task))
-    module.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
-    module.attach(task.world)
-    module.eval()
+    agent = Agent(**sizes_of(config, task))
+    agent.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+    agent.attach(task.world.observer(config))
+    agent.eval()
     whole, rng = task.splits[split], np.random.default_rng(seed)
     rows = np.sort(rng.permutation(len(whole))[:episodes])
     part = Demonstrations(
         tuple(whole.episodes[int(row)] for row in rows), whole.paths[rows], whole.goal[rows],
         whole.cut, whole.building[rows], whole.route[rows],
     )  # fmt: skip
-    cloned = _cloned(run, module)
+    cloned = _cloned(run, sizes_of(config, task))
     houses = read_houses(folder) if (folder / HOUSES_FILE).is_file() else None
-    found = figures(module, task, part, cloned, houses, config, vocabulary, seed)
+    found = figures(agent, task, part, cloned, houses, config, vocabulary, seed)
     document = {
         "split": split, "data": str(folder), "method": method_name(config), "seed": seed,
         "episodes": len(part), "command": command,
@@ -150,21 +152,21 @@ def find_evidence(
 
 
 def figures(
-    module: AgentModule, task: Task, split: Demonstrations, cloned: Policy | None,
+    agent: Agent, task: Task, split: Demonstrations, cloned: Policy | None,
     houses: dict[str, House] | None, config: IRLConfig, vocabulary: Vocabulary, seed: int,
 ) -> dict[str, dict[str, float]]:  # fmt: skip
     """Every figure of a split by name, as in `Interval.as_dict`."""
-    buildings, observer = task.data.buildings, module.observer
+    buildings, observer = task.data.buildings, agent.observer
     assert isinstance(observer, GraphObserver)
-    rolled_out = sampled(module.policy, observer, buildings, split, seed)
+    rolled_out = sampled(agent.policy, observer, buildings, split, seed)
     found: dict[str, Interval] = {}
     if config.adversarial:
-        found |= _right_and_wrong(module, buildings, split, rolled_out, seed)
-        found |= _progress(module, buildings, split, rolled_out)
+        found |= _right_and_wrong(agent, buildings, split, rolled_out, seed)
+        found |= _progress(agent, buildings, split, rolled_out)
     if cloned is not None:
-        found |= _against_clone(module, cloned, observer, buildings, split, config)
-    if houses is not None and module.generator is not None:
-        found |= _accepted(module, task.world, split, rolled_out, houses, vocabulary, seed)
+        found |= _against_clone(agent, cloned, observer, buildings, split, config)
+    if houses is not None and agent.generator is not None:
+        found |= _accepted(agent, task.world, split, rolled_out, houses, vocabulary, seed)
     return {name: value.as_dict() for name, value in found.items()}
 
 
@@ -183,16 +185,16 @@ def sampled(
 
 
 def _right_and_wrong(
-    module: AgentModule, buildings: Buildings, split: Demonstrations, rolled_out: Paths, seed: int
+    agent: Agent, buildings: Buildings, split: Demonstrations, rolled_out: Paths, seed: int
 ) -> dict[str, Interval]:
     """Own sentences against those of other paths of the building; own paths against others of the
     building, and against the agent's own that did not arrive. Scores are sums over steps."""
     other = shuffled(split.building, split.route, seed)
     kept = np.flatnonzero(split.route[other] != split.route)
-    right = judge(module, split.paths)
-    wrong_sentence = judge(module, split.paths.with_tokens(split.paths.tokens[other]))
-    wrong_path = judge(module, split.paths[other].with_tokens(split.paths.tokens))
-    own = judge(module, rolled_out)
+    right = judge(agent, split.paths)
+    wrong_sentence = judge(agent, split.paths.with_tokens(split.paths.tokens[other]))
+    wrong_path = judge(agent, split.paths[other].with_tokens(split.paths.tokens))
+    own = judge(agent, rolled_out)
     lost = np.flatnonzero(_left(buildings, split, rolled_out)[:, -1] >= SUCCESS_METRES)
     found: dict[str, Interval] = {}
     for name, score_of in (
@@ -220,15 +222,15 @@ def _left(buildings: Buildings, split: Demonstrations, paths: Paths) -> np.ndarr
 
 
 def _progress(
-    module: AgentModule, buildings: Buildings, split: Demonstrations, rolled_out: Paths
+    agent: Agent, buildings: Buildings, split: Demonstrations, rolled_out: Paths
 ) -> dict[str, Interval]:
     """Rank correlation of the reward along sampled roll-outs with metres gained on the goal."""
-    judged, left = judge(module, rolled_out), _left(buildings, split, rolled_out)
+    judged, left = judge(agent, rolled_out), _left(buildings, split, rolled_out)
     gained = left[:, :-1] - left[:, 1:]
     moves = judged.real[:, :-1] & (rolled_out.action[:, :-1] > 0)
     whole = rank_correlation(judged.reward.sum(1), left[:, 0] - left[:, -1])
     found = {"reward of a roll-out with its progress (rank correlation)": whole}
-    if module.irl.method != "completion":
+    if agent.config.method != "completion":
         single = rank_correlation(judged.reward[:, :-1][moves], gained[moves])
         # Steps of one roll-out are not independent: no interval.
         found["reward of a move with its progress (rank correlation)"] = Interval(
@@ -242,17 +244,17 @@ def _progress(
 
 
 def _against_clone(
-    module: AgentModule, cloned: Policy, observer: GraphObserver, buildings: Buildings,
+    agent: Agent, cloned: Policy, observer: GraphObserver, buildings: Buildings,
     split: Demonstrations, config: IRLConfig,
 ) -> dict[str, Interval]:  # fmt: skip
     """The policy against the one that was cloned: in the expert's states, and by success."""
-    before, now = judge(module, split.paths, cloned), judge(module, split.paths)
+    before, now = judge(agent, split.paths, cloned), judge(agent, split.paths)
     steps = before.real.sum(1)
     kl = divergence(before.log_policy, now.log_policy, before.legal) * before.real
     chosen = [np.where(j.legal, j.log_policy, -np.inf).argmax(-1) for j in (before, now)]
     agree = (chosen[0] == chosen[1]) & before.real
     success = []
-    for policy in (cloned, module.policy):
+    for policy in (cloned, agent.policy):
         walked = follow(policy, observer, buildings, split, split.paths.tokens)
         paths = join_paths([done.paths for done in walked])
         success.append(score(buildings, split, paths, config.max_steps)["success"])
@@ -266,7 +268,7 @@ def _against_clone(
 
 
 def _accepted(
-    module: AgentModule, world: World, split: Demonstrations, rolled_out: Paths,
+    agent: Agent, world: World, split: Demonstrations, rolled_out: Paths,
     houses: dict[str, House], vocabulary: Vocabulary, seed: int,
 ) -> dict[str, Interval]:  # fmt: skip
     """Share of sentences that lead, by the oracle, from the path's start to its end. Human ones
@@ -281,11 +283,11 @@ def _accepted(
     heading = [float(e.heading) for e in split.episodes]
     told = {
         "human sentences": (split.paths.tokens, reference),
-        "paraphrases": (label_paths(module, world, split.paths, seed, True).tokens, reference),
+        "paraphrases": (label_paths(agent, world, split.paths, seed, True).tokens, reference),
         "free sentences, expert paths": (
-            label_paths(module, world, split.paths, seed, False).tokens, reference
+            label_paths(agent, world, split.paths, seed, False).tokens, reference
         ),
-        "relabelled roll-outs": (label_paths(module, world, rolled_out, seed, False).tokens, went),
+        "relabelled roll-outs": (label_paths(agent, world, rolled_out, seed, False).tokens, went),
     }  # fmt: skip
     found = {}
     for name, (tokens, paths) in told.items():
@@ -298,11 +300,11 @@ def _accepted(
     return found
 
 
-def _cloned(run: Path, module: AgentModule) -> Policy | None:
+def _cloned(run: Path, sizes: dict[str, Any]) -> Policy | None:
     """The run's policy as it was cloned, where the run kept it."""
     if not (run / CLONED).is_file():
         return None
-    other = AgentModule(inference_only=True, model_config=module.model_config)
+    other = Agent(**sizes, acting_only=True)
     weights = load_file(run / CLONED)
     other.policy.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
     return other.policy.eval()

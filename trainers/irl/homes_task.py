@@ -21,6 +21,7 @@ from envs.simulators.opening import open_simulator
 from rayforge.errors import DataError
 from rayforge.evaluation.metrics import SUCCESS_METRES
 from rayforge.irl.batches import batch_rows
+from rayforge.irl.demonstrations import Demonstrations
 from rayforge.language.vocabulary import Vocabulary
 from rayforge.paths.arrays import Walks
 from rayforge.paths.sights import Footage, Sights
@@ -28,7 +29,7 @@ from rayforge.paths.walk_observation import WalkObserver
 from trainers.irl.config import IRLConfig
 from trainers.irl.footage import film, filmed, walked
 from trainers.irl.home_agents import HomeAgents
-from trainers.irl.task import Demonstrations, encode
+from trainers.irl.task import encode
 
 TOGETHER = 128
 """Roll-outs whose images a process holds at once."""

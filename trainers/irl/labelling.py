@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from rayforge.goals.agreement import Scores, choose, follower_score, path_posterior
+from rayforge.irl.agent import Agent
+from rayforge.irl.pairs import path_batch
 from rayforge.paths.arrays import Padded
-from trainers.irl.config import IRLConfig
-from trainers.irl.module import AgentModule, path_batch
 
 
 class AnyWorld(Protocol):
     """What paths lie in: navigation graphs or 3-D scenes."""
 
     def other_ways(
-        self, config: IRLConfig, paths: Any, count: int, rng: np.random.Generator
+        self, config: Any, paths: Any, count: int, rng: np.random.Generator
     ) -> tuple[Any, np.ndarray] | None:
         """For each of B paths `count` others from its start, side by side, and which of them there
         are, bool [B, count]; None where there are none to be had."""
@@ -40,20 +40,18 @@ class Labels:
     speaker: np.ndarray  # float32 [B]
 
 
-def label_paths(
-    module: AgentModule, world: AnyWorld, paths: Padded, seed: int, rephrase: bool
-) -> Labels:
+def label_paths(agent: Agent, world: AnyWorld, paths: Padded, seed: int, rephrase: bool) -> Labels:
     """The best of the configured number of candidates for each path: its own sentence rephrased,
     or one written freely. `kept` says which are good enough to be used."""
-    generator, config = module.generator, module.irl.generator
+    generator, config = agent.generator, agent.config.generator
     assert generator is not None
     count = len(paths)
     columns = _columns(paths)
     written = generator.sample(
-        module.observe(columns, generator.eye),
+        agent.observe(columns, generator.eye),
         columns["action"],
         columns["length"],
-        module.irl.max_words,
+        agent.config.max_words,
         torch.Generator().manual_seed(seed),
         columns["tokens"] if rephrase else None,
         config.candidates,
@@ -62,9 +60,9 @@ def label_paths(
     if not config.judged:
         unknown = np.full(count, np.nan, np.float32)
         return Labels(tokens[:, 0], np.ones(count, bool), unknown, unknown)
-    scores = judge(module, world, paths, tokens, seed)
+    scores = judge(agent, world, paths, tokens, seed)
     # Where nothing was cloned, the policy knows nothing that it could reject a sentence by.
-    agreement = config.agreement if module.irl.warm_start else 0.0
+    agreement = config.agreement if agent.config.warm_start else 0.0
     place, kept = choose(scores, columns["length"], agreement)
     follower, speaker = (
         part.gather(1, place[:, None])[:, 0].numpy() for part in (scores.follower, scores.speaker)
@@ -73,15 +71,13 @@ def label_paths(
 
 
 @torch.no_grad()
-def judge(
-    module: AgentModule, world: AnyWorld, paths: Padded, sentences: np.ndarray, seed: int
-) -> Scores:
+def judge(agent: Agent, world: AnyWorld, paths: Padded, sentences: np.ndarray, seed: int) -> Scores:
     """What policy and generator say of B paths under K sentences each: int16 [B, K, N] -> [B, K].
 
     `seed` draws the other ways that the generator compares a path with (none in 3-D scenes). What
     is seen along paths is looked up once, whatever the number of sentences.
     """
-    generator, policy, irl = module.generator, module.policy, module.irl
+    generator, policy, config = agent.generator, agent.policy, agent.config
     assert generator is not None
     policy.eval()
     generator.eval()
@@ -90,20 +86,20 @@ def judge(
     tokens = torch.from_numpy(sentences.astype(np.int64))
     kinds = range(tokens.shape[1])
 
-    seen = module.observe(columns, policy.eye)
+    seen = agent.observe(columns, policy.eye)
     follower = [
         follower_score(policy(seen, policy.sentence(tokens[:, k]), length), action, length)
         for k in kinds
     ]
     rng = np.random.default_rng(seed)
-    ways = world.other_ways(irl, paths, irl.generator.others, rng)
+    ways = world.other_ways(config, paths, config.generator.others, rng)
     if ways is None:
         alone = torch.zeros(tokens.shape[:2])
         return Scores(torch.stack(follower, 1), alone, torch.ones_like(alone, dtype=torch.bool))
 
     rows, present = torch.from_numpy(ways[1]).nonzero()[:, 0], torch.from_numpy(ways[1])
-    own = _encoded(module, columns)
-    other = _encoded(module, _columns(ways[0][ways[1].ravel()])) if len(rows) else None
+    own = _encoded(agent, columns)
+    other = _encoded(agent, _columns(ways[0][ways[1].ravel()])) if len(rows) else None
     speaker, ahead = [], []
     for k in kinds:
         likelihood = torch.zeros(present.shape)
@@ -117,11 +113,11 @@ def judge(
     return Scores(*(torch.stack(part, 1) for part in (follower, speaker, ahead)))
 
 
-def _encoded(module: AgentModule, columns: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def _encoded(agent: Agent, columns: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """The generator's codes of paths and which of their steps are real."""
-    generator = module.generator
+    generator = agent.generator
     assert generator is not None
-    seen = module.observe(columns, generator.eye)
+    seen = agent.observe(columns, generator.eye)
     return generator.encode_path(seen, columns["action"], columns["length"])
 
 

@@ -21,12 +21,16 @@ from torch import Tensor
 
 from rayforge.errors import ConfigurationError, DataError, DivergedError
 from rayforge.files import write_json, write_whole
+from rayforge.irl.agent import Agent
 from rayforge.irl.batches import batch_rows
+from rayforge.irl.demonstrations import Demonstrations
 from rayforge.irl.losses import discriminator_loss
+from rayforge.irl.pairs import mismatched
 from rayforge.irl.path_reward import Form, PathReward
 from rayforge.irl.planning import (
     maximum_entropy_loss,
 )
+from rayforge.irl.update import cosine
 from rayforge.language.vocabulary import PAD
 from rayforge.paths.arrays import Paths, join_paths
 from rayforge.paths.tree import PathTree, TreeBatch
@@ -34,9 +38,7 @@ from trainers.irl.algorithm import sizes_of
 from trainers.irl.choices import Choices, Fitted, imagined, mapped
 from trainers.irl.config import IRLConfig
 from trainers.irl.labelling import label_paths
-from trainers.irl.learner import cosine
-from trainers.irl.module import AgentModule
-from trainers.irl.pairs import mismatched
+from trainers.irl.loading import agent_with, load_weights
 from trainers.irl.plan_config import PlanConfig
 from trainers.irl.planner import (
     LengthScore,
@@ -48,8 +50,8 @@ from trainers.irl.planner import (
     succeeding,
 )
 from trainers.irl.run_folder import data_folder, load_run
-from trainers.irl.scoring import agent_with, load_weights, read_any_task
-from trainers.irl.task import HELD_BACK, Demonstrations, Task
+from trainers.irl.scoring import read_any_task
+from trainers.irl.task import HELD_BACK, Task
 
 CHUNK = 64
 """Paths labelled at a time."""
@@ -123,17 +125,17 @@ def own_success(choices: Choices, fitted: Fitted) -> float:
     return float(choices.success(fitted.weights).mean())
 
 
-class Agent(NamedTuple):
+class PlannedAgent(NamedTuple):
     """A run's agent in the buildings of some splits."""
 
     config: IRLConfig
     task: Task
-    module: AgentModule
+    module: Agent
 
 
 def open_agent(
     run: Path, splits: Sequence[str], data: Path | None = None, reading: IRLConfig | None = None
-) -> Agent:
+) -> PlannedAgent:
     """A run's agent, and these splits of its data folder or of another, read by its configuration
     or by `reading`.
 
@@ -149,8 +151,8 @@ def open_agent(
     task = read_any_task(folder, reading or config, splits, vocabulary, objects)
     assert isinstance(task, Task)
     module = agent_with(weights, sizes_of(config, task))
-    module.attach(task.world)
-    return Agent(config, task, module)
+    module.attach(task.world.observer(config))
+    return PlannedAgent(config, task, module)
 
 
 def edges_of(train: Demonstrations) -> tuple[int, int]:
@@ -159,7 +161,7 @@ def edges_of(train: Demonstrations) -> tuple[int, int]:
     return int(low), int(high)
 
 
-def own_reward(run: Path, agent: Agent) -> PathReward:
+def own_reward(run: Path, agent: PlannedAgent) -> PathReward:
     """What a run's own method taught its reward: f of "langgoal", the classifier of "gail", and of
     "completion" its answer at the STOP.
 
@@ -195,7 +197,7 @@ def own_reward(run: Path, agent: Agent) -> PathReward:
 
 
 def train_reward(
-    settings: PlanConfig, config: IRLConfig, task: Task, module: AgentModule, ways: Ways
+    settings: PlanConfig, config: IRLConfig, task: Task, module: Agent, ways: Ways
 ) -> tuple[PathReward, list[dict[str, float]]]:
     """The reward at its best on the held-back instructions, and how it came there.
 
@@ -284,7 +286,7 @@ class Taught(NamedTuple):
 
 
 def generated_pairs(
-    settings: PlanConfig, task: Task, module: AgentModule, ways: Ways
+    settings: PlanConfig, task: Task, module: Agent, ways: Ways
 ) -> Demonstrations | None:
     """Paths in training buildings that nobody described, about as long as described ones, with a
     sentence that the goal generator writes freely; None where none are asked for."""

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from rayforge.errors import RunError
 from rayforge.evaluation.intervals import summarise
 from rayforge.files import write_json
+from rayforge.irl.demonstrations import Demonstrations
 from rayforge.irl.path_reward import PathReward
 from rayforge.paths.arrays import Paths, join_paths
 from rayforge.paths.observation import GraphObserver
@@ -20,12 +21,11 @@ from rayforge.paths.tree import PathTree
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.choices import roll_outs
 from trainers.irl.evaluate import score, shuffled_sentences
-from trainers.irl.plan import FILES, Agent, open_agent
+from trainers.irl.plan import FILES, PlannedAgent, open_agent
 from trainers.irl.planner import BATCH, LengthScore, Planner, Score, Ways, keys_of, scores_of
 from trainers.irl.run_folder import data_folder, load_run, resolve_split
 from trainers.irl.scoring import for_split, print_table
 from trainers.irl.search_walk import search
-from trainers.irl.task import Demonstrations
 from trainers.runs.folder import hardware
 
 Kind = Literal["map", "samples", "search"]
@@ -45,7 +45,7 @@ class Plans(NamedTuple):
     weights: dict[str, dict[str, float]]
 
 
-def load_planner(run: Path, agent: Agent) -> Plans:
+def load_planner(run: Path, agent: PlannedAgent) -> Plans:
     """What `rayforge irl plan` wrote into a run's folder, for the agent in its buildings.
 
     Raises RunError where it did not.
@@ -74,7 +74,12 @@ def load_planner(run: Path, agent: Agent) -> Plans:
 
 
 def planned_paths(
-    plans: Plans, agent: Agent, kind: Kind, split: Demonstrations, tokens: np.ndarray, count: int
+    plans: Plans,
+    agent: PlannedAgent,
+    kind: Kind,
+    split: Demonstrations,
+    tokens: np.ndarray,
+    count: int,
 ) -> Paths:
     """What the agent does for the starts of a split under instructions int16 [n, N]. Of the split
     nothing but its starts is read. `count`: roll-outs that it imagines, or places that it looks

@@ -21,6 +21,7 @@ from envs.graph.shortest_paths import ways_from
 from envs.graph.simulator import GraphSimulator
 from rayforge.evaluation.metrics import SUCCESS_METRES
 from rayforge.goals.generator import GoalGenerator
+from rayforge.irl.agent import Agent
 from rayforge.irl.networks import Policy
 from rayforge.irl.path_reward import PathReward, Recalled, tree_log_policy
 from rayforge.irl.planning import log_choice, minimum_risk
@@ -28,7 +29,6 @@ from rayforge.language.vocabulary import PAD
 from rayforge.paths.arrays import Paths, join_paths
 from rayforge.paths.observation import GraphObserver
 from rayforge.paths.tree import PathTree, TreeBatch
-from trainers.irl.module import AgentModule
 from trainers.irl.rollout import Goals, roll_out
 
 Key = tuple[int, int]
@@ -205,9 +205,7 @@ class LengthScore:
         return pad_sequence(list(recalled), batch_first=True)
 
 
-def scores_of(
-    module: AgentModule, length: LengthScore, reward: PathReward | None
-) -> dict[str, Score]:
+def scores_of(module: Agent, length: LengthScore, reward: PathReward | None) -> dict[str, Score]:
     """Every score of an agent's planner by name."""
     observer = module.observer
     assert isinstance(observer, GraphObserver)

@@ -28,7 +28,6 @@ from trainers.configuration import to_dict, to_yaml
 from trainers.irl.algorithm import CHUNK, LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.config import IRLConfig
 from trainers.irl.homes_task import HomesTask
-from trainers.irl.module import AgentModule
 from trainers.irl.preflight import check_run, join_for_runners
 from trainers.irl.run_folder import CLONED, data_folder, load_run, read_saved, resolve_split
 from trainers.irl.scoring import evaluate_split, read_any_task, write_sentences
@@ -189,14 +188,12 @@ class _Run:
             raise KeyboardInterrupt(
                 f"stopped by {self.stopped}; go on with: rayforge irl train --resume {self.run}"
             )
-        module = local_module(algorithm)
+        agent = algorithm.agent()
         for name in dict.fromkeys(splits):
-            scores = evaluate_split(
-                self.run, config, module, self.task, name, command, self.elapsed
-            )
+            scores = evaluate_split(self.run, config, agent, self.task, name, command, self.elapsed)
             self._show_scores(name, scores)
         if config.generates:
-            write_sentences(self.run, config, module, self.task)
+            write_sentences(self.run, config, agent, self.task)
         print(f"report: {write_report(self.run)}", flush=True)
 
     def _show_scores(self, split: str, scores: dict[str, Any]) -> None:
@@ -211,7 +208,7 @@ class _Run:
         if config.cloning_first and algorithm.phase == "irl" and not algorithm.counts["irl"]:
             weights = {
                 name: value.contiguous()
-                for name, value in local_module(algorithm).policy.state_dict().items()
+                for name, value in algorithm.agent().policy.state_dict().items()
             }
             write_whole(self.run / CLONED, lambda stream: stream.write(save(weights)))
 
@@ -353,20 +350,3 @@ def restore_algorithm(algorithm: LangGoalIRL, saved: Checkpoint) -> None:
         }
     )
     torch.set_rng_state(torch.from_numpy(saved.random))
-
-
-def local_module(algorithm: LangGoalIRL) -> AgentModule:
-    """The agent with the newest weights, in this process and on the CPU."""
-    config = algorithm.config
-    spec = config.get_multi_rl_module_spec(
-        spaces={DEFAULT_MODULE_ID: (config.observation_space, config.action_space)},
-        inference_only=True,
-    )
-    module: AgentModule = spec.build()[DEFAULT_MODULE_ID].unwrapped()
-    state = algorithm.learner_group.get_state(
-        components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True
-    )
-    module.set_state(state[COMPONENT_LEARNER][COMPONENT_RL_MODULE][DEFAULT_MODULE_ID])
-    module.attach(algorithm.task.world)
-    module.eval()
-    return module

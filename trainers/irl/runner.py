@@ -20,7 +20,7 @@ from ray.rllib.env.env_runner import EnvRunner
 from envs.simulators.process import SimulatorDied
 from rayforge.paths.arrays import Padded
 from trainers.irl.labelling import Labels, label_paths
-from trainers.irl.module import AgentModule
+from trainers.irl.learner import AgentModule
 from trainers.irl.rollout import Rollout, follow_goals, join_rollouts
 
 
@@ -65,11 +65,12 @@ class PathRunner(EnvRunner):
         self.world = config.world.get()
         spec = config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
         self.module: AgentModule = spec.build()[DEFAULT_MODULE_ID].unwrapped()
+        self.agent = self.module.agent
         with warnings.catch_warnings():
             # Ray's store shares the tables between processes, so they are read-only: as is meant.
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            self.module.attach(self.world)
-        self.agents = self.world.agents(config.irl, self.module.observer)
+            self.agent.attach(self.world.observer(config.irl))
+        self.agents = self.world.agents(config.irl, self.agent.observer)
         self.module.eval()
         self._weights_number = -1
 
@@ -100,7 +101,7 @@ class PathRunner(EnvRunner):
         labels = None
         if chunk.label:
             paths, seed = rollout.paths, chunk.seed + 1
-            labels = label_paths(self.module, self.world, paths, seed, rephrase=False)
+            labels = label_paths(self.agent, self.world, paths, seed, rephrase=False)
         return ChunkResult(
             chunk.first, chunk.first + rows, rows, rollout, rephrased, labels,
             self.agents.images(rollout.paths), tuple(failures),
@@ -113,7 +114,7 @@ class PathRunner(EnvRunner):
         if not chunk.rephrase.any():
             return told, np.zeros(0, bool)
         rows = np.flatnonzero(chunk.rephrase)
-        labels = label_paths(self.module, self.world, told[rows], chunk.seed, rephrase=True)
+        labels = label_paths(self.agent, self.world, told[rows], chunk.seed, rephrase=True)
         tokens = np.zeros((len(told), limit), np.int16)
         tokens[:, : told.tokens.shape[1]] = told.tokens
         tokens[rows[labels.kept]] = labels.tokens[labels.kept]
@@ -137,13 +138,13 @@ class PathRunner(EnvRunner):
         goals = self.world.goals(asked[rows])
         try:
             try:
-                done = follow_goals(self.module.policy, self.agents, goals, drawn)
+                done = follow_goals(self.agent.policy, self.agents, goals, drawn)
             except SimulatorDied as error:
                 there = np.isin(goals.scene, self.agents.homes.restart(error.scene))
                 names = [chunk.names[int(row)] for row in rows[there]]
                 also = f" and {len(names) - 3} others" if len(names) > 3 else ""
                 print(f"{error} in {'; '.join(names[:3])}{also}; it is started again", flush=True)
-                done = follow_goals(self.module.policy, self.agents, goals, drawn)
+                done = follow_goals(self.agent.policy, self.agents, goals, drawn)
         except Exception as error:
             if isinstance(error, SimulatorDied):
                 self.agents.homes.restart(error.scene)

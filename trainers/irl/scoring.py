@@ -11,31 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from envs.graph.buildings import Buildings
 from envs.graph.navigation_data import HELD_OUT, HELD_OUT_SOURCES
-from rayforge.errors import DataError, RunError
+from rayforge.errors import DataError
 from rayforge.files import write_json, write_text, write_whole
+from rayforge.irl.agent import Agent
+from rayforge.irl.demonstrations import Demonstrations
 from rayforge.language.vocabulary import Vocabulary
 from rayforge.paths.observation import GraphObserver
 from rayforge.paths.walk_observation import WalkObserver
 from rayforge.reports.report import write_report
-from trainers.configuration import from_dict
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import evaluate, shuffled
 from trainers.irl.evaluate_walks import evaluate_walks
 from trainers.irl.homes_task import HomesTask, read_homes_task
 from trainers.irl.labelling import judge, label_paths
-from trainers.irl.module import AgentModule
+from trainers.irl.loading import agent_with, load_weights
 from trainers.irl.rollout import Rollout
 from trainers.irl.run_folder import data_folder, load_run, resolve_split
 from trainers.irl.source import source_words
-from trainers.irl.task import Demonstrations, Task, hold_back, read_task
-from trainers.runs.checkpoint import latest, load_module
+from trainers.irl.task import Task, hold_back, read_task
 from trainers.runs.folder import hardware
-from trainers.runs.identity import check_settings
 
 BASELINES = {
     "gcbc": "GCBC",
@@ -55,34 +53,11 @@ def evaluate_run(run: Path, split: str, data: Path | None, command: str) -> dict
     split = resolve_split(split, folder, config)
     config = for_split(config, split)
     task = read_any_task(folder, config, (split,), vocabulary, objects)
-    module = agent_with(weights, sizes_of(config, task))
-    module.attach(task.world)
-    document = evaluate_split(run, config, module, task, split, command)
+    agent = agent_with(weights, sizes_of(config, task))
+    agent.attach(task.world.observer(config))
+    document = evaluate_split(run, config, agent, task, split, command)
     print(f"report: {write_report(run)}", flush=True)
     return document
-
-
-def load_weights(run: Path, config: IRLConfig) -> dict[str, np.ndarray]:
-    """The newest weights of a run.
-
-    Raises ConfigurationError where it has no checkpoint yet, or one of other settings than
-    `config`, and CheckpointError where that is not whole.
-    """
-    checkpoint = latest(run / "checkpoints")
-    if checkpoint is None:
-        raise RunError(f"{run} has no checkpoint yet; train it first")
-    weights, state = load_module(checkpoint)
-    check_settings(from_dict(IRLConfig, state["config"]), config, f"checkpoint {checkpoint}")
-    return weights
-
-
-def agent_with(weights: dict[str, np.ndarray], sizes: dict[str, Any]) -> AgentModule:
-    """An agent that acts and describes, of these `sizes_of`; what else `weights` hold is left."""
-    module = AgentModule(inference_only=True, model_config=sizes)
-    own = {k: torch.from_numpy(v) for k, v in weights.items() if k in module.state_dict()}
-    module.load_state_dict(own)
-    module.eval()
-    return module
 
 
 def read_any_task(
@@ -121,7 +96,7 @@ def for_split(config: IRLConfig, split: str) -> IRLConfig:
 
 
 def evaluate_split(
-    run: Path, config: IRLConfig, module: AgentModule, task: Task | HomesTask, name: str,
+    run: Path, config: IRLConfig, agent: Agent, task: Task | HomesTask, name: str,
     command: str,
     seconds: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
@@ -131,12 +106,12 @@ def evaluate_split(
         raise DataError(f"split {name} of {task.folder} has no episodes")
     ticker = _Ticker(name)
     if isinstance(task, HomesTask):
-        agents, lines = evaluate_walks(module, task, name, config, ticker)
+        agents, lines = evaluate_walks(agent, task, name, config, ticker)
     else:
-        buildings, observer = task.data.buildings, module.observer
+        buildings, observer = task.data.buildings, agent.observer
         assert isinstance(observer, GraphObserver)
         agents, values, own = evaluate(
-            module.policy, observer, buildings, split, config.seed, ticker
+            agent.policy, observer, buildings, split, config.seed, ticker
         )
         lines = episode_lines(split, buildings, values, own, config.max_steps)
     document = {
@@ -237,9 +212,7 @@ def print_table(document: dict[str, Any]) -> None:
     print(flush=True)
 
 
-def write_sentences(
-    run: Path, config: IRLConfig, module: AgentModule, task: Task | HomesTask
-) -> None:
+def write_sentences(run: Path, config: IRLConfig, agent: Agent, task: Task | HomesTask) -> None:
     """Samples of the goal generator: a human sentence, its paraphrase, a free sentence."""
     name = next((s for s in task.splits if s != "train"), "train")
     split = task.splits[name]
@@ -249,14 +222,14 @@ def write_sentences(
     episodes = [split.episodes[int(row)] for row in rows]
     if isinstance(task, HomesTask):
         places = [e.reference_path for e in episodes]
-        assert isinstance(module.observer, WalkObserver)
-        paths = paths.with_sights(module.observer.sights.keep(task.film(paths)))
+        assert isinstance(agent.observer, WalkObserver)
+        paths = paths.with_sights(agent.observer.sights.keep(task.film(paths)))
     else:
         places = [e.path for e in episodes]
     world = task.world
-    human = judge(module, world, paths, paths.tokens[:, None], config.seed)
-    free = label_paths(module, world, paths, config.seed, rephrase=False)
-    other = label_paths(module, world, paths, config.seed, rephrase=True)
+    human = judge(agent, world, paths, paths.tokens[:, None], config.seed)
+    free = label_paths(agent, world, paths, config.seed, rephrase=False)
+    other = label_paths(agent, world, paths, config.seed, rephrase=True)
     lines = [
         {
             "scan": episode.scan, "path": list(place), "human": episode.instruction,

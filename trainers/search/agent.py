@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from ray.tune import PlacementGroupFactory, Trainable
 from ray.tune.result import DONE
 
+from rayforge.irl.agent import Agent
 from rayforge.irl.networks import Policy
 from rayforge.paths.arrays import join_paths
 from rayforge.paths.observation import GraphObserver
@@ -21,10 +21,8 @@ from trainers.irl.evaluate import follow, score
 from trainers.irl.evaluate_walks import BATCH
 from trainers.irl.evaluate_walks import score as score_walks
 from trainers.irl.homes_task import HomesTask
-from trainers.irl.learner import AgentLearner
-from trainers.irl.module import AgentModule
 from trainers.irl.rollout import follow_goals
-from trainers.irl.run import local_module, restore_algorithm, save_algorithm
+from trainers.irl.run import restore_algorithm, save_algorithm
 from trainers.irl.run_folder import data_folder, resolve_split
 from trainers.irl.scoring import read_any_task
 from trainers.irl.task import Task
@@ -67,12 +65,12 @@ def agent_figures(algorithm: LangGoalIRL) -> dict[str, float]:
     """The metrics of every split, "SPLIT/METRIC", as `config.evaluate` names the splits; and how
     far training has come."""
     config, task = algorithm.irl, algorithm.task
-    module = local_module(algorithm)
+    agent = algorithm.agent()
     figures: dict[str, float] = {}
     for name in config.evaluate:
         split = resolve_split(name, task.folder, config)
-        values = _walked(module, task, split, config) if isinstance(task, HomesTask) else (
-            _followed(module.policy, module.observer, task, split, config)
+        values = _walked(agent, task, split, config) if isinstance(task, HomesTask) else (
+            _followed(agent.policy, agent.observer, task, split, config)
         )  # fmt: skip
         figures |= {f"{name}/{metric}": float(v.mean()) for metric, v in values.items()}
     counts = algorithm.counts
@@ -90,15 +88,13 @@ def _followed(
     return score(buildings, split, join_paths([p.paths for p in parts]), config.max_steps)
 
 
-def _walked(
-    module: AgentModule, task: HomesTask, name: str, config: IRLConfig
-) -> dict[str, np.ndarray]:
+def _walked(agent: Agent, task: HomesTask, name: str, config: IRLConfig) -> dict[str, np.ndarray]:
     split = task.splits[name]
     observer = task.world.observer(config)
     agents = task.world.agents(config, observer, task.homes, keep=False)
     order = np.argsort(split.building, kind="stable")  # neighbours in a batch share a scene
     parts = [
-        follow_goals(module.policy, agents, split.paths[order[start : start + BATCH]], None).paths
+        follow_goals(agent.policy, agents, split.paths[order[start : start + BATCH]], None).paths
         for start in range(0, len(split), BATCH)
     ]
     walks = join_paths(parts)[np.argsort(order)]
@@ -113,24 +109,10 @@ def save_agent(algorithm: LangGoalIRL, folder: Path) -> None:
 
 
 def restore_agent(algorithm: LangGoalIRL, folder: Path) -> None:
-    """Go on from a checkpoint, at the learning rates of this trial: it may be another's."""
+    """Go on from a checkpoint, which may be another trial's, under this trial's own settings."""
     path = latest(folder)
     assert path is not None, f"{folder} holds no checkpoint"
     restore_algorithm(algorithm, load_checkpoint(path))
-    irl = algorithm.irl
-    if not irl.adversarial:
-        return
-    # The policy's is set anew in every iteration.
-    critics = irl.critic_learning_rate
-    rates = {"critics": critics, "temperature": critics}
-    if not irl.reward_from:
-        rates["reward"] = irl.reward_learning_rate
-    for name, rate in rates.items():
-        algorithm.learner_group.foreach_learner(partial(_set_rate, name=name, rate=rate))
-
-
-def _set_rate(learner: AgentLearner, name: str, rate: float) -> None:
-    learner.set_learning_rate(name, rate)
 
 
 class AgentTrial(LangGoalIRL):

@@ -26,7 +26,7 @@ def best_policy(q: Tensor, temperature: float, steps: int = 400) -> Tensor:
     optimizer = torch.optim.Adam([scores], lr=0.05)
     for _ in range(steps):
         optimizer.zero_grad()
-        losses.policy_loss(log_policy(scores, legal), q, legal, temperature, ONE).backward()
+        losses.actor_loss(log_policy(scores, legal), q, legal, temperature, ONE).backward()
         optimizer.step()
     return log_policy(scores, legal).detach()
 
@@ -49,7 +49,7 @@ def test_adversarial_equilibrium() -> None:
         losses.discriminator_loss(logit, expert, acting.exp(), smoothing=0.0).backward()
         reward_steps.step()
         policy_steps.zero_grad()
-        losses.policy_loss(log_pi, f.detach()[None], legal, 1.0, ONE).backward()
+        losses.actor_loss(log_pi, f.detach()[None], legal, 1.0, ONE).backward()
         policy_steps.step()
     log_pi = log_policy(scores, legal).detach()
     torch.testing.assert_close(log_pi.exp()[0], expert, atol=2e-3, rtol=0)
@@ -106,7 +106,7 @@ def test_both_ways_to_count_the_entropy_have_the_same_gradient() -> None:
     scores = torch.randn(1, 1, 5, requires_grad=True)
     f, legal = torch.randn(1, 1, 5), all_legal(5)
     log_pi = log_policy(scores, legal)
-    (soft,) = torch.autograd.grad(losses.policy_loss(log_pi, f, legal, 1.0, ONE), scores)
+    (soft,) = torch.autograd.grad(losses.actor_loss(log_pi, f, legal, 1.0, ONE), scores)
     log_pi = scores.log_softmax(-1)
     gain = losses.discriminator_logit(f, log_pi).detach()
     (plain,) = torch.autograd.grad(-(log_pi.exp().detach() * gain * log_pi).sum(), scores)
@@ -161,20 +161,20 @@ def test_illegal_actions_take_no_part_in_values_entropy_or_gradients() -> None:
     value = losses.soft_value(q, log_pi, legal, 0.5)
     assert float(value.detach()) == pytest.approx(2.0 + 0.5 * math.log(2))
     assert float(losses.entropy(log_pi, legal).detach()) == pytest.approx(math.log(2))
-    losses.policy_loss(log_pi, q, legal, 1.0, ONE).backward()
+    losses.actor_loss(log_pi, q, legal, 1.0, ONE).backward()
     assert scores.grad is not None
     assert scores.grad[0, 0, 2] == 0
     assert torch.isfinite(scores.grad).all()
     assert scores.grad[0, 0, 1] < 0 < scores.grad[0, 0, 0]
 
 
-def test_policy_loss_gives_no_gradient_to_illegal_states_of_one_action() -> None:
+def test_actor_loss_gives_no_gradient_to_illegal_states_of_one_action() -> None:
     """A forced STOP: its probability is 1 whatever the scores say."""
     legal = torch.tensor([[[True, False, False]]])
     scores = torch.tensor([[[-3.0, 1.0, 2.0]]], requires_grad=True)
     log_pi = log_policy(scores, legal)
     assert log_pi.tolist() == [[[0.0, 0.0, 0.0]]]
-    losses.policy_loss(log_pi, torch.randn(1, 1, 3), legal, 1.0, ONE).backward()
+    losses.actor_loss(log_pi, torch.randn(1, 1, 3), legal, 1.0, ONE).backward()
     assert scores.grad is not None
     assert not scores.grad.any()
 
@@ -227,7 +227,7 @@ def adversarial(reward_of: Callable[[Tensor, Tensor], Tensor], temperature: floa
         classifier_steps.step()
         policy_steps.zero_grad()
         q = reward_of(d.detach(), acting)[None]
-        losses.policy_loss(log_pi, q, legal, temperature, ONE).backward()
+        losses.actor_loss(log_pi, q, legal, temperature, ONE).backward()
         policy_steps.step()
     return log_policy(scores, legal).detach().exp()[0, 0]
 

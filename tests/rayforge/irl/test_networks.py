@@ -16,7 +16,6 @@ from rayforge.irl.config import NetworkConfig
 from rayforge.irl.networks import (
     ActionValues,
     Classifier,
-    FeatureDropout,
     Memory,
     Policy,
     Reward,
@@ -25,7 +24,7 @@ from rayforge.irl.networks import (
 from rayforge.language import encoder
 from rayforge.language.encoder import SentenceEncoder
 from rayforge.paths.arrays import Paths
-from rayforge.paths.observation import GEOMETRY, SECTORS
+from rayforge.paths.observation import GEOMETRY, SECTORS, FeatureDropout
 from tests.rayforge.made_up import (
     DIMENSION,
     MAX_STEPS,
@@ -337,7 +336,7 @@ def loss_of(name: str, world: World, paths: Paths) -> tuple[nn.Module, Callable[
     if name == "policy, reinforced":
         policy = Policy(*SIZES, SMALL)
         q = torch.randn(seen.legal.shape) * seen.legal
-        return policy, lambda: losses.policy_loss(followed(policy), q, seen.legal, 1.0, real)
+        return policy, lambda: losses.actor_loss(followed(policy), q, seen.legal, 1.0, real)
     if name == "critics":
         critics = ActionValues(DIMENSION, SMALL, heads=2)
         target = torch.randn(real.shape)

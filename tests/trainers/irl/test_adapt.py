@@ -24,8 +24,8 @@ from trainers.irl.adapt import _describe, _describe_nothing, _start_from, adapte
 from trainers.irl.adapt_building import Described, detours, goal_agnostic, resemblance, silent
 from trainers.irl.adapt_config import AdaptConfig
 from trainers.irl.config import IRLConfig
+from trainers.irl.loading import load_weights
 from trainers.irl.run_folder import load_run, read_saved
-from trainers.irl.scoring import load_weights
 from trainers.irl.task import Task, read_task
 
 NEW = "house00002"

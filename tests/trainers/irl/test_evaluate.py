@@ -13,6 +13,7 @@ from envs.graph.buildings import Buildings, join_graphs
 from envs.graph.navigation_graph import NavigationGraph
 from envs.graph.simulator import GraphSimulator
 from rayforge.irl.config import NetworkConfig
+from rayforge.irl.demonstrations import Demonstrations
 from rayforge.irl.networks import Policy
 from rayforge.language.vocabulary import END, Vocabulary
 from rayforge.paths.arrays import Paths, join_paths
@@ -27,7 +28,7 @@ from trainers.irl.evaluate import (
     straight,
     walk,
 )
-from trainers.irl.task import Demonstrations, Task, demonstrations
+from trainers.irl.task import Task, demonstrations
 
 CONFIG = IRLConfig(max_words=8, max_steps=6)
 WORDS = Vocabulary.from_texts(["go on"], 1)

@@ -13,10 +13,10 @@ from envs.simulators.simulator import Camera, SimulatorConfig
 from rayforge.irl.config import NetworkConfig
 from rayforge.irl.eye import Eye
 from rayforge.irl.networks import Policy
+from rayforge.irl.pairs import path_batch
 from rayforge.paths.arrays import Walks
 from trainers.irl.config import IRLConfig
 from trainers.irl.homes_task import HomesTask, read_homes_task
-from trainers.irl.module import path_batch
 from trainers.irl.rollout import Rollout, follow_goals
 
 CONFIG = IRLConfig(

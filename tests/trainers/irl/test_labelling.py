@@ -10,18 +10,18 @@ import pytest
 import torch
 
 from rayforge.goals.agreement import Scores, choose
+from rayforge.irl.agent import Agent
 from rayforge.language.vocabulary import END
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.config import IRLConfig
 from trainers.irl.labelling import judge, label_paths
-from trainers.irl.module import AgentModule
 from trainers.irl.task import Task
 
 
-def agent(config: IRLConfig, task: Task) -> AgentModule:
+def agent(config: IRLConfig, task: Task) -> Agent:
     torch.manual_seed(0)
-    module = AgentModule(inference_only=True, model_config=sizes_of(config, task))
-    module.attach(task.world)
+    module = Agent(**sizes_of(config, task), acting_only=True)
+    module.attach(task.world.observer(config))
     module.eval()
     return module
 

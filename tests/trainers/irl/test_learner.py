@@ -14,11 +14,11 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor
 
 from rayforge.errors import DivergedError
-from rayforge.paths.arrays import Paths, join_paths
+from rayforge.irl.pairs import Role, join_parts, pair_batch
+from rayforge.paths.arrays import Paths
 from trainers.irl.algorithm import LangGoalIRLConfig, sizes_of
 from trainers.irl.config import IRLConfig
-from trainers.irl.learner import AgentLearner, Role
-from trainers.irl.module import path_batch
+from trainers.irl.learner import AgentLearner
 from trainers.irl.task import Shared, Task
 
 ANCHOR = Role.CLONE
@@ -38,16 +38,17 @@ def make(task: Task, tiny: IRLConfig) -> Make:
     def new(**changes: Any) -> AgentLearner:
         settings = LangGoalIRLConfig()
         settings.irl, settings.world = replace(config, **changes), Shared(task.world)
-        settings.sizes = sizes_of(config, task)
+        settings.sizes = sizes_of(settings.irl, task)
         settings.debugging(seed=0, log_level="ERROR")
         spaces = {DEFAULT_MODULE_ID: (settings.observation_space, settings.action_space)}
         learner: AgentLearner = settings.build_learner(spaces=spaces)
         learner.build()
         # Any agent whose networks differ; the equilibrium would hide what is wrong.
-        agent = next(iter(learner.module.values())).unwrapped()
         torch.manual_seed(1)
         with torch.no_grad():
-            for parameter in agent.parameters():
+            for name, parameter in learner.agent.named_parameters():
+                if name == "log_temperature":
+                    continue  # a temperature that is not learnt stays the configuration's
                 parameter.add_(0.1 * torch.randn_like(parameter))
         return learner
 
@@ -55,8 +56,7 @@ def make(task: Task, tiny: IRLConfig) -> Make:
 
 
 def update(learner: AgentLearner, parts: list[tuple[Paths, Role]]) -> dict[str, float]:
-    columns = path_batch(join_paths([paths for paths, _ in parts]))
-    columns["role"] = np.concatenate([np.full(len(paths), int(role)) for paths, role in parts])
+    columns = pair_batch(*join_parts(parts))
     count = len(columns["role"])
     columns["kl_weight"] = np.zeros(count, np.float32)
     batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, count)
@@ -65,8 +65,7 @@ def update(learner: AgentLearner, parts: list[tuple[Paths, Role]]) -> dict[str, 
 
 
 def gradients(learner: AgentLearner, network: str) -> dict[str, Tensor]:
-    agent = next(iter(learner.module.values())).unwrapped()
-    named = getattr(agent, network).named_parameters()
+    named = getattr(learner.agent, network).named_parameters()
     return {name: p.grad for name, p in named if p.grad is not None}
 
 
@@ -128,8 +127,7 @@ def test_a_warm_up_without_an_anchor_leaves_the_policy(
 
 def test_a_gradient_that_is_not_finite_ends_the_run(make: Make, parts: dict[Role, Paths]) -> None:
     learner = make()
-    agent = next(iter(learner.module.values())).unwrapped()
-    agent.reward.values.values.bias.register_hook(lambda gradient: gradient * torch.inf)
+    learner.agent.reward.values.values.bias.register_hook(lambda gradient: gradient * torch.inf)
     with pytest.raises(DivergedError, match=r"'reward': (inf|nan).*lower .*reward_learning_rate"):
         update(learner, [(paths, role) for role, paths in parts.items()])
 
@@ -143,8 +141,7 @@ def test_a_learner_goes_on_from_its_state_to_the_bit(make: Make, parts: dict[Rol
     resumed.set_state(whole.get_state())
     update(whole, pairs)
     update(resumed, pairs)
-    agents = [next(iter(learner.module.values())).unwrapped() for learner in (whole, resumed)]
-    ours, theirs = (agent.state_dict() for agent in agents)
+    ours, theirs = (learner.agent.state_dict() for learner in (whole, resumed))
     for name, weight in ours.items():
         assert torch.equal(theirs[name], weight), name
 
@@ -167,8 +164,16 @@ def test_a_network_that_is_not_finite_is_named_by_its_step_size(
     make: Make, parts: dict[Role, Paths]
 ) -> None:
     learner = make(reward_learning_rate=3.0)
-    agent = next(iter(learner.module.values())).unwrapped()
     with torch.no_grad():
-        next(iter(agent.reward.parameters())).fill_(torch.nan)
+        next(iter(learner.agent.reward.parameters())).fill_(torch.nan)
     with pytest.raises(DivergedError, match=r"lower reward_learning_rate \(now 3\)$"):
         update(learner, [(paths, role) for role, paths in parts.items()])
+
+
+def test_the_temperature_is_the_configurations_after_a_restore(make: Make) -> None:
+    """It is a parameter of the agent, which the checkpoint of another trial would set."""
+    saved, asked, learns = make(), make(temperature=0.5), make(temperature=0.5, entropy_target=0.3)
+    for learner in (asked, learns):
+        learner.set_state(saved.get_state())
+    assert float(asked.agent.temperature) == pytest.approx(0.5)
+    assert float(learns.agent.temperature) == pytest.approx(1.0)  # goes on from what was learnt

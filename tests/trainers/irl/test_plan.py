@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from rayforge.errors import ConfigurationError, RunError
+from rayforge.irl.agent import Agent
+from rayforge.irl.pairs import path_batch
 from rayforge.irl.path_reward import PathReward
 from rayforge.irl.planning import minimum_risk
 from rayforge.paths.tree import PathTree
@@ -19,10 +21,10 @@ from trainers.cli import main
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.choices import imagined, mapped
 from trainers.irl.config import IRLConfig
-from trainers.irl.module import AgentModule, path_batch
+from trainers.irl.loading import load_weights
 from trainers.irl.plan import (
-    Agent,
     Pairs,
+    PlannedAgent,
     edges_of,
     open_agent,
     own_reward,
@@ -32,7 +34,6 @@ from trainers.irl.plan import (
 from trainers.irl.plan_config import PlanConfig
 from trainers.irl.planned import evaluate_planned, load_planner, planned_paths
 from trainers.irl.planner import Planner, RewardScore, Ways, alike
-from trainers.irl.scoring import load_weights
 from trainers.irl.task import Task
 
 SMALL = PlanConfig(updates=3, checks=1, batch=4, generated=6)
@@ -48,7 +49,7 @@ def run(tiny: IRLConfig, task: Task, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="module")
-def agent(run: Path) -> Agent:
+def agent(run: Path) -> PlannedAgent:
     return open_agent(run, ("val_unseen",))
 
 
@@ -88,7 +89,7 @@ def test_the_command_plans(run: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize("kind", ["map", "samples", "search"])
 def test_nothing_of_a_new_building_but_its_starts_is_read(
-    run: Path, agent: Agent, kind: str
+    run: Path, agent: PlannedAgent, kind: str
 ) -> None:
     """Its paths and goals falsified: the same bytes."""
     split, plans = agent.task.splits["val_unseen"], load_planner(run, agent)
@@ -148,7 +149,7 @@ def test_either_reward_learns_what_it_is_taught(run: Path, form: str) -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_a_candidate_succeeds_where_it_is_within_three_metres(agent: Agent) -> None:
+def test_a_candidate_succeeds_where_it_is_within_three_metres(agent: PlannedAgent) -> None:
     buildings = agent.task.data.buildings
     ways = Ways(buildings, (1, 3), agent.config.max_steps)
     trees = ways.trees(agent.task.splits["val_unseen"].paths[:2])
@@ -170,10 +171,10 @@ def test_a_runs_own_reward_is_that_of_its_method(
     """The reward along a tree is that of the network that the method trained, path by path."""
     config = replace(tiny, method=method, held_back=0.3)  # type: ignore[arg-type]
     run = untrained_run(tmp_path / "run", config, task)
-    module = AgentModule(inference_only=False, model_config=sizes_of(config, task))
+    module = Agent(**sizes_of(config, task))
     module.load_state_dict({k: torch.from_numpy(v) for k, v in load_weights(run, config).items()})
     agent = open_agent(run, ("val_unseen",))
-    module.attach(agent.task.world)
+    module.attach(agent.task.world.observer(config))
     module.eval()
     paths = agent.task.splits["val_unseen"].paths[:3]
     trees = [PathTree.of(paths[k : k + 1]) for k in range(3)]

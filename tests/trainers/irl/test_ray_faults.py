@@ -184,7 +184,7 @@ def test_a_fault_of_a_runner_itself_ends_the_round_with_its_cause(
     split = algorithm.train_split
 
     def arm(runner: PathRunner) -> None:
-        del runner.module.generator  # a bug would look like this
+        del runner.agent.generator  # a bug would look like this
 
     on(algorithm, 1, arm)
     with pytest.raises(RuntimeError, match="a runner failed between building house") as caught:

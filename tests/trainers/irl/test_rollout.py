@@ -11,11 +11,11 @@ import torch
 from envs.graph.simulator import GraphSimulator, SimulatorError
 from rayforge.irl.config import NetworkConfig
 from rayforge.irl.networks import Memory, Policy
+from rayforge.irl.pairs import path_batch
 from rayforge.language.encoder import Sentences
 from rayforge.paths.arrays import Paths
 from rayforge.paths.observation import GraphObserver, Observation
 from trainers.irl.config import IRLConfig
-from trainers.irl.module import path_batch
 from trainers.irl.rollout import Goals, Rollout, join_rollouts, roll_out
 from trainers.irl.task import Task
 

@@ -13,19 +13,19 @@ import torch
 from safetensors.torch import load_file
 
 from envs.houses.dataset import read_houses
+from rayforge.irl.agent import Agent
 from rayforge.reports.run_folder import read_run
 from trainers.cli import main
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.config import IRLConfig
 from trainers.irl.evidence import figures, judge
-from trainers.irl.module import AgentModule
 from trainers.irl.task import Task
 
 
-def module_of(config: IRLConfig, task: Task) -> AgentModule:
+def module_of(config: IRLConfig, task: Task) -> Agent:
     torch.manual_seed(0)
-    module = AgentModule(model_config=sizes_of(config, task))
-    module.attach(task.world)
+    module = Agent(**sizes_of(config, task))
+    module.attach(task.world.observer(config))
     return module.eval()
 
 

@@ -10,31 +10,29 @@ import pytest
 import torch
 
 from rayforge.errors import RunError
+from rayforge.irl.agent import Agent
+from rayforge.irl.pairs import path_batch
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.config import IRLConfig
-from trainers.irl.learner import AgentLearner
-from trainers.irl.module import AgentModule, path_batch
 from trainers.irl.source import source_weights
 from trainers.irl.task import Task
 from trainers.runs.checkpoint import save_checkpoint
 
 
-def saved(run: Path, task: Task, config: IRLConfig, updates: int) -> AgentModule:
+def saved(run: Path, task: Task, config: IRLConfig, updates: int) -> Agent:
     """A module of random weights, its checkpoint in `run` after so many adversarial updates."""
     torch.manual_seed(1)
-    module = AgentModule(model_config=sizes_of(config, task))
+    module = Agent(**sizes_of(config, task))
     weights = {name: value.numpy() for name, value in module.state_dict().items()}
     state = {"config": asdict(config), "counts": {"irl": updates}}
     save_checkpoint(run / "checkpoints", updates, weights, {}, {}, state)
     return module
 
 
-def taken(task: Task, config: IRLConfig) -> AgentModule:
+def taken(task: Task, config: IRLConfig) -> Agent:
     torch.manual_seed(2)
-    module = AgentModule(model_config=sizes_of(config, task))
-    learner = AgentLearner.__new__(AgentLearner)
-    learner._module = {"default_policy": module}  # type: ignore[assignment]
-    learner.take_reward(source_weights(config)[0])
+    module = Agent(**sizes_of(config, task))
+    module.take_reward(source_weights(config)[0])
     return module
 
 
@@ -45,7 +43,7 @@ def test_a_clone_hands_on_its_log_pi_as_reward(
     own = saved(tmp_path, task, replace(tiny, clone_updates=2, updates=updates), updates)
     module = taken(task, replace(tiny, reward_from=str(tmp_path)))
     for each in (own, module):
-        each.eval().attach(task.world)
+        each.eval().attach(task.world.observer(tiny))
     paths = task.splits["train"].paths[np.arange(6)]
     batch = {name: torch.from_numpy(values) for name, values in path_batch(paths).items()}
     with torch.no_grad():

@@ -15,19 +15,13 @@ from envs.graph.buildings import heading_bin
 from envs.graph.simulator import GraphSimulator
 from rayforge.errors import DataError
 from rayforge.irl.config import NetworkConfig
+from rayforge.irl.demonstrations import Demonstrations
 from rayforge.irl.networks import Policy
+from rayforge.irl.pairs import path_batch
 from rayforge.language.vocabulary import END, Vocabulary
 from rayforge.paths.observation import GraphObserver
 from trainers.irl.config import IRLConfig
-from trainers.irl.module import path_batch
-from trainers.irl.task import (
-    Demonstrations,
-    Shared,
-    Task,
-    demonstrations,
-    hold_back,
-    read_task,
-)
+from trainers.irl.task import Shared, Task, demonstrations, hold_back, read_task
 
 SPLITS = ("train", "val_seen", "val_unseen")
 

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from envs.graph.simulator import GraphSimulator
+from rayforge.irl.pairs import Role, forced_pairs, mismatched, pairs_of_update
 from rayforge.irl.replay import Replay
 from rayforge.paths.arrays import Paths
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import random_walk, shuffled, walk
-from trainers.irl.learner import Role
-from trainers.irl.pairs import forced_pairs, mismatched, pairs_of_update
 from trainers.irl.scoring import read_any_task
 from trainers.irl.task import Task
 

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
+from rayforge.irl.agent import Agent
+from rayforge.irl.pairs import join_parts, pair_batch, pairs_of_update
 from rayforge.irl.replay import Replay
-from rayforge.paths.arrays import join_paths
+from rayforge.irl.update import loss_of
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import random_walk, walk
-from trainers.irl.learner import AgentLearner, Role
-from trainers.irl.module import AgentModule, path_batch
-from trainers.irl.pairs import pairs_of_update
 from trainers.irl.task import Task
 
 
-def update(
-    task: Task, config: IRLConfig, improve: bool = True
-) -> tuple[AgentModule, dict[str, Tensor]]:
+def update(task: Task, config: IRLConfig, improve: bool = True) -> tuple[Agent, dict[str, float]]:
     """A module, started as training starts it, with the gradients of one update; its figures."""
     torch.manual_seed(0)
-    module = AgentModule(model_config=sizes_of(config, task))
-    module.attach(task.world)
+    module = Agent(**sizes_of(config, task))
+    module.attach(task.world.observer(config))
     if config.adversarial and config.cloning_first:
         module.start_from_policy()
     if config.reward_from:
@@ -41,19 +38,13 @@ def update(
     parts = pairs_of_update(
         config, train, told, told, train.paths, improve, np.random.default_rng(0)
     )
-    columns = path_batch(join_paths([paths for paths, _ in parts]))
-    columns["role"] = np.concatenate([np.full(len(paths), int(role)) for paths, role in parts])
-    batch = {name: torch.from_numpy(values) for name, values in columns.items()}
-    present = Role(0)
-    for _, role in parts:
-        present |= role
-    figures: dict[str, Tensor] = {}
-    learner = AgentLearner.__new__(AgentLearner)
-    learner._act(module, config, batch, present, figures).backward()
+    batch = {k: torch.from_numpy(v) for k, v in pair_batch(*join_parts(parts)).items()}
+    loss, figures = loss_of(module, batch)
+    loss.backward()
     return module, figures
 
 
-def learning(module: AgentModule) -> set[str]:
+def learning(module: Agent) -> set[str]:
     return {
         name.split(".")[0]
         for name, parameter in module.named_parameters()
@@ -76,7 +67,7 @@ def test_networks_that_learn(
 ) -> None:
     module, figures = update(task, replace(tiny, **settings))
     assert learning(module) == networks
-    assert all(bool(torch.isfinite(value)) for value in figures.values())
+    assert all(math.isfinite(value) for value in figures.values())
 
 
 @pytest.mark.parametrize("method", ["gail", "completion"])
@@ -88,6 +79,6 @@ def test_a_warm_start_is_an_equilibrium_for_the_baselines_too(
     still = replace(tiny, method=method, network=replace(tiny.network, dropout=0.0))
     _, figures = update(task, still, improve=False)
     # The second critic is told apart by a little noise.
-    assert abs(float(figures["critic/value"])) < 0.05
-    assert (float(figures["critic/loss"].detach()) < 0.01) == (method == "gail")
-    assert float(figures["discriminator/loss"].detach()) == pytest.approx(2 * np.log(2), abs=1e-5)
+    assert abs(figures["critic/value"]) < 0.05
+    assert (figures["critic/loss"] < 0.01) == (method == "gail")
+    assert figures["discriminator/loss"] == pytest.approx(2 * np.log(2), abs=1e-5)
