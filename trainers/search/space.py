@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from rayforge.errors import ConfigurationError
 from trainers.configuration import from_dict
 
 KINDS = ("uniform", "loguniform", "choice")
+_UNIONS = (typing.Union, types.UnionType)
 Values = dict[str, Any]
 """Dotted names of settings and what a trial sets them to."""
 
@@ -272,4 +274,7 @@ def _tried(
 def _type_of(kind: type[Any], key: str) -> Any:
     for part in key.split("."):
         kind = typing.get_type_hints(kind)[part]
+    if typing.get_origin(kind) in _UNIONS:  # a number, or None for its default
+        kind, *others = (o for o in typing.get_args(kind) if o is not type(None))
+        assert not others, f"{key} is of several types"
     return kind

@@ -20,7 +20,7 @@ from trainers.alignment.config import AlignConfig
         ({"responses": 1}, "responses is 1, but a pair needs two"),
         ({"temperature": 0.0}, "temperature is 0, so all responses"),
         ({"generated_share": (0.3, 0.5)}, "round 1 the model is the reference"),
-        ({"generated_share": (0.0, 1.0)}, "shares in \\[0, 1\\)"),
+        ({"generated_share": (0.0, 1.0)}, "generated_share must be in \\[0, 1\\)"),
         ({"keep": 0.0}, "keep must be in \\(0, 1\\], got 0.0"),
         ({"batch": 32, "workers": 3}, "batch 32 cannot be split into 3 equal parts"),
         ({"batch": 8, "accumulate": 16}, "cannot be split into 16"),
