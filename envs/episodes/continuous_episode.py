@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 Point = tuple[float, float, float]
+NO_RADIUS = 1e-6
+"""Metres around the goal of a blind episode, which has none."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class ContinuousEpisode:
     """Ground truth, where there is: `Action` numbers, the last of them STOP."""
     locations: tuple[Point, ...] | None = None
     """Ground truth, where there is: the positions on the way (those of nDTW)."""
+    blind: bool = False
+    """Whether the goal is not told, as in a leaderboard's test split; `goal` is the start then."""
 
     @property
     def scan(self) -> str:

@@ -8,17 +8,16 @@ Positions are points of the floor in habitat's axes; ``start_rotation`` is a qua
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from envs.episodes.continuous_episode import ContinuousEpisode, Point
-from envs.episodes.strict_json import parse_json
+from envs.episodes.continuous_episode import NO_RADIUS, ContinuousEpisode, Point
 from rayforge.errors import DataError
+from rayforge.readers.faults import kind_of, one_line, shown
+from rayforge.readers.json_text import read_json
 
 EPISODE_TYPE = "R2RVLN-v1"
 SCENES_PREFIX = "data/scene_datasets/"
@@ -29,13 +28,14 @@ _REQUIRED = (
     "scene_id",
     "start_position",
     "start_rotation",
-    "goals",
     "instruction",
-    "reference_path",
 )
+_GOAL = ("goals", "reference_path")
+"""What a blind test split leaves out or empty."""
+_NAME = 255
+"""Characters of a file's name."""
 # Where other makers of the format wrote down which one it is.
 _VERSION_KEYS = ("version", "format", "type", "dataset_type")
-_GZIP_MAGIC = b"\x1f\x8b"
 _LAST_ACTION = 3
 
 
@@ -50,7 +50,7 @@ def read_r2r_ce(file: Path, ground_truth: Path | None = None) -> tuple[Continuou
         DataError: a file is missing, cut short, not JSON or of another version or format, or a
             record is malformed; names file, record and remedy.
     """
-    content = _read(file)
+    content = read_json(file)
     records = _episode_list(file, content)
     truths = read_ground_truth(ground_truth) if ground_truth is not None else {}
     episodes: list[ContinuousEpisode] = []
@@ -59,8 +59,8 @@ def read_r2r_ce(file: Path, ground_truth: Path | None = None) -> tuple[Continuou
         episode = episode_from_record(f"{file}: episode {number}", record)
         if episode.episode_id in seen:
             raise DataError(
-                f"{file}: episode {number} has the episode_id {episode.episode_id!r} of episode"
-                f" {seen[episode.episode_id]}; ids are unique"
+                f"{file}: episode {number} has the episode_id {shown(episode.episode_id)}"
+                f" of episode {seen[episode.episode_id]}; ids are unique"
             )
         seen[episode.episode_id] = number
         if episode.episode_id in truths:
@@ -110,15 +110,15 @@ def read_ground_truth(file: Path) -> dict[str, tuple[tuple[int, ...], tuple[Poin
     Raises:
         DataError: the file or a record is malformed.
     """
-    content = _read(file)
+    content = read_json(file)
     if not isinstance(content, dict) or "episodes" in content:
         raise DataError(
             f"{file}: expected an object of episode id -> actions and locations,"
-            f" found {_kind(content)}{' with episodes' if isinstance(content, dict) else ''}"
+            f" found {kind_of(content)}{' with episodes' if isinstance(content, dict) else ''}"
         )
     truths: dict[str, tuple[tuple[int, ...], tuple[Point, ...]]] = {}
     for episode_id, record in content.items():
-        place = f"{file}: episode {episode_id!r}"
+        place = f"{file}: episode {shown(episode_id)}"
         record = _object(place, record, "the record")
         _need(place, record, ("actions", "locations"))
         actions = _list(place, record["actions"], "actions")
@@ -130,7 +130,7 @@ def read_ground_truth(file: Path) -> dict[str, tuple[tuple[int, ...], tuple[Poin
             ):
                 raise DataError(
                     f"{place}: action {k} must be 0 (stop), 1 (forward), 2 (left) or 3 (right),"
-                    f" found {action!r}"
+                    f" found {shown(action)}"
                 )
         truths[episode_id] = (tuple(actions), _points(place, record["locations"], "locations"))
     return truths
@@ -175,23 +175,6 @@ def check_scenes(
     return kept
 
 
-def _read(file: Path) -> Any:
-    try:
-        content = file.read_bytes()
-        # By content, not by name: unpacked files keep their ".gz" now and then.
-        if content.startswith(_GZIP_MAGIC):
-            content = gzip.decompress(content)
-    except FileNotFoundError as error:
-        raise DataError(f"{file}: no such file") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{file}: the gzip is cut short or damaged ({error}); copy the file again"
-        ) from error
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
-    return parse_json(content, file)
-
-
 def _episode_list(file: Path, content: Any) -> list[Any]:
     expected = f"expected episodes of type {EPISODE_TYPE} (R2R-CE)"
     if isinstance(content, list):
@@ -200,10 +183,10 @@ def _episode_list(file: Path, content: Any) -> list[Any]:
             " setting (--env graph)"
         )
     if not isinstance(content, dict):
-        raise DataError(f"{file}: {expected}, found {_kind(content)}")
+        raise DataError(f"{file}: {expected}, found {kind_of(content)}")
     for key in _VERSION_KEYS:
         if key in content and content[key] != EPISODE_TYPE:
-            raise DataError(f"{file}: {expected}, found {key} {content[key]!r}")
+            raise DataError(f"{file}: {expected}, found {key} {shown(content[key])}")
     if "episodes" not in content:
         values = list(content.values())
         if values and all(isinstance(v, dict) and "actions" in v for v in values):
@@ -211,11 +194,11 @@ def _episode_list(file: Path, content: Any) -> list[Any]:
                 f"{file}: {expected}, found a ground-truth file; name the one without _gt"
             )
         raise DataError(
-            f"{file}: {expected}, found no key 'episodes'; it has {sorted(content)[:8]}"
+            f"{file}: {expected}, found no key 'episodes'; it has {shown(sorted(content))}"
         )
     records = content["episodes"]
     if not isinstance(records, list):
-        raise DataError(f"{file}: episodes must be a list, found {_kind(records)}")
+        raise DataError(f"{file}: episodes must be a list, found {kind_of(records)}")
     first = records[0] if records else None
     if isinstance(first, dict) and "instruction" not in first and "goals" in first:
         raise DataError(
@@ -238,13 +221,42 @@ def episode_from_record(place: str, record: Any) -> ContinuousEpisode:
     _need(place, record, _REQUIRED)
     episode_id = record["episode_id"]
     if isinstance(episode_id, bool) or not isinstance(episode_id, int | str) or episode_id == "":
-        raise DataError(f"{place}: episode_id must be a number or a text, found {episode_id!r}")
-    place = f"{place} (episode_id {episode_id})"
+        raise DataError(
+            f"{place}: episode_id must be a number or a text, found {shown(episode_id)}"
+        )
+    place = f"{place} (episode_id {one_line(episode_id)})"
     trajectory_id = record["trajectory_id"]
-    if isinstance(trajectory_id, str) and trajectory_id.isdecimal():
+    if isinstance(trajectory_id, str) and trajectory_id.isdecimal() and len(trajectory_id) < 19:
         trajectory_id = int(trajectory_id)
     if isinstance(trajectory_id, bool) or not isinstance(trajectory_id, int):
-        raise DataError(f"{place}: trajectory_id must be a whole number, found {trajectory_id!r}")
+        raise DataError(
+            f"{place}: trajectory_id must be a whole number, found {shown(trajectory_id)}"
+        )
+    start = _point(place, record["start_position"], "start_position")
+    blind = not any(record.get(key) for key in _GOAL)
+    goal, radius, path = (start, NO_RADIUS, (start,)) if blind else _goal(place, record)
+    info = _object(place, record.get("info") or {}, "info")
+    distance = info.get("geodesic_distance")
+    return ContinuousEpisode(
+        episode_id=str(episode_id),
+        trajectory_id=trajectory_id,
+        scene=_scene(place, record["scene_id"]),
+        start=start,
+        yaw=_yaw(place, record["start_rotation"]),
+        goal=goal,
+        radius=radius,
+        instruction=_instruction(place, record["instruction"]),
+        reference_path=path,
+        geodesic_distance=None
+        if distance is None
+        else _number(place, distance, "geodesic_distance"),
+        blind=blind,
+    )
+
+
+def _goal(place: str, record: Mapping[str, Any]) -> tuple[Point, float, tuple[Point, ...]]:
+    """The goal, metres around it that count, and the reference path."""
+    _need(place, record, _GOAL)
     goals = _list(place, record["goals"], "goals")
     if len(goals) != 1:
         raise DataError(f"{place}: expected one goal, found {len(goals)}")
@@ -252,35 +264,26 @@ def episode_from_record(place: str, record: Any) -> ContinuousEpisode:
     _need(f"{place}: goal", goal, ("position", "radius"))
     radius = _number(place, goal["radius"], "the goal's radius")
     if radius <= 0:
-        raise DataError(f"{place}: the goal's radius must be positive metres, found {radius!r}")
-    info = _object(place, record.get("info") or {}, "info")
-    distance = info.get("geodesic_distance")
+        raise DataError(
+            f"{place}: the goal's radius must be positive metres, found {shown(radius)}"
+        )
     path = _points(place, record["reference_path"], "reference_path")
     if not path:
         raise DataError(f"{place}: reference_path is empty; it needs at least the goal")
-    return ContinuousEpisode(
-        episode_id=str(episode_id),
-        trajectory_id=trajectory_id,
-        scene=_scene(place, record["scene_id"]),
-        start=_point(place, record["start_position"], "start_position"),
-        yaw=_yaw(place, record["start_rotation"]),
-        goal=_point(place, goal["position"], "the goal's position"),
-        radius=radius,
-        instruction=_instruction(place, record["instruction"]),
-        reference_path=path,
-        geodesic_distance=None
-        if distance is None
-        else _number(place, distance, "geodesic_distance"),
-    )
+    return _point(place, goal["position"], "the goal's position"), radius, path
 
 
 def _scene(place: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise DataError(f"{place}: scene_id must be a file's name, found {value!r}")
+        raise DataError(f"{place}: scene_id must be a file's name, found {shown(value)}")
     scene = value.removeprefix(SCENES_PREFIX)
     parts = PurePosixPath(scene)
     if parts.is_absolute() or ".." in parts.parts:
-        raise DataError(f"{place}: scene_id must lie below the scenes folder, found {value!r}")
+        raise DataError(f"{place}: scene_id must lie below the scenes folder, found {shown(value)}")
+    if "\0" in scene or any(len(part) > _NAME for part in parts.parts):
+        raise DataError(
+            f"{place}: scene_id must be a name that a file may have, found {shown(value)}"
+        )
     return scene
 
 
@@ -289,7 +292,7 @@ def _instruction(place: str, value: Any) -> str:
     _need(f"{place}: instruction", instruction, ("instruction_text",))
     text = instruction["instruction_text"]
     if not isinstance(text, str):
-        raise DataError(f"{place}: instruction_text must be a text, found {text!r}")
+        raise DataError(f"{place}: instruction_text must be a text, found {shown(text)}")
     if not text.strip():
         raise DataError(f"{place}: the instruction is empty; remove the episode or write one")
     return text
@@ -299,17 +302,17 @@ def _yaw(place: str, value: Any) -> float:
     """Yaw in (-pi, pi] of the direction that the quaternion turns -z into."""
     parts = _list(place, value, "start_rotation")
     if len(parts) != 4:
-        raise DataError(f"{place}: start_rotation must be x, y, z, w, found {value!r}")
+        raise DataError(f"{place}: start_rotation must be x, y, z, w, found {shown(value)}")
     x, y, z, w = (_number(place, part, "start_rotation") for part in parts)
     length = math.sqrt(x * x + y * y + z * z + w * w)
     if abs(length - 1.0) > 0.01:
         raise DataError(
-            f"{place}: start_rotation must be a unit quaternion x, y, z, w, found {value!r}"
+            f"{place}: start_rotation must be a unit quaternion x, y, z, w, found {shown(value)}"
         )
     sideways = 2 * (x * z + w * y)  # of the turned +z
     forward = 1 - 2 * (x * x + y * y)
     if math.hypot(sideways, forward) < 0.5:
-        raise DataError(f"{place}: start_rotation looks up or down, found {value!r}")
+        raise DataError(f"{place}: start_rotation looks up or down, found {shown(value)}")
     yaw = math.atan2(sideways, forward)
     return math.pi if yaw == -math.pi else yaw
 
@@ -322,36 +325,32 @@ def _points(place: str, value: Any, name: str) -> tuple[Point, ...]:
 def _point(place: str, value: Any, name: str) -> Point:
     parts = _list(place, value, name)
     if len(parts) != 3:
-        raise DataError(f"{place}: {name} must be x, y, z, found {value!r}")
+        raise DataError(f"{place}: {name} must be x, y, z, found {shown(value)}")
     x, y, z = (_number(place, part, name) for part in parts)
     return (x, y, z)
 
 
 def _number(place: str, value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise DataError(f"{place}: {name} must be a number, found {value!r}")
+        raise DataError(f"{place}: {name} must be a number, found {shown(value)}")
     if not math.isfinite(value):
-        raise DataError(f"{place}: {name} must be finite, found {value!r}")
+        raise DataError(f"{place}: {name} must be finite, found {shown(value)}")
     return float(value)
 
 
 def _list(place: str, value: Any, name: str) -> list[Any]:
     if not isinstance(value, list):
-        raise DataError(f"{place}: {name} must be a list, found {_kind(value)}")
+        raise DataError(f"{place}: {name} must be a list, found {kind_of(value)}")
     return value
 
 
 def _object(place: str, value: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise DataError(f"{place}: {name} must be an object, found {_kind(value)}")
+        raise DataError(f"{place}: {name} must be an object, found {kind_of(value)}")
     return value
 
 
 def _need(place: str, record: Mapping[str, Any], keys: Sequence[str]) -> None:
     missing = [key for key in keys if key not in record]
     if missing:
-        raise DataError(f"{place}: missing key {missing[0]!r}; it has {sorted(record)}")
-
-
-def _kind(value: Any) -> str:
-    return "an object" if isinstance(value, dict) else type(value).__name__
+        raise DataError(f"{place}: missing key {shown(missing[0])}; it has {shown(sorted(record))}")

@@ -85,10 +85,11 @@ def _words(text: str) -> list[str]:
 
 def _record(episode: ContinuousEpisode, index: Mapping[str, int]) -> dict[str, Any]:
     number = episode.episode_id
+    short = number.isdecimal() and len(number) < 19  # longer ones are not read as numbers
     unknown = index[UNKNOWN]
-    return {
+    record = {
         # habitat-lab's own files have numbers here.
-        "episode_id": int(number) if number.isdecimal() and str(int(number)) == number else number,
+        "episode_id": int(number) if short and str(int(number)) == number else number,
         "trajectory_id": episode.trajectory_id,
         "scene_id": episode.scene,
         "start_position": list(episode.start),
@@ -96,13 +97,15 @@ def _record(episode: ContinuousEpisode, index: Mapping[str, int]) -> dict[str, A
         "info": {}
         if episode.geodesic_distance is None
         else {"geodesic_distance": episode.geodesic_distance},
-        "goals": [{"position": list(episode.goal), "radius": episode.radius}],
         "instruction": {
             "instruction_text": episode.instruction,
             "instruction_tokens": [index.get(w, unknown) for w in _words(episode.instruction)],
         },
-        "reference_path": [list(point) for point in episode.reference_path],
     }
+    if not episode.blind:
+        record["goals"] = [{"position": list(episode.goal), "radius": episode.radius}]
+        record["reference_path"] = [list(point) for point in episode.reference_path]
+    return record
 
 
 def _write(file: Path, content: Any) -> None:

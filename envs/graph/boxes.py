@@ -8,17 +8,19 @@ Labels: ``vp2room_label.json``: ``{"pano_info": {scan: {viewpoint: {"label": let
 
 from __future__ import annotations
 
-import tarfile
-import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from envs.episodes.strict_json import parse_json, read_json
 from envs.graph.buildings import VIEWS
 from envs.progress import Progress
 from rayforge.errors import DataError
+from rayforge.readers import limits
+from rayforge.readers.archives import read_tar
+from rayforge.readers.content import read_bytes
+from rayforge.readers.faults import one_line, shown
+from rayforge.readers.json_text import parse_json, read_json
 
 # Matterport3D's region labels in the order of their published index; "-" means no label.
 ROOM_LABELS = "abcdefghijklmnoprstuvwxyzBCDSZ"
@@ -55,7 +57,9 @@ def read_boxes(source: Path, scans: Collection[str]) -> Boxes:
             progress.add()
             viewpoint, objects = _objects(place, content)
             if not stem.endswith(f"_{viewpoint}"):
-                raise DataError(f"{place}: holds viewpoint {viewpoint!r}, which is not in its name")
+                raise DataError(
+                    f"{place}: holds viewpoint {shown(viewpoint)}, which is not in its name"
+                )
             scan = stem.removesuffix(f"_{viewpoint}")
             if scan not in wanted:
                 continue
@@ -106,8 +110,8 @@ def read_room_labels(file: Path, scans: Collection[str]) -> dict[tuple[str, str]
             label = entry.get("label") if isinstance(entry, dict) else None
             if not isinstance(label, str) or label not in {*ROOM_LABELS, NO_LABEL}:
                 raise DataError(
-                    f"{file}: building {scan}, viewpoint {viewpoint}: room label {label!r} is not"
-                    f" one of the letters {ROOM_LABELS} or {NO_LABEL!r}"
+                    f"{file}: building {scan}, viewpoint {one_line(viewpoint)}: room label"
+                    f" {shown(label)} is not one of the letters {ROOM_LABELS} or {NO_LABEL!r}"
                 )
             labels[scan, viewpoint] = label
     return labels
@@ -118,28 +122,16 @@ def _files(source: Path, prefixes: tuple[str, ...]) -> Iterator[tuple[str, bytes
     if source.is_dir():
         for file in sorted(source.glob("*.json")):
             if file.name.startswith(prefixes):
-                yield file.stem, file.read_bytes(), str(file)
+                yield file.stem, read_bytes(file, limits.MEMBER), str(file)
         return
-    try:
-        with tarfile.open(source, "r|*") as archive:
-            for member in archive:
-                place = f"{source}: member {member.name!r}"
-                path = PurePosixPath(member.name)
-                if path.is_absolute() or ".." in path.parts:
-                    raise DataError(f"{place} points out of the archive; pack it again")
-                if member.isdir():
-                    continue
-                if not member.isfile():
-                    raise DataError(f"{place} is a link or device; box files are plain files")
-                if path.suffix != ".json" or not path.name.startswith(prefixes):
-                    continue
-                content = archive.extractfile(member)
-                assert content is not None, "a plain file has content"
-                yield path.stem, content.read(), place
-    except FileNotFoundError as error:
-        raise DataError(f"{source}: no such folder or archive") from error
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{source}: not a whole tar archive ({error})") from error
+    if not source.exists():
+        raise DataError(f"{source}: no such folder or archive")
+
+    def wanted(name: str) -> bool:
+        return name.endswith(".json") and name.startswith(prefixes)
+
+    for name, content in read_tar(source, wanted):
+        yield PurePosixPath(name).stem, content, f"{source}: member {shown(name)}"
 
 
 def _objects(place: str, content: bytes) -> tuple[str, tuple[SeenObject, ...]]:
@@ -148,7 +140,7 @@ def _objects(place: str, content: bytes) -> tuple[str, tuple[SeenObject, ...]]:
         raise DataError(f"{place}: expected an object with one key, the viewpoint's id")
     viewpoint, entries = next(iter(record.items()))
     if not isinstance(entries, dict):
-        raise DataError(f"{place}: expected the objects of {viewpoint} by their id")
+        raise DataError(f"{place}: expected the objects of {one_line(viewpoint)} by their id")
     return viewpoint, tuple(_seen(place, key, entry) for key, entry in entries.items())
 
 
@@ -156,12 +148,15 @@ def _seen(place: str, key: str, entry: Any) -> SeenObject:
     name = entry.get("name") if isinstance(entry, dict) else None
     views = entry.get("visible_pos") if isinstance(entry, dict) else None
     if not isinstance(name, str):
-        raise DataError(f"{place}: object {key}: name must be a text, found {name!r}")
+        raise DataError(
+            f"{place}: object {one_line(key)}: name must be a text, found {shown(name)}"
+        )
     if not isinstance(views, list) or not all(
         isinstance(view, int) and not isinstance(view, bool) and 0 <= view < VIEWS for view in views
     ):
         raise DataError(
-            f"{place}: object {key}: visible_pos must be a list of views 0..35, found {views!r}"
+            f"{place}: object {one_line(key)}: visible_pos must be a list of views 0..35,"
+            f" found {shown(views)}"
         )
     words = tuple(word for part in name.split("#") if (word := part.strip().lower()))
     return SeenObject(words, tuple(views))

@@ -17,6 +17,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from envs.graph.navigation_graph import NavigationGraph
 from rayforge.errors import DataError
+from rayforge.readers.faults import shown
 
 HEADING_BINS = 12
 VIEWS = 36
@@ -94,9 +95,9 @@ class Buildings:
             return self._indices[scan, viewpoint]
         except KeyError:
             if scan not in self.scans:
-                message = f"building {scan!r} is not among the {len(self.scans)} loaded ones"
+                message = f"building {shown(scan)} is not among the {len(self.scans)} loaded ones"
             else:
-                message = f"building {scan} has no viewpoint {viewpoint!r}"
+                message = f"building {scan} has no viewpoint {shown(viewpoint)}"
             raise DataError(message) from None
 
     def distance(self, a: np.ndarray | int, b: np.ndarray | int) -> np.ndarray:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-import gzip
-import zlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import h5py
 import numpy as np
 
 from envs.graph.buildings import VIEWS, Buildings
 from envs.progress import Progress
 from rayforge.errors import DataError
+from rayforge.readers import limits
+from rayforge.readers.content import read_lines
+from rayforge.readers.faults import one_line
+from rayforge.readers.hdf5 import HDF5File
 
 TSV_FIELDS = ("scanId", "viewpointId", "image_w", "image_h", "vfov", "features")
 TSV_ENDINGS = (".tsv", ".tsv.gz")
@@ -41,18 +42,12 @@ class TSVStore:
         self.file = file
         self.dimension = 0
         self._views: dict[tuple[str, str], np.ndarray] = {}
-        try:
-            with (
-                gzip.open(file) if file.name.endswith(".gz") else file.open("rb") as lines,
-                Progress(f"reading {file.name}") as progress,
-            ):
-                for number, line in enumerate(lines, start=1):
-                    self._read_line(f"{file}: line {number}", line, scans)
-                    progress.add()
-        except FileNotFoundError as error:
-            raise DataError(f"{file}: no such feature file") from error
-        except (EOFError, OSError, zlib.error) as error:
-            raise DataError(f"{file}: cannot be read to its end ({error})") from error
+        if not file.exists():
+            raise DataError(f"{file}: no such feature file")
+        with Progress(f"reading {file.name}") as progress:
+            for number, line in enumerate(read_lines(file), start=1):
+                self._read_line(f"{file}: line {number}", line, scans)
+                progress.add()
         if not self._views:
             of = f" of the buildings {', '.join(sorted(scans))}" if scans is not None else ""
             raise DataError(f"{file}: no features{of} in it")
@@ -67,7 +62,7 @@ class TSVStore:
         scan, viewpoint = (fields[k].decode("utf-8", "replace") for k in (0, 1))
         if (scan, viewpoint) == TSV_FIELDS[:2] or (scans is not None and scan not in scans):
             return
-        place = f"{place} (building {scan}, viewpoint {viewpoint})"
+        place = f"{place} (building {one_line(scan)}, viewpoint {one_line(viewpoint)})"
         if (scan, viewpoint) in self._views:
             raise DataError(f"{place}: this viewpoint has features in an earlier line too")
         try:
@@ -81,6 +76,8 @@ class TSVStore:
             raise DataError(
                 f"{place}: features have {len(content)} bytes; expected float32 [{VIEWS}, {width}]"
             )
+        if dimension > limits.FEATURES:
+            raise DataError(f"{place}: {dimension:,} features a view; {limits.FEATURES:,} at most")
         self.dimension = dimension
         views = np.frombuffer(content, dtype="<f4").reshape(VIEWS, dimension)
         self._views[scan, viewpoint] = _half(views, place)
@@ -111,21 +108,18 @@ class HDF5Store:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._open: Any = None
+        self._open: HDF5File | None = None
         self._dimension = 0
         self._last: tuple[str, np.ndarray] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": None, "_last": None}
 
-    def _datasets(self) -> Any:
+    def _datasets(self) -> HDF5File:
         if self._open is None:
             if not self.file.exists():
                 raise DataError(f"{self.file}: no such feature file")
-            try:
-                self._open = h5py.File(self.file, "r")
-            except OSError as error:
-                raise DataError(f"{self.file}: not a whole HDF5 file ({error})") from error
+            self._open = HDF5File(self.file)
         return self._open
 
     @property
@@ -133,36 +127,36 @@ class HDF5Store:
         """D, of the first dataset in the file; `check` and `panorama` hold all others to it."""
         if not self._dimension:
             datasets = self._datasets()
-            name = next(iter(datasets), None)
+            name = datasets.first()
             if name is None:
                 raise DataError(f"{self.file}: no features in it")
-            shape: tuple[int, ...] = getattr(datasets[name], "shape", ())
-            if len(shape) != 2 or shape[0] != VIEWS:
-                raise DataError(f"{self.file}: dataset {name} is {shape}; expected [{VIEWS}, D]")
+            shape = datasets.shape(name)
+            if len(shape) != 2 or shape[0] != VIEWS or not shape[1]:
+                raise DataError(
+                    f"{self.file}: dataset {one_line(name)} is {shape}; expected [{VIEWS}, D]"
+                )
             self._dimension = int(shape[1])
         return self._dimension
 
-    def _dataset(self, scan: str, viewpoint: str) -> Any:
+    def _check(self, scan: str, viewpoint: str) -> str:
+        """The name of a viewpoint's dataset, which is there and of the right shape."""
         name = f"{scan}_{viewpoint}"
         expected = (VIEWS, self.dimension)
         if name not in self._datasets():
             raise _missing(self.file, [(scan, viewpoint)])
-        dataset = self._datasets()[name]
-        if getattr(dataset, "shape", None) != expected:
+        shape = self._datasets().shape(name)
+        if shape != expected:
             raise DataError(
-                f"{self.file}: dataset {name} is {getattr(dataset, 'shape', 'a group')};"
+                f"{self.file}: dataset {one_line(name)} is {shape};"
                 f" expected {expected} as in the first dataset"
             )
-        return dataset
+        return name
 
     def panorama(self, scan: str, viewpoint: str) -> np.ndarray:
         name = f"{scan}_{viewpoint}"
         if self._last is None or self._last[0] != name:
-            try:
-                views = self._dataset(scan, viewpoint)[()]
-            except OSError as error:
-                raise DataError(f"{self.file}: dataset {name} is damaged ({error})") from error
-            self._last = (name, _half(views, f"{self.file}: dataset {name}"))
+            views = self._datasets().read(self._check(scan, viewpoint))
+            self._last = (name, _half(views, f"{self.file}: dataset {one_line(name)}"))
         return self._last[1]
 
     def towards(self, scan: str, viewpoint: str, neighbour: str, view: int) -> np.ndarray:
@@ -176,7 +170,7 @@ class HDF5Store:
         if missing:
             raise _missing(self.file, missing)
         for scan, viewpoint in buildings.places():
-            self._dataset(scan, viewpoint)
+            self._check(scan, viewpoint)
 
 
 def open_image_features(file: Path, scans: Collection[str] | None = None) -> TSVStore | HDF5Store:

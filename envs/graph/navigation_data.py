@@ -1,6 +1,7 @@
 """A data folder in Room-to-Room's layout, read into everything that training needs.
 
-The folder holds ``R2R_{split}.json``, ``connectivity/{scan}_connectivity.json``, and for semantic
+The folder holds ``R2R_{split}.json`` (or the files of R4R, REVERIE or RxR, see
+`envs.episodes.split_files`), ``connectivity/{scan}_connectivity.json``, and for semantic
 observations ``vp2room_label.json`` and ``BBox/`` or ``BBox.tar.gz`` (REVERIE).
 """
 
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 from envs.episodes.episode import Episode
 from envs.episodes.r2r import check_paths, read_r2r
+from envs.episodes.split_files import split_file, splits_of
 from envs.graph.boxes import object_words, read_boxes, read_room_labels
 from envs.graph.buildings import Buildings, join_graphs
 from envs.graph.features import FeatureStore, SemanticStore
@@ -23,6 +25,7 @@ from envs.graph.observation import ObservationTables, observation_tables
 from envs.graph.rendered_features import RenderedStore, Rendering
 from envs.progress import Progress
 from rayforge.errors import DataError
+from rayforge.readers.faults import shown
 
 SCENES = "scenes"
 """Folder of a data set's 3-D scenes, where no other is named."""
@@ -68,7 +71,8 @@ def read_navigation_data(
 
     Args:
         folder: layout above.
-        splits: names of ``R2R_{split}.json``, and ``held_out`` where `held_out` is not empty.
+        splits: names of splits (``R2R_{split}.json``, `split_file`), and ``held_out`` where
+            `held_out` is not empty.
         held_out: buildings that are taken out of ``train`` and ``val_seen``; their episodes from
             both files form the split ``held_out``.
         only: where not empty, the only buildings that ``train`` and ``val_seen`` keep.
@@ -201,15 +205,15 @@ def _read_splits(
         raise DataError(f"splits: {', '.join(splits)} names a split twice")
     if HELD_OUT in splits and not held_out:
         raise DataError(f"split {HELD_OUT!r} is asked for, but no building is held out; name some")
-    files = {split: folder / f"R2R_{split}.json" for split in splits if split != HELD_OUT}
+    files = {split: split_file(folder, split) for split in splits if split != HELD_OUT}
     for split, file in files.items():
         if not file.exists():
             extra = f", and {HELD_OUT} where buildings are held out"
             raise DataError(
-                f"{folder}: no split {split!r} (no file {file.name});"
+                f"{folder}: no split {shown(split)} (no file {file.name});"
                 f" it has {_known_splits(folder)}{extra}"
             )
-    sources = {split: folder / f"R2R_{split}.json" for split in HELD_OUT_SOURCES}
+    sources = {split: split_file(folder, split) for split in HELD_OUT_SOURCES}
     if held_out or only:
         files = files | {split: file for split, file in sources.items() if file.exists()}
     episodes = {split: read_r2r(file) for split, file in files.items()}
@@ -217,7 +221,7 @@ def _read_splits(
     _check_known(folder, "held-out", held_out, episodes)
     _check_known(folder, "training", only, episodes)
     if both := sorted(outside & set(only)):
-        raise DataError(f"{folder}: building {both[0]!r} is held out and to be trained in")
+        raise DataError(f"{folder}: building {shown(both[0])} is held out and to be trained in")
     parts = []
     for split in splits:
         if split == HELD_OUT:
@@ -239,10 +243,12 @@ def _check_ids(folder: Path, splits: Sequence[str], parts: Sequence[_Part]) -> N
     for split in splits:
         ids = [e.episode_id for part in parts if part.split == split for e in part.episodes]
         if not ids:
-            raise DataError(f"{folder}: split {split!r} has no episodes left")
+            raise DataError(f"{folder}: split {shown(split)} has no episodes left")
         if len(set(ids)) != len(ids):
             twice = max(ids, key=ids.count)
-            raise DataError(f"{folder}: split {split!r}: episode {twice} is in two of its files")
+            raise DataError(
+                f"{folder}: split {shown(split)}: episode {twice} is in two of its files"
+            )
 
 
 def _of(episodes: Sequence[Episode], scans: set[str], inside: bool) -> tuple[Episode, ...]:
@@ -250,8 +256,7 @@ def _of(episodes: Sequence[Episode], scans: set[str], inside: bool) -> tuple[Epi
 
 
 def _known_splits(folder: Path) -> str:
-    names = sorted(file.stem.removeprefix("R2R_") for file in folder.glob("R2R_*.json"))
-    return ", ".join(names) if names else "none (no R2R_*.json)"
+    return ", ".join(splits_of(folder)) or "none (no R2R_*.json)"
 
 
 def _check_known(
@@ -261,8 +266,8 @@ def _check_known(
     for scan in scans:
         if scan not in known:
             raise DataError(
-                f"{folder}: {kind} building {scan!r} is in neither R2R_train.json nor"
-                f" R2R_val_seen.json{nearest_name(scan, known)}"
+                f"{folder}: {kind} building {shown(scan)} is in neither train nor"
+                f" val_seen{nearest_name(scan, known)}"
             )
 
 
@@ -273,7 +278,7 @@ def nearest_name(name: str, known: Sequence[str]) -> str:
 
 
 def _training_scans(folder: Path, held_out: Sequence[str], only: Sequence[str]) -> list[str]:
-    file = folder / "R2R_train.json"
+    file = split_file(folder, "train")
     if not file.exists():
         return []
     return sorted(only or {episode.scan for episode in read_r2r(file)} - set(held_out))

@@ -15,10 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from envs.episodes.strict_json import read_json
 from rayforge.errors import DataError
+from rayforge.readers.faults import kind_of, one_line, shown
+from rayforge.readers.json_text import read_json
 
 SUFFIX = "_connectivity.json"
+_FAR = 1e6
+"""Metres from the origin that no building has."""
 REQUIRED = ("image_id", "pose", "included", "visible", "unobstructed")
 
 
@@ -86,7 +89,9 @@ def read_connectivity(file: Path) -> NavigationGraph:
         _check_entry(place, entry, count)
         other = first.setdefault(entry["image_id"], number)
         if other != number:
-            raise DataError(f"{place}: image_id {entry['image_id']!r} is viewpoint {other}'s too")
+            raise DataError(
+                f"{place}: image_id {shown(entry['image_id'])} is viewpoint {other}'s too"
+            )
     poses = np.array([entry["pose"] for entry in entries], dtype=np.float64)
     included = np.array([entry["included"] for entry in entries])
     if not included.any():
@@ -132,23 +137,28 @@ def write_connectivity(file: Path, graph: NavigationGraph) -> None:
 
 def _check_entry(place: str, entry: Any, count: int) -> None:
     if not isinstance(entry, dict):
-        raise DataError(f"{place}: expected an object, found {type(entry).__name__}")
+        raise DataError(f"{place}: expected an object, found {kind_of(entry)}")
     missing = [key for key in REQUIRED if key not in entry]
     if missing:
-        raise DataError(f"{place}: missing key {missing[0]!r}; it has {sorted(entry)}")
+        raise DataError(f"{place}: missing key {shown(missing[0])}; it has {shown(sorted(entry))}")
     if not isinstance(entry["image_id"], str) or not entry["image_id"]:
-        raise DataError(f"{place}: image_id must be a text, found {entry['image_id']!r}")
-    place = f"{place} ({entry['image_id']})"
+        raise DataError(f"{place}: image_id must be a text, found {shown(entry['image_id'])}")
+    place = f"{place} ({one_line(entry['image_id'])})"
     pose = entry["pose"]
     if (
         not isinstance(pose, list)
         or len(pose) != 16
         or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in pose)
-        or not np.isfinite(pose).all()
+        or not (np.abs(pose) <= _FAR).all()
     ):
-        raise DataError(f"{place}: pose must be 16 finite numbers (4 x 4, row-major)")
+        raise DataError(
+            f"{place}: pose must be 16 finite numbers (4 x 4, row-major; metres), none above"
+            f" {_FAR:,.0f}"
+        )
     if not isinstance(entry["included"], bool):
-        raise DataError(f"{place}: included must be true or false, found {entry['included']!r}")
+        raise DataError(
+            f"{place}: included must be true or false, found {shown(entry['included'])}"
+        )
     for key in ("visible", "unobstructed"):
         flags = entry[key]
         if not isinstance(flags, list) or len(flags) != count:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from envs.episodes.r2r import write_r2r
-from envs.episodes.strict_json import read_json
 from envs.graph.navigation_graph import NavigationGraph, write_connectivity
 from envs.houses.building import build_house
 from envs.houses.describing import Describer, instruction_words
@@ -25,6 +24,8 @@ from envs.houses.wording import Wording
 from envs.progress import Progress
 from rayforge.errors import DataError
 from rayforge.files import whole_folder
+from rayforge.readers.faults import kind_of, shown
+from rayforge.readers.json_text import read_json
 
 HOUSES_FILE = "houses.json"
 SPLITS = ("train", "val_seen", "val_unseen")
@@ -316,14 +317,17 @@ def read_houses(folder: Path) -> dict[str, House]:
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise DataError(
-            f"{file}: expected format {_FORMAT!r}, found {found!r}; "
+            f"{file}: expected format {_FORMAT!r}, found {shown(found)}; "
             "write the folder again with `rayforge houses`"
         )
     houses: dict[str, House] = {}
-    for number, record in enumerate(content.get("houses", [])):
+    records = content.get("houses", [])
+    if not isinstance(records, list):
+        raise DataError(f"{file}: houses must be a list, found {kind_of(records)}")
+    for number, record in enumerate(records):
         place = f"{file}: house {number}"
         if not isinstance(record, dict):
-            raise DataError(f"{place}: expected an object, found {type(record).__name__}")
+            raise DataError(f"{place}: expected an object, found {kind_of(record)}")
         house = house_from_record(record, place)
         if house.scan in houses:
             raise DataError(f"{place}: building {house.scan} stands twice")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rayforge.errors import DataError
+from rayforge.readers.faults import reading
 
 WALL_THICKNESS = 0.10
 CAMERA_HEIGHT = 1.5
@@ -233,7 +234,7 @@ def house_from_record(record: Mapping[str, Any], place: str) -> House:
     Raises:
         DataError: a key is missing or a value has another shape or type.
     """
-    try:
+    with reading(place, remedy="write the folder again with `rayforge houses`"):
         house = House(
             scan=str(record["scan"]),
             rooms=tuple(
@@ -261,11 +262,6 @@ def house_from_record(record: Mapping[str, Any], place: str) -> House:
             floor=float(record["floor"]),
             ceiling=float(record["ceiling"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{place}: not a house record ({type(error).__name__}: {error}); "
-            "write the folder again with `rayforge houses`"
-        ) from error
     for what, indices, limit in (
         ("room", [v.room for v in house.viewpoints], len(house.rooms)),
         ("room", [f.room for f in house.furniture], len(house.rooms)),

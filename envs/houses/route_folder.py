@@ -16,12 +16,13 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from envs.episodes.strict_json import parse_json, read_json
 from envs.houses.dataset import read_houses, write_houses_file
 from envs.houses.route_task import Example, RoutePair, RouteTask, RouteTaskConfig, make_route_task
 from envs.houses.routes import Route
 from rayforge.errors import DataError
 from rayforge.files import whole_folder
+from rayforge.readers.faults import kind_of, reading, shown
+from rayforge.readers.json_text import read_json, read_json_lines
 
 TASK_FILE = "task.json"
 _FORMAT = "rayforge-routes-1"
@@ -110,29 +111,16 @@ def read_route_task(folder: Path) -> RouteTask:
     settings = head.get("config")
     if not isinstance(settings, dict) or set(settings) != known:
         raise DataError(f"{file}: config must have the keys {', '.join(sorted(known))}")
-    try:
+    with reading(f"{file}: config", remedy="make the folder again"):
         config = RouteTaskConfig(**{**settings, "mistaken": tuple(settings["mistaken"])})
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{file}: {error}") from error
     return RouteTask(
         config=config,
         houses=read_houses(folder),
-        train=tuple(_pair(*line) for line in _lines(folder / "train.jsonl")),
-        test=tuple(_pair(*line) for line in _lines(folder / "test.jsonl")),
-        clean=tuple(_example(*line) for line in _lines(folder / "clean.jsonl")),
-        mixed=tuple(_example(*line) for line in _lines(folder / "mixed.jsonl")),
+        train=tuple(_pair(*line) for line in read_json_lines(folder / "train.jsonl")),
+        test=tuple(_pair(*line) for line in read_json_lines(folder / "test.jsonl")),
+        clean=tuple(_example(*line) for line in read_json_lines(folder / "clean.jsonl")),
+        mixed=tuple(_example(*line) for line in read_json_lines(folder / "mixed.jsonl")),
     )
-
-
-def _lines(file: Path) -> Iterable[tuple[str, Any]]:
-    """(place, record) of every line."""
-    try:
-        lines = file.read_bytes().splitlines()
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
-    for number, line in enumerate(lines, 1):
-        place = f"{file}: line {number}"
-        yield place, parse_json(line, place)
 
 
 def _pair(place: str, record: Any) -> RoutePair:
@@ -153,8 +141,8 @@ def _example(place: str, record: Any) -> Example:
 
 def _check(place: str, record: Any, kinds: Mapping[str, type]) -> None:
     if not isinstance(record, dict):
-        raise DataError(f"{place}: expected an object, found {type(record).__name__}")
+        raise DataError(f"{place}: expected an object, found {kind_of(record)}")
     for key, kind in kinds.items():
         if not isinstance(record.get(key), kind):
-            found = repr(record[key]) if key in record else "nothing"
+            found = shown(record[key]) if key in record else "nothing"
             raise DataError(f"{place}: {key} must be of type {kind.__name__}, found {found}")

@@ -4,21 +4,46 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
+
+from rayforge.readers.json_text import parse_json
 
 PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>")
 
+_JOINERS = "\u200c\u200d"
+"""Stand inside words of Indic scripts and of Persian, and are no letters."""
+
+
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[^\w\s]")
 
 
+@cache
+def _word_with_marks() -> re.Pattern[str]:
+    """`_WORD` for text beyond ASCII: a letter's marks (vowel signs, accents that stand alone) are
+    part of its word. Python's `\\w` knows letters and digits alone."""
+    found = "".join(c for c in map(chr, range(0x300, 0x20000)) if unicodedata.category(c)[0] == "M")
+    marks = f"[{found}\U000e0100-\U000e01ef{_JOINERS}]"
+    letters = rf"[^\W_](?:[^\W_]|{marks})*"
+    return re.compile(rf"{letters}(?:'{letters})?|[^\w\s]{marks}*")
+
+
 def words_of(text: str) -> list[str]:
-    """Lower-case words, of any alphabet, and punctuation marks of a sentence, in order."""
-    return _WORD.findall(text.lower().replace("\u2019", "'"))
+    """Lower-case words, of any alphabet, and punctuation marks of a sentence, in order.
+
+    Equal texts in different forms of Unicode (a letter with its accent, or an accent behind a
+    letter) give equal words (form NFC).
+    """
+    text = text.lower().replace("\u2019", "'")
+    if text.isascii():
+        return _WORD.findall(text)
+    return _word_with_marks().findall(unicodedata.normalize("NFC", text))
 
 
 @dataclass(frozen=True)
@@ -74,11 +99,15 @@ class Vocabulary:
                 break
             if number >= len(SPECIAL):
                 words.append(self.words[int(number)])
-        return re.sub(r" ([.,!?;:])", r"\1", " ".join(words))
+        return re.sub(r" ([.,!?;:\u0964\u0965])", r"\1", " ".join(words))
 
     def to_json(self) -> str:
         return json.dumps(list(self.words), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Vocabulary:
-        return cls(tuple(json.loads(text)))
+        """The inverse of `to_json`; raises ValueError for anything else."""
+        words = parse_json(text, "the vocabulary")
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError("a vocabulary is a list of words")
+        return cls(tuple(words))

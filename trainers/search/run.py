@@ -135,7 +135,9 @@ def _prepare(plan: Search) -> None:
 
 
 def _check_split(folder: Path, split: str) -> None:
-    if not (folder / f"R2R_{split}.json").is_file():
+    from envs.episodes.split_files import split_file
+
+    if not split_file(folder, split).is_file():
         raise ConfigurationError(
             f"evaluate: {folder} has no split {split}: there is no R2R_{split}.json"
         )

@@ -1,5 +1,6 @@
 """Room-to-Room files: round trip, and one clear error for each way in which they are bad."""
 
+import gzip
 import json
 import math
 from pathlib import Path
@@ -22,11 +23,13 @@ GOOD = {
 }
 
 words = st.text(min_size=1).filter(str.strip)
+names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
+wholes = st.integers(-(2**63), 2**63 - 1)
 records = st.lists(
     st.fixed_dictionaries(
         {
-            "scan": words,
-            "path_id": st.integers(),
+            "scan": names,
+            "path_id": wholes | words,
             "path": st.lists(words, min_size=1, max_size=4),
             "heading": st.floats(allow_nan=False, allow_infinity=False),
             "instructions": st.lists(words, min_size=1, max_size=3),
@@ -34,7 +37,7 @@ records = st.lists(
         optional={"distance": st.floats(0, 100)},
     ),
     max_size=5,
-    unique_by=lambda record: record["path_id"],
+    unique_by=lambda record: str(record["path_id"]),
 )
 
 
@@ -62,7 +65,11 @@ def test_what_is_written_is_read(tmp_path: Path, records: list[dict[str, Any]]) 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"path_id": "7"}, "record 1: path_id must be a whole number, found '7'"),
+        ({"path_id": ""}, "record 1: path_id must be a whole number or a text, found ''"),
+        ({"path_id": 1.5}, "path_id must be a whole number or a text, found 1.5"),
+        ({"scan": "../alpha"}, "scan must be a name that a file may have"),
+        ({"scan": "a" * 300}, "scan must be a name that a file may have"),
+        ({"objId": []}, r"objId must be a whole number or a text, found \[\]"),
         ({"path_id": True}, "path_id must be a whole number"),
         ({"scan": 3}, r"record 1 \(path_id 8\): scan must be a building's name, found 3"),
         ({"path": []}, "path is empty"),
@@ -95,6 +102,8 @@ def test_bad_record_is_named(tmp_path: Path, change: dict[str, Any], message: st
         ('[{"scan": "al', "not valid JSON .* is the file cut short"),
         ("{}", "expected a list of records, found an object"),
         ("[3]", "record 0: expected an object, found int"),
+        ("[" * 100_000, "nested too deep"),
+        (json.dumps([GOOD, GOOD | {"path_id": "7"}]), "record 0 has this path_id too"),
         ('[{"scan": "a", "scan": "b"}]', "key 'scan' stands twice"),
         ('[{"scan": "a", "path_id": 1, "path": ["x"], "heading": 0}]', "missing key 'instruct"),
         (json.dumps([GOOD, GOOD]), r"record 1 \(path_id 7\): record 0 has this path_id too"),
@@ -138,3 +147,81 @@ def test_paths_are_checked_against_graphs(
     with pytest.raises(DataError, match=message) as caught:
         read_r2r(file, {"alpha": graph})
     assert str(caught.value).startswith(str(file))
+
+
+RXR = {
+    "split": "train", "instruction_id": 26, "annotator_id": 19, "language": "hi-IN",
+    "path_id": 11, "scan": "alpha", "path": ["alpha00", "alpha01"], "heading": 3.1,
+    "instruction": "\u0926\u0930\u0935\u093e\u091c\u093c\u0947 \u0938\u0947 \u091c\u093e\u0913",
+    "timed_instruction": [{"word": "\u0926\u0930"}],
+    "edit_distance": 0.1,
+}  # fmt: skip
+FOLLOWED = {
+    "demonstration_id": 5, "instruction_id": 26, "annotator_id": 43,
+    "path": ["alpha00", "alpha00", "alpha03"], "metrics": {"ne": 0},
+}  # fmt: skip
+
+
+def lines(file: Path, *records: Any) -> Path:
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
+    file.write_bytes(gzip.compress(text) if file.suffix == ".gz" else text)
+    return file
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz"])
+def test_rxr_guides_and_followers(tmp_path: Path, ending: str) -> None:
+    english = RXR | {"instruction_id": 27, "language": "en-US", "instruction": "Go in."}
+    guide = lines(tmp_path / f"rxr_train_guide.{ending}", RXR, english)
+    hindi, other = read_r2r(guide)
+    assert (hindi.episode_id, hindi.path_id, hindi.language) == ("26", 11, "hi-IN")
+    assert hindi.instruction == RXR["instruction"] and not hindi.blind
+    assert (other.episode_id, other.language) == ("27", "en-US")
+    follower = lines(tmp_path / f"rxr_train_follower.{ending}", FOLLOWED)
+    (walked,) = read_r2r(follower)
+    assert walked.episode_id == "5" and walked.instruction == hindi.instruction
+    assert walked.path == ("alpha00", "alpha03") and walked.heading == hindi.heading
+    lines(follower, FOLLOWED | {"instruction_id": 28})
+    with pytest.raises(
+        DataError, match=r"line 1 \(demonstration_id 5\): its instruction_id '28' is"
+    ):
+        read_r2r(follower)
+    guide.unlink()
+    with pytest.raises(DataError, match="needs the guide's beside it"):
+        read_r2r(follower)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"instruction_id": 26}, "line 2 .instruction_id 26.: line 1 has this instruction_id too"),
+        ({"instruction": " "}, "line 2 .instruction_id 27.: instruction is empty"),
+        ({"language": 3}, "language must be a tag"),
+        ({"scan": None}, "scan must be a building's name, found None"),
+        ({"instruction_id": None}, "line 2: instruction_id must be a whole number or a text"),
+    ],
+)
+def test_bad_rxr_record_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    file = lines(tmp_path / "rxr_a_guide.jsonl", RXR, RXR | {"instruction_id": 27} | change)
+    with pytest.raises(DataError, match=message):
+        read_r2r(file)
+
+
+def test_reverie_has_an_object_a_record(tmp_path: Path) -> None:
+    file = tmp_path / "REVERIE_train.json"
+    two = [GOOD | {"objId": 95, "id": "7_95"}, GOOD | {"objId": 96}]
+    write_r2r(file, two)
+    assert [(e.episode_id, e.object_id) for e in read_r2r(file)] == [
+        ("7_95_0", "95"), ("7_95_1", "95"), ("7_96_0", "96"), ("7_96_1", "96"),
+    ]  # fmt: skip
+    write_r2r(file, [GOOD | {"id": "7_95"}, GOOD | {"id": "7_96"}])  # a test split
+    assert [e.episode_id for e in read_r2r(file)][::2] == ["7_95_0", "7_96_0"]
+    write_r2r(file, [two[0], two[0]])
+    with pytest.raises(DataError, match=r"id 7_95\): record 0 has this id too"):
+        read_r2r(file)
+
+
+def test_text_ids_and_blind_splits(tmp_path: Path) -> None:
+    file = tmp_path / "R4R_test.json"
+    write_r2r(file, [GOOD | {"path_id": "12_34", "path": ["alpha00"]}])
+    first, _ = read_r2r(file)
+    assert first.episode_id == "12_34_0" and first.path_id == "12_34" and first.blind

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envs.episodes.continuous_episode import ContinuousEpisode
+from envs.episodes.continuous_episode import NO_RADIUS, ContinuousEpisode
 from envs.episodes.r2r import read_r2r
 from envs.episodes.r2r_ce import (
     check_scenes,
@@ -44,7 +44,7 @@ episodes_lists = st.lists(
     st.builds(
         ContinuousEpisode,
         episode_id=st.one_of(names, st.integers(0).map(str)),
-        trajectory_id=st.integers(),
+        trajectory_id=st.integers(-(2**63), 2**63 - 1),
         scene=st.sampled_from(["mp3d/a/a.glb", "b/b.basis.glb"]),
         start=points,
         yaw=st.floats(-math.pi, math.pi, exclude_min=True),
@@ -53,6 +53,12 @@ episodes_lists = st.lists(
         instruction=names,
         reference_path=st.lists(points, min_size=1, max_size=4).map(tuple),
         geodesic_distance=st.none() | st.floats(0, 100),
+    ).map(
+        lambda e: (
+            replace(e, goal=e.start, reference_path=(e.start,), radius=NO_RADIUS, blind=True)
+            if e.trajectory_id == 0
+            else e
+        )
     ),
     max_size=4,
     unique_by=lambda episode: episode.episode_id,
@@ -134,7 +140,7 @@ def _without(key: str) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_without("goals"), "episode 1: missing key 'goals'"),
+        (_without("goals"), r"episode 1 \(episode_id 8\): missing key 'goals'"),
         (_without("reference_path"), "missing key 'reference_path'"),
         (_set("start_position", to=[0.0, math.nan, 1.0]), "start_position must be finite"),
         (_set("start_position", to=[0.0, 1.0]), "start_position must be x, y, z"),
@@ -145,7 +151,7 @@ def _without(key: str) -> Callable[[dict[str, Any]], None]:
         (_set("goals", 0, "radius", to=0), "radius must be positive"),
         (_set("goals", 0, to={"position": [0, 0, 0]}), "goal: missing key 'radius'"),
         (_set("instruction", "instruction_text", to="  "), "the instruction is empty"),
-        (_set("instruction", to="Go on."), "instruction must be an object, found str"),
+        (_set("instruction", to="Go on."), "instruction must be an object, found a text"),
         (_set("start_rotation", to=[0, 0, 0, 0]), "unit quaternion"),
         (_set("start_rotation", to=[math.sqrt(0.5), 0, 0, math.sqrt(0.5)]), "looks up or down"),
         (_set("scene_id", to="../elsewhere.glb"), "below the scenes folder"),
@@ -155,7 +161,7 @@ def _without(key: str) -> Callable[[dict[str, Any]], None]:
         (lambda content: content.pop("episodes"), "found no key 'episodes'"),
         (lambda content: content.update(episodes={}), "episodes must be a list"),
         (lambda content: content["episodes"][0].pop("instruction"), "point or object navigation"),
-        (lambda content: content["episodes"].insert(1, []), "must be an object, found list"),
+        (lambda content: content["episodes"].insert(1, []), "must be an object, found a list"),
     ],
 )
 def test_a_bad_record_is_named(
@@ -239,3 +245,16 @@ def test_the_published_files(shared_data: Path) -> None:
     )
     x, y, _ = graph.positions[graph.rows[records[first.trajectory_id].path[0]]]
     assert np.allclose((first.start[0], first.start[2]), (x, -y), atol=1e-4)
+
+
+def test_a_blind_split_has_no_goals(tmp_path: Path) -> None:
+    file = tmp_path / "test.json"
+    write_r2r_ce(file, [EPISODE])
+    for empty in ({"goals": None, "reference_path": []}, {"goals": []}, {}):
+        content = json.loads(file.read_text())
+        for key in ("goals", "reference_path"):
+            content["episodes"][0].pop(key, None)
+        content["episodes"][0] |= empty
+        file.write_text(json.dumps(content))
+        (episode,) = read_r2r_ce(file)
+        assert episode.blind and episode.goal == episode.start == EPISODE.start

@@ -150,7 +150,7 @@ def test_bad_hdf5(tmp_path: Path, buildings: Buildings, features: Features) -> N
     with pytest.raises(DataError, match="no features in it"):
         HDF5Store(write_hdf5(tmp_path / "i.h5", {})).panorama("a", "b")
     (tmp_path / "j.h5").write_bytes(b"no HDF5 at all")
-    with pytest.raises(DataError, match=r"j\.h5: not a whole HDF5 file"):
+    with pytest.raises(DataError, match=r"j\.h5: cannot be read .*is it a whole HDF5 file"):
         HDF5Store(tmp_path / "j.h5").check(buildings)
 
 
@@ -163,5 +163,5 @@ def test_feature_files_by_name(tmp_path: Path) -> None:
     write_tsv(tmp_path / "f.tsv.gz", {("a", "v"): ONE})
     cut = (tmp_path / "f.tsv.gz").read_bytes()[:-12]
     (tmp_path / "f.tsv.gz").write_bytes(cut)
-    with pytest.raises(DataError, match="cannot be read to its end"):
+    with pytest.raises(DataError, match="the gzip is cut short or damaged"):
         TSVStore(tmp_path / "f.tsv.gz")

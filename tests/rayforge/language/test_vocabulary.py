@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import unicodedata
 
 import numpy as np
 import pytest
@@ -129,3 +130,38 @@ def test_a_wrong_list_of_words_is_refused() -> None:
         Vocabulary(("go", "on"))
     with pytest.raises(ValueError, match=r"twice: \['go'\]"):
         Vocabulary((*SPECIAL, "go", "on", "go"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "\u0926\u0930\u0935\u093e\u091c\u093c\u0947 \u0938\u0947 \u091c\u093e\u0913\u0964",
+            4,
+        ),  # Hindi
+        ("\u0c24\u0c32\u0c41\u0c2a\u0c41 \u0c28\u0c41\u0c02\u0c21\u0c3f.", 3),  # Telugu
+        ("\u0915\u094d\u200d\u0937", 1),  # a joiner inside
+        ("\u0e1b\u0e23\u0e30\u0e15\u0e39", 1),  # Thai
+        ("\u05e9\u05b8\u05dc\u05d5\u05b9\u05dd", 1),  # Hebrew with points
+        ("\u0645\u0631\u062d\u0628\u064b\u0627", 1),  # Arabic with a vowel
+        ("K\u00fcche", 1),
+        ("Ku\u0308che", 1),
+        ("x\u0301y's \u2764\ufe0f", 2),
+    ],
+)
+def test_marks_belong_to_their_words(text: str, words: int) -> None:
+    found = words_of(text)
+    assert len(found) == words
+    assert "".join(found) == "".join(unicodedata.normalize("NFC", text.lower()).split())
+
+
+@given(st.text())
+def test_forms_of_one_text_are_one(text: str) -> None:
+    composed, apart = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
+    assert words_of(apart) == words_of(composed)
+
+
+@pytest.mark.parametrize("text", ["3", "{}", "[1]", "[", '["<pad>"]', "[" * 100_000])
+def test_what_is_no_vocabulary(text: str) -> None:
+    with pytest.raises(ValueError):
+        Vocabulary.from_json(text)
