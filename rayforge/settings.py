@@ -27,6 +27,8 @@ class Nature(Enum):
     UNDER_WAY = "may be changed while a trial runs, as population-based training does"
     NOT_LEARNT = "says nothing about what is learnt: runs that differ in it are of one method"
     RESOURCE = "asks for processors, graphics cards or places in a cluster"
+    FOLDER = "may name a file or folder on the disk"
+    FILE = "may name a file on the disk, and a folder of that name is none"
 
 
 MAY_CHANGE = Nature.MAY_CHANGE
@@ -34,6 +36,8 @@ MAY_GROW = Nature.MAY_GROW
 UNDER_WAY = Nature.UNDER_WAY
 NOT_LEARNT = Nature.NOT_LEARNT
 RESOURCE = Nature.RESOURCE
+FOLDER = Nature.FOLDER
+FILE = Nature.FILE
 
 
 @dataclass(frozen=True)

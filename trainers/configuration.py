@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 
 from rayforge.errors import ConfigurationError
+from rayforge.readers.faults import one_line, shown
+from rayforge.readers.yaml_text import read_yaml
+from rayforge.settings import FILE, FOLDER, changed, settings_with, value_of
 
 T = TypeVar("T")
 
 
 def read_configuration(kind: type[T], file: Path) -> T:
     """A dataclass of type `kind` from a YAML file; what the file leaves out keeps its default."""
-    try:
-        document = yaml.safe_load(file.read_text())
-    except FileNotFoundError:
-        raise ConfigurationError(f"configuration {file} does not exist") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"configuration {file} cannot be read: {error}") from error
+    document = read_yaml(file)
     if not isinstance(document, dict):
         raise ConfigurationError(f"configuration {file} holds no settings (key: value)")
     try:
@@ -44,7 +44,7 @@ def from_dict(kind: type[T], values: dict[str, Any], place: str = "") -> T:
             hint = (
                 f"; did you mean {place}{near[0]}?" if near else f"; there are {', '.join(names)}"
             )
-            raise ConfigurationError(f"unknown setting {place}{key}{hint}")
+            raise ConfigurationError(f"unknown setting {place}{one_line(key)}{hint}")
         if rest or isinstance(value, dict):
             inner = {rest: value} if rest else value
             nested[head] = {**nested.get(head, {}), **inner}
@@ -65,6 +65,28 @@ def from_dict(kind: type[T], values: dict[str, Any], place: str = "") -> T:
         raise
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
+
+
+def placed(config: T) -> T:
+    """A configuration whose files and folders have absolute paths, so that a run that keeps it is
+    read from any directory alike.
+
+    What is not on the disk stays as it is: the name of a data set or a model, or of a default
+    ("houses"). A file or folder that has a default's name wins over it, and that is said.
+    """
+    values = {}
+    for nature in (FOLDER, FILE):
+        for name in settings_with(type(config), nature):
+            value = value_of(config, name)
+            path, colon, split = value, "", ""
+            if not Path(path).exists():
+                path, colon, split = path.rpartition(":")  # a folder of data, and its split
+            found = Path(path).is_file() if nature is FILE else Path(path).exists()
+            if path and found:
+                values[name] = f"{Path(path).absolute()}{colon}{split}"
+                if value == value_of(type(config)(), name):
+                    print(f"{name}: {value} is the folder {values[name]} here", flush=True)
+    return cast(T, changed(config, values))
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -89,21 +111,21 @@ def _convert(kind: Any, value: Any, place: str) -> Any:
     origin = typing.get_origin(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if not isinstance(value, dict):
-            raise ConfigurationError(f"{place} holds settings of its own, got {value!r}")
+            raise ConfigurationError(f"{place} holds settings of its own, got {shown(value)}")
         return from_dict(kind, value, f"{place}.")
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ConfigurationError(f"{place} must be a list, got {value!r}")
+            raise ConfigurationError(f"{place} must be a list, got {shown(value)}")
         inner = typing.get_args(kind)[0]
         return tuple(_convert(inner, v, place) for v in value)
     if origin is dict:
         if not isinstance(value, dict):
-            raise ConfigurationError(f"{place} must be KEY: VALUE, got {value!r}")
+            raise ConfigurationError(f"{place} must be KEY: VALUE, got {shown(value)}")
         return value
     if origin is typing.Literal:
         if value not in typing.get_args(kind):
             choices = ", ".join(map(str, typing.get_args(kind)))
-            raise ConfigurationError(f"{place} must be one of {choices}, got {value!r}")
+            raise ConfigurationError(f"{place} must be one of {choices}, got {shown(value)}")
         return value
     if origin in (typing.Union, types.UnionType):
         options = typing.get_args(kind)
@@ -113,12 +135,12 @@ def _convert(kind: Any, value: Any, place: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind is float and isinstance(value, str):
-        try:  # YAML reads 1e-3 as a string
-            return float(value)
-        except ValueError:
-            pass
+        with contextlib.suppress(ValueError):  # YAML reads 1e-3 as a string
+            value = float(value)
+    if kind is float and isinstance(value, float) and not math.isfinite(value):
+        raise ConfigurationError(f"{place} must be a finite number, got {value}")
     if kind is Path and isinstance(value, str):
         return Path(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ConfigurationError(f"{place} must be of type {kind.__name__}, got {value!r}")
+        raise ConfigurationError(f"{place} must be of type {kind.__name__}, got {shown(value)}")
     return value

@@ -87,7 +87,7 @@ def _record(episode: ContinuousEpisode, index: Mapping[str, int]) -> dict[str, A
     number = episode.episode_id
     short = number.isdecimal() and len(number) < 19  # longer ones are not read as numbers
     unknown = index[UNKNOWN]
-    record = {
+    record: dict[str, Any] = {
         # habitat-lab's own files have numbers here.
         "episode_id": int(number) if short and str(int(number)) == number else number,
         "trajectory_id": episode.trajectory_id,

@@ -99,6 +99,7 @@ def read_navigation_data(
     if further is not None and "train" in splits:
         by_file.append(_Part("train", further, read_r2r(further)))
     _check_ids(folder, splits, by_file)
+    _check_told(by_file)
     scans = sorted({episode.scan for part in by_file for episode in part.episodes})
     graphs: dict[str, NavigationGraph] = {}
     with Progress("reading navigation graphs", len(scans)) as progress:
@@ -248,6 +249,15 @@ def _check_ids(folder: Path, splits: Sequence[str], parts: Sequence[_Part]) -> N
             twice = max(ids, key=ids.count)
             raise DataError(
                 f"{folder}: split {shown(split)}: episode {twice} is in two of its files"
+            )
+
+
+def _check_told(parts: Sequence[_Part]) -> None:
+    for part in parts:
+        if part.split == "train" and part.episodes and all(e.blind for e in part.episodes):
+            raise DataError(
+                f"{part.file}: its paths are of one viewpoint, the start, as in a blind test split;"
+                " name it otherwise and train on paths that reach their goals"
             )
 
 

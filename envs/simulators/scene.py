@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from envs.simulators.simulator import Scene
 from rayforge.errors import SceneError
+from rayforge.readers.faults import reading, shown
+from rayforge.readers.json_text import read_object
 
 STAGE_SUFFIX = ".stage_config.json"
 MESH_SUFFIXES = (".glb", ".ply", ".obj")
@@ -119,7 +120,11 @@ def _configured(config: Path) -> Scene:
             f" ({', '.join(MESH_SUFFIXES)})"
         )
     navmesh = document.get("nav_asset")
-    beside = config.parent / navmesh if isinstance(navmesh, str) else mesh.with_suffix(".navmesh")
+    beside = mesh.with_suffix(".navmesh")
+    if isinstance(navmesh, str) and navmesh:
+        path = PurePosixPath(navmesh)
+        inside = not path.is_absolute() and ".." not in path.parts
+        beside = config.parent / path if inside else _beside(config, "nav_asset", navmesh)
     scene = Scene(
         mesh=mesh,
         semantic_mesh=_asset(document, "semantic_asset", config),
@@ -137,27 +142,30 @@ def _configured(config: Path) -> Scene:
 
 
 def _document(config: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(config.read_text())
-    except FileNotFoundError:
-        raise SceneError(f"stage configuration {config} does not exist") from None
-    except (OSError, ValueError) as error:
-        raise SceneError(f"stage configuration {config} cannot be read: {error}") from error
-    if not isinstance(document, dict):
-        raise SceneError(f"stage configuration {config} must be a JSON object")
-    return document
+    return read_object(config, SceneError)
 
 
 def _asset(document: dict[str, Any], key: str, config: Path) -> Path | None:
     value = document.get(key, "")
     if not isinstance(value, str):
-        raise SceneError(f"stage configuration {config}: {key} must be a file, got {value!r}")
+        raise SceneError(f"stage configuration {config}: {key} must be a file, got {shown(value)}")
     if not value:
         return None
-    file = config.parent / value
-    if not file.is_file():
-        raise SceneError(f"stage configuration {config}: {key} {file} does not exist")
-    return file
+    return _beside(config, key, value)
+
+
+def _beside(config: Path, key: str, value: str) -> Path:
+    """A file that a stage configuration names: one in its own folder or below, and there."""
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts:
+        raise SceneError(
+            f"stage configuration {config}: {key} {shown(value)} is not in the configuration's"
+            " folder; put the file there"
+        )
+    with reading(f"stage configuration {config}: {key} {shown(value)}", SceneError, "name a file"):
+        if not (config.parent / path).is_file():
+            raise SceneError(f"stage configuration {config}: {key} {shown(value)} does not exist")
+    return config.parent / path
 
 
 def _vector(document: dict[str, Any], key: str, default: Vector, config: Path) -> Vector:
@@ -166,8 +174,10 @@ def _vector(document: dict[str, Any], key: str, default: Vector, config: Path) -
         x, y, z = (float(number) for number in value)
     except (TypeError, ValueError):
         raise SceneError(
-            f"stage configuration {config}: {key} must be three numbers, got {value!r}"
+            f"stage configuration {config}: {key} must be three numbers, got {shown(value)}"
         ) from None
-    if not np.isfinite([x, y, z]).all() or not np.any([x, y, z]):
-        raise SceneError(f"stage configuration {config}: {key} {value!r} is no direction or size")
+    if not (np.abs([x, y, z]) < 1e6).all() or np.linalg.norm([x, y, z]) < 1e-6:
+        raise SceneError(
+            f"stage configuration {config}: {key} {shown(value)} is no direction or size"
+        )
     return x, y, z

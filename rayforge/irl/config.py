@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal, NamedTuple
 
 from rayforge.goals.config import GeneratorConfig
-from rayforge.settings import SHARE, UNDER_WAY, Above, AtLeast, Within, check_limits
+from rayforge.settings import FOLDER, SHARE, UNDER_WAY, Above, AtLeast, Within, check_limits
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class AgentConfig:
     fulfils this sentence" gives it at STOP. "hindsight": cloning of demonstrations and of roll-outs
     with generated sentences. "forcing": cloning of demonstrations and of shortest-path labels in
     the agent's own states (more supervision than the others; graphs alone)."""
-    reward_from: str = ""
+    reward_from: Annotated[str, FOLDER] = ""
     """A run whose reward, frozen, is the only teacher: of the training episodes nothing but starts
     and sentences is read, and the policy starts from random weights (method "langgoal", graphs)."""
     warm_start: bool = True

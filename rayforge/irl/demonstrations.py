@@ -22,6 +22,11 @@ class Demonstrations:
     def __len__(self) -> int:
         return len(self.episodes)
 
+    @property
+    def blind(self) -> bool:
+        """Whether the goals are not told: such a split is never scored."""
+        return bool(self.episodes) and all(e.blind for e in self.episodes)
+
     def take(self, rows: np.ndarray) -> Demonstrations:
         """The same of some rows only, int64 [n]; reference paths are numbered anew."""
         return Demonstrations(

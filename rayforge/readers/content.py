@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,15 +25,20 @@ def read_bytes(file: Path, limit: int = limits.TEXT, kind: type[UserError] = Dat
     Raises `kind` where it is missing, unreadable, damaged or larger than `limit`.
     """
     with reading(file, kind), file.open("rb") as stream:
-        packed = stream.read(limit + 1)
+        # Not `read(limit)`, which takes the limit's memory at once.
+        size = os.fstat(stream.fileno()).st_size
+        check_size(file, size, limit, kind)
+        packed = stream.read(size + 1)
         check_size(file, len(packed), limit, kind)
         if not packed.startswith(GZIP_MAGIC):
             return packed
         most = min(limit, limits.unpacked(len(packed)))
-        with unpacking(file, kind):
-            content = gzip.GzipFile(fileobj=io.BytesIO(packed)).read(most + 1)
-        check_size(file, len(content), most, kind)
-        return content
+        content = io.BytesIO()
+        with unpacking(file, kind), gzip.GzipFile(fileobj=io.BytesIO(packed)) as unpacked:
+            while part := unpacked.read(limits.MIB):
+                check_size(file, content.tell() + len(part), most, kind)
+                content.write(part)
+        return content.getvalue()
 
 
 def read_text(file: Path, limit: int = limits.TEXT, kind: type[UserError] = DataError) -> str:

@@ -12,6 +12,8 @@ TEXT = 4096 * MIB
 """Bytes of a text file (JSON, annotations) that is read as a whole."""
 SETTINGS = MIB // 4
 """Bytes of a YAML file."""
+ANNOTATION = 64 * MIB
+"""Bytes of a scene's semantic names or MTL file."""
 LINE = 64 * MIB
 """Bytes of one line of a JSONL or TSV file."""
 UNPACKED_TIMES = 200

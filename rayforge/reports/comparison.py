@@ -50,7 +50,7 @@ from rayforge.reports.section import (
 )
 from rayforge.reports.tables import AGENTS, METRICS, metric_table, ordered_agents
 
-SHARED = ("straight", "random", "expert")
+SHARED = ("straight", "random", "expert", "shortest path")
 """Controls that do not depend on what was trained."""
 
 COMPARED = ("success", "spl", "accuracy", "margin", "score")

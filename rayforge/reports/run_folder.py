@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from rayforge.errors import RunError
 from rayforge.evaluation.intervals import Interval
+from rayforge.readers.json_text import parse_json, read_json
+from rayforge.readers.yaml_text import read_yaml
 
 
 @dataclass(frozen=True)
@@ -150,13 +151,13 @@ def phases(run: RunFolder) -> list[tuple[float, str]]:
 def _document(file: Path, problems: list[str]) -> dict[str, Any]:
     """A YAML or JSON mapping; empty, with a line in `problems`, where there is none."""
     try:
-        text = file.read_text(encoding="utf-8")
-        value = yaml.safe_load(text) if file.suffix == ".yaml" else json.loads(text)
-    except FileNotFoundError:
-        problems.append(f"{file.name} is missing.")
-        return {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        problems.append(f"{file.name} cannot be read ({str(error).splitlines()[0]}).")
+        value = read_yaml(file, RunError) if file.suffix == ".yaml" else read_json(file, RunError)
+    except RunError as error:
+        missing = isinstance(error.__cause__, FileNotFoundError)
+        said = str(error).removeprefix(f"{file}: ")
+        problems.append(
+            f"{file.name} is missing." if missing else f"{file.name} cannot be read ({said})."
+        )
         return {}
     if not isinstance(value, dict):
         problems.append(f"{file.name} holds no settings or figures.")
@@ -174,8 +175,8 @@ def _records(file: Path, problems: list[str]) -> tuple[dict[str, Any], ...]:
     found, broken = [], []
     for place, line in enumerate(lines, 1):
         try:
-            value = json.loads(line)
-        except ValueError:
+            value = parse_json(line, file.name, RunError)
+        except RunError:
             value = None
         if isinstance(value, dict):
             found.append(value)

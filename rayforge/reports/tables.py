@@ -28,7 +28,8 @@ AGENTS = {
     "shuffled text": "the same agent given the instruction of another episode",
     "straight": "walks straight ahead, as far as paths are long, and stops",
     "random": "takes legal actions at random",
-    "expert": "walks as the demonstrations do",
+    "expert": "walks the reference path, as the demonstrations do",
+    "shortest path": "takes the shortest way to the goal",
 }
 """What the controls do."""
 

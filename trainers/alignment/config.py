@@ -9,6 +9,7 @@ from envs.houses.route_task import RouteTaskConfig
 from rayforge.alignment.selection import Rule
 from rayforge.language.tiny_model import TinyModelConfig
 from rayforge.settings import (
+    FOLDER,
     MAY_CHANGE,
     MAY_GROW,
     NOT_LEARNT,
@@ -49,13 +50,13 @@ class TRLLoss(NamedTuple):
 class AlignConfig:
     """SeRA and the baselines it is compared with; all take the same number of optimiser steps."""
 
-    data: str = "routes"
+    data: Annotated[str, FOLDER] = "routes"
     """"routes" (generated houses, judged by execution), a file or folder of preference pairs
     (JSONL, gzipped too, Parquet, `datasets`; TRL's, HH-RLHF's or UltraFeedback's format), or a hub
     name."""
-    evaluation: str = ""
+    evaluation: Annotated[str, FOLDER] = ""
     """Held-out pairs, as `data`; empty: a tenth of the data, chosen by the prompts."""
-    model: str = "tiny"
+    model: Annotated[str, FOLDER] = "tiny"
     """A model folder or hub name; "tiny": a small Llama-type model made from the data and
     fine-tuned on the chosen side first."""
 

@@ -31,7 +31,7 @@ from trainers.alignment.reading import Source, read_source
 from trainers.alignment.rounds import Rounds
 from trainers.alignment.task import Task, make_task
 from trainers.cluster import start_here
-from trainers.configuration import read_configuration, to_yaml
+from trainers.configuration import placed, read_configuration, to_yaml
 from trainers.runs.folder import hardware, held, prepare
 from trainers.runs.identity import check_settings
 from trainers.runs.pool import Pool
@@ -96,6 +96,7 @@ def train(config: AlignConfig, run: Path, resume: bool, command: str) -> None:
 
     Raises ConfigurationError, DataError or CheckpointError before Ray starts wherever possible.
     """
+    config = config if resume else placed(config)
     check_run(config, run, resume)
     check_trackers(config.track)
     if resume:

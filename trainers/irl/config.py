@@ -9,6 +9,8 @@ from envs.houses.dataset import HousesConfig
 from envs.simulators.simulator import SimulatorConfig
 from rayforge.irl.config import AgentConfig
 from rayforge.settings import (
+    FILE,
+    FOLDER,
     MAY_CHANGE,
     MAY_GROW,
     NOT_LEARNT,
@@ -27,7 +29,7 @@ class IRLConfig(AgentConfig):
 
     env: Literal["graph", "continuous"] = "graph"
     """"graph": from viewpoint to viewpoint; "continuous": forward, left, right in 3-D scenes."""
-    data: str = "houses"
+    data: Annotated[str, FOLDER] = "houses"
     """Folder of an R2R-format (continuous: R2R-CE) data set, or "houses": generated ones, made once
     and kept."""
     held_out: tuple[str, ...] = ()
@@ -37,9 +39,9 @@ class IRLConfig(AgentConfig):
     held_back: float = 0.0
     """Share of the reference paths of `train` that nothing is trained on, the same for every seed:
     their instructions form the split `held_back`, on which a planner's weights are fitted."""
-    further: str = ""
+    further: Annotated[str, FOLDER] = ""
     """An R2R-format file of further demonstrations, which `rayforge irl adapt` writes."""
-    features: str = "semantic"
+    features: Annotated[str, FILE] = "semantic"
     """"semantic" (room labels, objects by direction), "rendered" (views of the 3-D scenes), or a
     .tsv or .hdf5 feature file."""
     neighbour_rooms: bool = False
@@ -50,7 +52,7 @@ class IRLConfig(AgentConfig):
     """What renders and walks in 3-D scenes: RayForge's own, or habitat-sim."""
     simulation: SimulatorConfig = field(default_factory=SimulatorConfig)
     """Body, camera and motion there."""
-    scenes: str = ""
+    scenes: Annotated[str, FOLDER] = ""
     """Folder of the 3-D scenes; empty is `scenes` in the data folder."""
     open_scenes: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(1)] = 64
     """3-D scenes that a process keeps open at once (fewer where they are scans of millions of
@@ -64,7 +66,7 @@ class IRLConfig(AgentConfig):
     """Whether sentences are read at all; without, every sentence is empty (a control)."""
     shuffled_text: bool = False
     """Pair every training path with the sentence of another path of its building (a control)."""
-    start_from: str = ""
+    start_from: Annotated[str, FOLDER] = ""
     """A run on the same data whose goal generator and cloned policy are taken over, with the
     updates and the time they took, instead of being trained anew."""
 

@@ -120,8 +120,10 @@ def evaluate(
     """The agent and its controls on a split.
 
     Returns the summaries by agent ("agent", "no text", "shuffled text", "straight", "random",
-    "expert"), the agent's metrics of each episode, and its roll-outs in the split's order.
-    "no text" and "shuffled text" are the same agent given an empty or another path's sentence.
+    "expert", "shortest path"), the agent's metrics of each episode, and its roll-outs in the
+    split's order. "no text" and "shuffled text" are the same agent given an empty or another path's
+    sentence. "expert" is the reference path, "shortest path" the way that the graph knows. A blind
+    split has the agent alone.
     """
     limit, tokens = observer.max_steps, split.paths.tokens
     silent = np.zeros_like(tokens)
@@ -142,13 +144,18 @@ def evaluate(
         )
 
     own = followed("agent", tokens)
+    if split.blind:
+        return {}, score(buildings, split, own.paths, limit), own
     walks = {
         "agent": own.paths,
         "no text": followed("no text", silent).paths,
         "shuffled text": followed("shuffled text", others).paths,
         "straight": walk(buildings, split, limit, straight(5)),
         "random": walk(buildings, split, limit, random_walk(seed)),
-        "expert": walk(buildings, split, limit, lambda simulator: simulator.expert(split.goal)),
+        "expert": split.paths,
+        "shortest path": walk(
+            buildings, split, limit, lambda simulator: simulator.expert(split.goal)
+        ),
     }
     values = {name: score(buildings, split, paths, limit) for name, paths in walks.items()}
     return {name: summarise(v) for name, v in values.items()}, values["agent"], own

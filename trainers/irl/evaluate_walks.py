@@ -91,7 +91,8 @@ def evaluate_walks(
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:  # fmt: skip
     """The agent and its controls on a split: summaries by agent, and a record of each episode.
 
-    The agents are those of `evaluate.evaluate`; the expert is the one that demonstrates.
+    The agents are those of `evaluate.evaluate`; the expert is the one that demonstrates. A blind
+    split has the agent's records alone.
     """
     split, limit, seed = task.splits[name], config.max_walk, config.seed
     homes, motion = task.homes, config.simulation.motion
@@ -114,6 +115,8 @@ def evaluate_walks(
         return Rollout(done.paths[back], done.probability[back], done.entropy[back])
 
     own = followed("agent", tokens)
+    if split.blind:
+        return {}, walk_lines(split, score(homes, split, own.paths, limit), own, limit)
     walks = {
         "agent": own.paths,
         "no text": followed("no text", silent).paths,

@@ -24,7 +24,7 @@ from rayforge.errors import DivergedError, RunError
 from rayforge.files import write_json, write_text, write_whole
 from rayforge.reports.report import write_report
 from trainers.cluster import start_here
-from trainers.configuration import to_dict, to_yaml
+from trainers.configuration import placed, to_dict, to_yaml
 from trainers.irl.algorithm import CHUNK, LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.config import IRLConfig
 from trainers.irl.homes_task import HomesTask
@@ -43,6 +43,7 @@ def train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
 
     Raises ConfigurationError, DataError or CheckpointError before Ray starts wherever possible.
     """
+    config = config if resume else placed(config)
     check_run(config, run, resume)
     check_trackers(config.track)
     if not resume:

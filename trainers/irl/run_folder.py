@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +9,8 @@ from envs.houses.dataset import generator_version, write_houses
 from rayforge.cache import make_cache_folder
 from rayforge.errors import DataError, RunError
 from rayforge.language.vocabulary import Vocabulary
+from rayforge.readers.content import read_text
+from rayforge.readers.json_text import read_json
 from trainers.configuration import from_dict, read_configuration
 from trainers.irl.config import IRLConfig
 from trainers.runs.checkpoint import Checkpoint, latest, load_checkpoint
@@ -23,11 +24,13 @@ def load_run(run: Path) -> tuple[IRLConfig, Vocabulary, tuple[str, ...]]:
     """Configuration, vocabulary and object names of a run folder."""
     config = read_configuration(IRLConfig, run / "config.yaml")
     try:
-        vocabulary = Vocabulary.from_json((run / "vocabulary.json").read_text())
-        objects = tuple(json.loads((run / "objects.json").read_text()))
-    except (OSError, ValueError) as error:
+        vocabulary = Vocabulary.from_json(read_text(run / "vocabulary.json", kind=RunError))
+        objects = read_json(run / "objects.json", RunError)
+    except (ValueError, RunError) as error:
         raise RunError(f"{run} is not a whole run folder: {error}") from error
-    return config, vocabulary, objects
+    if not isinstance(objects, list) or not all(isinstance(name, str) for name in objects):
+        raise RunError(f"{run} is not a whole run folder: objects.json must be a list of names")
+    return config, vocabulary, tuple(objects)
 
 
 def read_saved(run: Path, config: IRLConfig) -> Checkpoint:

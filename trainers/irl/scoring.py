@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.episodes.submission import r2r_ce_submission, r2r_submission
 from envs.graph.buildings import Buildings
 from envs.graph.navigation_data import HELD_OUT, HELD_OUT_SOURCES
 from rayforge.errors import DataError
@@ -49,7 +50,7 @@ def evaluate_run(run: Path, split: str, data: Path | None, command: str) -> dict
     """Score a run's agent on a split of its own data folder or of another, buildings and all."""
     config, vocabulary, objects = load_run(run)
     weights = load_weights(run, config)
-    folder = data or data_folder(config)
+    folder = (data or data_folder(config)).absolute()
     split = resolve_split(split, folder, config)
     config = for_split(config, split)
     task = read_any_task(folder, config, (split,), vocabulary, objects)
@@ -100,10 +101,18 @@ def evaluate_split(
     command: str,
     seconds: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Score a split and write `evaluation_NAME.json` and `episodes_NAME.jsonl`; print the table."""
+    """Score a split and write `evaluation_NAME.json` and `episodes_NAME.jsonl`; print the table.
+
+    A blind split is not scored: `submission_NAME.json` is what its leaderboard takes.
+    """
     split = task.splits[name]
     if not len(split):
         raise DataError(f"split {name} of {task.folder} has no episodes")
+    if not split.blind and (blind := [e.episode_id for e in split.episodes if e.blind]):
+        raise DataError(
+            f"split {name} of {task.folder}: {len(blind)} of {len(split)} episodes tell their start"
+            f" alone and no goal, the first is {blind[0]}; put them into a split of their own"
+        )
     ticker = _Ticker(name)
     if isinstance(task, HomesTask):
         agents, lines = evaluate_walks(agent, task, name, config, ticker)
@@ -114,6 +123,8 @@ def evaluate_split(
             agent.policy, observer, buildings, split, config.seed, ticker
         )
         lines = episode_lines(split, buildings, values, own, config.max_steps)
+    if split.blind:
+        return write_submission(run, name, split, lines, command)
     document = {
         "split": name, "data": str(task.folder), "method": method_name(config),
         "seed": config.seed, "features": features_name(config), "hardware": hardware(),
@@ -126,6 +137,21 @@ def evaluate_split(
     )
     print_table(document)
     return document
+
+
+def write_submission(
+    run: Path, name: str, split: Demonstrations, lines: list[dict[str, Any]], command: str
+) -> dict[str, Any]:
+    """Write `submission_NAME.json` for a blind split, from the records of its episodes."""
+    file = run / f"submission_{name}.json"
+    walks = "positions" in lines[0]
+    write_json(file, r2r_ce_submission(lines) if walks else r2r_submission(split.episodes, lines))
+    print(
+        f"\n{name}: {len(split)} episodes, and no goal is told: nothing is scored. The file for the"
+        f" leaderboard: {file}",
+        flush=True,
+    )
+    return {"split": name, "submission": str(file), "command": command, "agents": {}}
 
 
 def episode_lines(

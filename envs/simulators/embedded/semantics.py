@@ -9,8 +9,13 @@ import numpy as np
 
 from envs.simulators.embedded.mesh import Surface
 from rayforge.errors import SceneError
+from rayforge.readers import limits
+from rayforge.readers.content import read_text
+from rayforge.readers.faults import shown
 
 HEADER = "HM3D Semantic Annotations"
+_LARGEST = 1 << 20
+"""The greatest id of an object: tables of all ids are made."""
 
 
 class Annotation(NamedTuple):
@@ -26,12 +31,9 @@ def read_annotation(file: Path) -> Annotation:
     Raises:
         SceneError: another format, or a line that is not of that form.
     """
-    try:
-        header, *lines = file.read_text().splitlines() or [""]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SceneError(f"semantic names {file} cannot be read: {error}") from error
+    header, *lines = read_text(file, limits.ANNOTATION, SceneError).splitlines() or [""]
     if HEADER not in header:
-        raise SceneError(f'semantic names {file} must start with "{HEADER}", not {header[:40]!r}')
+        raise SceneError(f'semantic names {file} must start with "{HEADER}", not {shown(header)}')
     names: dict[int, str] = {}
     colours: dict[int, int] = {}
     for number, line in enumerate(lines, 2):
@@ -41,10 +43,12 @@ def read_annotation(file: Path) -> Annotation:
             before, category, _ = line.split('"')  # a category may hold commas
             identity, colour = before.split(",")[:2]
             instance, code = int(identity), int(colour, 16)
+            if not (0 <= instance <= _LARGEST and 0 <= code < 1 << 24):
+                raise ValueError(line)
         except ValueError:
             raise SceneError(
                 f'semantic names {file}, line {number}: expected id,RRGGBB,"category",region;'
-                f" got {line[:60]!r}"
+                f" got {shown(line)}"
             ) from None
         names[instance] = category
         colours.setdefault(code, instance)

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,14 +51,14 @@ def test_semantic_mesh_lies_as_the_scene_unless_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"render_asset": "gone.glb"}, r"render_asset .*gone\.glb does not exist"),
+        ({"render_asset": "gone.glb"}, r"render_asset 'gone\.glb' does not exist"),
         ({"render_asset": 3}, "render_asset must be a file, got 3"),
         ({"render_asset": ""}, 'names no "render_asset"'),
         ({"up": [0, 0, -1]}, "must be perpendicular"),
         ({"up": [0, "x", 1]}, "up must be three numbers"),
         ({"up": [0, 0, 0]}, "no direction"),
         ({"semantic_asset": "made.glb"}, "semantic_descriptor_filename"),
-        ({"semantic_descriptor_filename": "gone.txt"}, r"gone\.txt does not exist"),
+        ({"semantic_descriptor_filename": "gone.txt"}, r"'gone\.txt' does not exist"),
     ],
 )
 def test_wrong_configuration(tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -75,13 +76,13 @@ def test_wrong_paths(tmp_path: Path) -> None:
     write_scene(tmp_path, cube())
     with pytest.raises(SceneError, match=r"is a folder: name one of made\.glb"):
         find_scene(tmp_path)
-    with pytest.raises(SceneError, match="does not exist"):
+    with pytest.raises(SceneError, match="no such file"):
         find_scene(tmp_path / "gone.stage_config.json")
     (tmp_path / "broken.stage_config.json").write_text("{")
-    with pytest.raises(SceneError, match="cannot be read"):
+    with pytest.raises(SceneError, match="not valid JSON"):
         find_scene(tmp_path / "broken.stage_config.json")
     (tmp_path / "list.stage_config.json").write_text("[]")
-    with pytest.raises(SceneError, match="must be a JSON object"):
+    with pytest.raises(SceneError, match="expected an object, found a list"):
         find_scene(tmp_path / "list.stage_config.json")
 
 
@@ -101,3 +102,28 @@ def test_axes_become_the_scenes(first: int, second: int) -> None:
     assert np.allclose(turn @ up, [0, 1, 0], atol=1e-6)
     assert np.allclose(turn @ front, [0, 0, -1], atol=1e-6)
     assert np.isclose(np.linalg.det(turn), 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"render_asset": "../made.glb"}, "is not in the configuration's folder"),
+        ({"semantic_descriptor_filename": "/etc/passwd"}, "is not in the configuration's folder"),
+        ({"nav_asset": "../../x.navmesh"}, "is not in the configuration's folder"),
+        ({"render_asset": "a" * 5000 + ".glb"}, "cannot be read"),
+        ({"up": [1e308, 0, 0]}, "is no direction or size"),
+        ({"scale": [0, 1e-300, 0]}, "is no direction or size"),
+        ({"up": [[]] * 1000}, "up must be three numbers"),
+    ],
+)
+def test_a_stage_names_files_of_its_folder_and_small_numbers(
+    tmp_path: Path, change: dict[str, Any], why: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "made.glb").touch()
+    (tmp_path / "in" / "made.glb").touch()
+    config = tmp_path / "in" / "made.stage_config.json"
+    config.write_text(json.dumps({"render_asset": "made.glb"} | change))
+    with pytest.raises(SceneError, match=why) as caught:
+        find_scene(config)
+    assert len(str(caught.value)) < 400 + len(str(tmp_path)) * 2

@@ -240,7 +240,7 @@ def test_too_few_free_processors_in_a_cluster(monkeypatch: pytest.MonkeyPatch) -
     ("arguments", "message"),
     [
         (("--updates", "-1"), "updates must not be negative, got -1"),
-        (("--config", "none.yaml"), "configuration none.yaml does not exist"),
+        (("--config", "none.yaml"), "none.yaml: no such file"),
         (("--resume", "runs/none"), "runs/none holds no run to go on with: it has no config.yaml"),
     ],
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +31,7 @@ from trainers.irl.evaluate import (
     straight,
     walk,
 )
+from trainers.irl.scoring import episode_lines, write_submission
 from trainers.irl.task import Task, demonstrations
 
 CONFIG = IRLConfig(max_words=8, max_steps=6)
@@ -184,7 +188,8 @@ def test_evaluation_of_an_agent_and_its_controls(task: Task, tiny: IRLConfig) ->
     summaries, values, own = evaluate(
         policy, observer, buildings, split, 0, lambda *progress: told.append(progress)
     )
-    assert list(summaries) == ["agent", "no text", "shuffled text", "straight", "random", "expert"]
+    controls = ["no text", "shuffled text", "straight", "random", "expert", "shortest path"]
+    assert list(summaries) == ["agent", *controls]
     for metrics in summaries.values():
         assert set(metrics) == {
             "success", "spl", "oracle_success", "navigation_error", "ndtw", "sdtw", "path_length",
@@ -193,8 +198,9 @@ def test_evaluation_of_an_agent_and_its_controls(task: Task, tiny: IRLConfig) ->
         for interval in metrics.values():
             assert interval["count"] == len(split)
             assert interval["low"] <= interval["mean"] <= interval["high"]
-    assert summaries["expert"]["success"]["mean"] == 1.0
-    assert summaries["expert"]["spl"]["mean"] == pytest.approx(1.0)
+    for name in ("expert", "shortest path"):
+        assert summaries[name]["success"]["mean"] == 1.0
+        assert summaries[name]["spl"]["mean"] == pytest.approx(1.0)
     assert summaries["agent"]["path_length"] != summaries["no text"]["path_length"]
     assert told[-1] == ("shuffled text", len(split), len(split))
     # The same agent, told nothing, and told another episode's sentence.
@@ -215,3 +221,29 @@ def test_evaluation_of_an_agent_and_its_controls(task: Task, tiny: IRLConfig) ->
         assert summaries["agent"][name]["mean"] == pytest.approx(array.mean())
     same, _, _ = evaluate(policy, observer, buildings, split, 0)
     assert same == summaries
+
+
+def test_a_blind_split_is_rolled_out_and_not_scored(
+    task: Task, tiny: IRLConfig, tmp_path: Path
+) -> None:
+    split, buildings = task.splits["train"], task.data.buildings
+    starts = [replace(e, path=e.path[:1]) for e in split.episodes]
+    blind = demonstrations(starts, buildings, task.vocabulary, tiny, "made up")
+    assert blind.blind and not split.blind
+    policy = Policy(
+        len(task.vocabulary), task.data.tables.dimension, NetworkConfig(word=16, hidden=16)
+    )
+    observer = GraphObserver.from_tables(task.data.tables, tiny.max_steps)
+    summaries, values, own = evaluate(policy, observer, buildings, blind, 0)
+    assert summaries == {}
+    lines = episode_lines(blind, buildings, values, own, tiny.max_steps)
+    document = write_submission(tmp_path, "test", blind, lines, "a command")
+    assert [f.name for f in tmp_path.iterdir()] == ["submission_test.json"]
+    assert document["submission"] == str(tmp_path / "submission_test.json")
+    answers = json.loads((tmp_path / "submission_test.json").read_text())
+    assert [a["instr_id"] for a in answers] == [e.episode_id for e in starts]
+    for answer, episode, length in zip(answers, starts, own.paths.length, strict=True):
+        walked = [viewpoint for viewpoint, _, _ in answer["trajectory"]]
+        assert walked[0] == episode.path[0] and len(walked) == length
+        assert answer["trajectory"][0][1] == episode.heading
+        assert all(isinstance(x, float) for step in answer["trajectory"] for x in step[1:])
