@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from rayforge.errors import CheckpointError
-from trainers.irl import checkpoint
+from trainers.runs import checkpoint
 from trainers.runs.checkpoint import (
     KEPT,
     latest,
