@@ -130,8 +130,7 @@ class Searches:
             ray.shutdown()
 
     def _killed(self, name: str) -> dict[str, Any]:
-        """A search killed once half of its trials have ended, which Tune has written down, and
-        another one has reported."""
+        """A search killed once half of its trials have ended and another one has reported."""
         shutil.rmtree(self.out / name, ignore_errors=True)  # of a call that was broken off
         first = self._command(name)
         before: set[int] = set()
@@ -141,9 +140,7 @@ class Searches:
                 first.wait()  # tells what went wrong
                 raise RuntimeError(f"{name} ended before it could be killed half-way")
             time.sleep(0.1)
-            # What had ended when Tune wrote its state; it does so every few seconds.
-            saves = [f.stat().st_mtime for f in (self.out / name).glob("experiment_state-*.json")]
-            before = ended(first.said, max(saves, default=0.0))
+            before = ended(first.said)
             under_way = reported(first.said) - ended(first.said)
         begun = started(first.said)
         first.kill()
@@ -159,9 +156,10 @@ class Searches:
         }  # fmt: skip
 
     def _digest(self, name: str, number: int) -> str:
-        """Of the reports of a trial, each with its time and process."""
-        reports = self.out / name / f"trial-{number:04d}" / "result.json"
-        return hashlib.sha256(reports.read_bytes()).hexdigest()
+        """Of the reports of a trial, each with its seconds."""
+        trials = json.loads((self.out / name / "state.json").read_text())["trials"]
+        reports = next(trial["reports"] for trial in trials if trial["number"] == number)
+        return hashlib.sha256(json.dumps(reports).encode()).hexdigest()
 
     def _command(self, name: str, **environment: str) -> Command:
         """`rayforge tune` of a file made smaller, with `--resume` where that search has begun."""

@@ -347,25 +347,31 @@ class Tune:
     """Trials at a time at most, instead of the file's number."""
     cpus: int | None = None
     """CPUs of the Ray that is started here, instead of the file's number."""
+    system: str | None = None
+    """Confirms a system from outside RayForge, module:NAME, as the file has it: its code is
+    imported."""
 
     def __call__(self) -> None:
         from trainers.runs.folder import command_line
         from trainers.search.run import search
 
-        names = ("name", "storage", "trials", "concurrent", "cpus")
+        names = ("name", "storage", "trials", "concurrent", "cpus", "system")
         changes = {n: v for n in names if (v := getattr(self, n)) is not None}
         search(self.file, changes, self.resume, command_line())
 
 
 @dataclass(frozen=True)
 class Report:
-    """Write the report of a run, or of several side by side.
+    """Write the report of a run, of a search, or of several runs side by side.
 
-    Example: rayforge report runs/full-0 runs/full-1 runs/gcbc-0 runs/gcbc-1 --out comparison.html
+    Examples:
+      rayforge report runs/full
+      rayforge report runs/irl/trial-0003
+      rayforge report runs/full-0 runs/full-1 runs/gcbc-0 runs/gcbc-1 --out comparison.html
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of runs."""
+    """Folders of runs, trials among them; or that of one search."""
     out: Path = Path("comparison.html")
     """The page, where there are several runs."""
 
@@ -376,6 +382,11 @@ class Report:
 
         if not self.runs:
             raise ConfigurationError("name at least one run folder")
+        if len(self.runs) == 1 and (self.runs[0] / "search.yaml").is_file():
+            from trainers.search.run import report_search
+
+            print(report_search(self.runs[0]))
+            return
         for run in self.runs:
             if not (run / "config.yaml").is_file():
                 raise RunError(f"{run} is not a run folder: it has no config.yaml")

@@ -23,13 +23,19 @@ T = TypeVar("T")
 
 def read_configuration(kind: type[T], file: Path) -> T:
     """A dataclass of type `kind` from a YAML file; what the file leaves out keeps its default."""
-    document = read_yaml(file)
-    if not isinstance(document, dict):
-        raise ConfigurationError(f"configuration {file} holds no settings (key: value)")
+    document = read_document(file)
     try:
         return from_dict(kind, document)
     except ConfigurationError as error:
         raise ConfigurationError(f"configuration {file}: {error}") from None
+
+
+def read_document(file: Path) -> dict[str, Any]:
+    """The settings in a YAML file as they stand there."""
+    document = read_yaml(file)
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"configuration {file} holds no settings (key: value)")
+    return document
 
 
 def from_dict(kind: type[T], values: dict[str, Any], place: str = "") -> T:

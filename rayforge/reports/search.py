@@ -32,9 +32,9 @@ def search_sections(
     """The report of a search.
 
     Args:
-        search: as in search.json: name, half, metrics {name: "max" or "min"}, searcher, scheduler,
-            command, hardware, best (number of a trial or None), front (numbers), importance
-            {metric: {setting: share}}, space [{key, kind, low, high, choices}].
+        search: as in search.json: name, system, metrics {name: "max" or "min"}, searcher,
+            scheduler, command, hardware, best (number of a trial or None), front (numbers),
+            importance {metric: {setting: share}}, space [{key, kind, low, high, choices}].
         trials: as in trials.jsonl: number, status, settings, figures, reports, seconds, curve,
             error.
     """
@@ -93,7 +93,7 @@ def _summary(
         answer = [Text(f"Best: trial {best['number']}, {figures}, with {settings}.", "answer")]
     facts = Facts(
         [
-            ("System", str(search["half"])),
+            ("System", str(search["system"])),
             ("Optimised", ", ".join(f"{m} ({way})" for m, way in search["metrics"].items())),
             ("Trials", ", ".join(counts) or "none yet"), ("Searcher", str(search["searcher"])),
             ("Scheduler", str(search["scheduler"])),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,10 +57,16 @@ class Rounds:
 
     def go(self) -> None:
         """Every round in turn; what an earlier attempt finished is only read."""
+        for _ in self.each():
+            pass
+
+    def each(self) -> Iterator[int]:
+        """Every round in turn: the number of each when it and its review are on the disk."""
         self._review(0)
         for number in range(1, self.config.round_count + 1):
             self._round(number)
             self._review(number)
+            yield number
         self.log.close()
 
     def _round(self, number: int) -> None:

@@ -3,85 +3,40 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from rayforge.errors import ConfigurationError
-from rayforge.settings import MAY_CHANGE, UNDER_WAY, settings_with
-from trainers.alignment.config import AlignConfig
-from trainers.alignment.named_code import recorded, runs_code
-from trainers.configuration import from_dict, read_configuration, to_dict
-from trainers.irl.config import IRLConfig
+from rayforge.settings import (
+    MAY_CHANGE,
+    NOT_LEARNT,
+    RESOURCE,
+    UNDER_WAY,
+    AtLeast,
+    check_limits,
+    settings_with,
+)
+from trainers.configuration import from_dict, read_configuration, read_document, to_dict
+from trainers.runs.system import System
 from trainers.runs.tracking import Tracker
 from trainers.search.space import Space, Values, read_space, settle
+from trainers.systems import find_system, is_place
 
-Half = Literal["irl", "alignment", "both"]
-
-NAVIGATION = (
-    "success", "spl", "oracle_success", "navigation_error", "ndtw", "sdtw", "path_length",
-    "forced_stop",
-)  # fmt: skip
-"""What an agent reports of each split it is evaluated on."""
-REVIEW = ("review/accuracy", "review/margin")
-"""What a language model reports after each round."""
-ANSWERS = ("review/kl_per_token", "review/response_tokens", "review/finished", "review/distinct_2")
-"""What it reports where it answers prompts."""
-
-
-@dataclass(frozen=True)
-class BothConfig:
-    """An agent and a language model trained in one trial, in turns, out of one budget."""
-
-    irl: IRLConfig = field(default_factory=IRLConfig)
-    """The agent's settings."""
-    align: AlignConfig = field(default_factory=AlignConfig)
-    """The language model's."""
-    budget: int = 0
-    """Updates of a trial: the agent's adversarial ones and the language model's optimiser steps
-    together; 0 leaves both as their own settings have them."""
-    agent_share: float = 0.5
-    """The agent's share of the budget."""
-
-    def __post_init__(self) -> None:
-        if self.budget < 0:
-            raise ValueError(f"budget must not be negative, got {self.budget}")
-        if not 0.0 < self.agent_share < 1.0:
-            raise ValueError(f"agent_share must be in (0, 1), got {self.agent_share}")
-        least = self.align.rounds + 1
-        if 0 < self.budget < least:
-            raise ValueError(
-                f"budget {self.budget} is less than an update for the agent and a step for each of "
-                f"{self.align.rounds} rounds: give at least {least}"
-            )
-
-    def halves(self) -> tuple[IRLConfig, AlignConfig]:
-        """Both configurations with their shares of the budget.
-
-        A round takes whole steps, so the agent's share is what the rounds leave.
-        """
-        if not self.budget:
-            return self.irl, self.align
-        rounds = self.align.rounds
-        wanted = round(self.budget * (1 - self.agent_share) / rounds)
-        steps = min(max(1, wanted), (self.budget - 1) // rounds)
-        return (
-            replace(self.irl, updates=self.budget - steps * rounds),
-            replace(self.align, steps=steps),
-        )
-
-
-KINDS: dict[Half, type[Any]] = {"irl": IRLConfig, "alignment": AlignConfig, "both": BothConfig}
-"""The configuration that each half's settings are names of."""
+OLD_NAMES = {"alignment": "align"}
+"""What older search files called a system."""
 
 
 @dataclass(frozen=True)
 class SearchConfig:
     """Everything a search file can say."""
 
-    half: Half
-    """"irl": agents; "alignment": language models; "both": one of each in every trial."""
+    system: str
+    """"irl": agents; "align": language models; "both": one of each in every trial; "module:NAME":
+    a system of your own."""
     space: dict[str, Any]
     """Settings by their dotted names, each `uniform`, `loguniform` ([least, most]) or `choice`
     ([...]), and optionally `when: {other: value}`."""
@@ -91,10 +46,10 @@ class SearchConfig:
     """Settings all trials share."""
     config: str = ""
     """Configuration file that `base` changes, as `rayforge irl train --config` takes one; paths are
-    relative to the search file. Not for "both"."""
-    name: str = ""
+    relative to the search file."""
+    name: Annotated[str, MAY_CHANGE] = ""
     """Name of the search and its folder; empty: the file's."""
-    storage: str = "runs"
+    storage: Annotated[str, MAY_CHANGE] = "runs"
     """Where the search's folder goes: a folder that all nodes see, or s3://..., gs://..."""
     searcher: Literal["optuna", "random", "grid"] = "optuna"
     """What proposes trials: Optuna's tree-structured Parzen estimator, chance, or all
@@ -102,34 +57,29 @@ class SearchConfig:
     scheduler: Literal["asha", "pbt", "none"] = "asha"
     """"asha" ends poor trials early, "pbt" lets poor ones go on from good ones with settings
     changed a little, "none" lets all run to their end."""
-    trials: int = 8
+    trials: Annotated[int, AtLeast(1)] = 8
     """Trials; a grid has as many as combinations, whatever stands here."""
-    concurrent: int = 0
+    concurrent: Annotated[int, MAY_CHANGE, RESOURCE, AtLeast(0)] = 0
     """Trials at a time at most; 0: as many as the CPUs and GPUs allow."""
-    cpus: Annotated[int, MAY_CHANGE] = 0
+    cpus: Annotated[int, MAY_CHANGE, RESOURCE, AtLeast(0)] = 0
     """CPUs of the Ray that is started here; 0: the machine's. A cluster has its own number."""
-    reports: int = 8
+    reports: Annotated[int, AtLeast(1)] = 8
     """Times an agent is evaluated in a trial, in even steps; a language model is after each round,
     "both" likewise."""
-    grace: int = 2
+    grace: Annotated[int, AtLeast(1)] = 2
     """Reports that "asha" lets every trial make, and that lie between two changes of "pbt"."""
-    reduction: int = 2
+    reduction: Annotated[int, AtLeast(2)] = 2
     """Of so many trials that come as far, "asha" lets one go on."""
-    failures: int = 1
+    failures: Annotated[int, MAY_CHANGE, AtLeast(0)] = 1
     """Times a trial goes on from its last checkpoint after its process died."""
-    seed: int = 0
+    seed: Annotated[int, AtLeast(0)] = 0
     """Seed of the proposals; a trial's own is among its settings."""
-    track: tuple[Tracker, ...] = ()
+    track: Annotated[tuple[Tracker, ...], MAY_CHANGE, NOT_LEARNT] = ()
     """Services that get the trials' reports as well: "wandb", "mlflow"; a trial's own setting of
     this name is not used."""
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("trials", 1), ("concurrent", 0), ("cpus", 0), ("reports", 1), ("grace", 1),
-            ("reduction", 2), ("failures", 0), ("seed", 0),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        check_limits(self)
         if not self.metrics:
             raise ValueError("metrics is empty: name what is optimised, METRIC: max or min")
         for metric, direction in self.metrics.items():
@@ -137,11 +87,6 @@ class SearchConfig:
                 raise ValueError(f"metrics: {metric} must be max or min, got {direction!r}")
         if "/" in self.name or self.name.startswith("."):
             raise ValueError(f"name must be a plain folder name, got {self.name!r}")
-        if self.half == "both" and self.config:
-            raise ValueError(
-                'config names one half\'s file: put the settings of "both" under base, as irl and '
-                "align"
-            )
         if self.scheduler == "pbt" and self.searcher != "random":
             raise ValueError(
                 f"scheduler pbt changes settings itself, so searcher must be random, got "
@@ -154,6 +99,7 @@ class Search:
     """A checked search: what a trial is made from."""
 
     settings: SearchConfig
+    system: System
     base: dict[str, Any]
     """All settings of the base configuration."""
     space: Space
@@ -162,11 +108,13 @@ class Search:
 
     @property
     def kind(self) -> type[Any]:
-        return KINDS[self.settings.half]
+        return self.system.configuration
 
     def trial(self, values: Mapping[str, Any]) -> Any:
         """The configuration of a trial. Raises ConfigurationError where values do not fit."""
-        return settle(self.kind, self.base, values)
+        config = settle(self.kind, self.base, values)
+        self.system.check_file(config)
+        return config
 
     @property
     def metrics(self) -> dict[str, str]:
@@ -179,14 +127,22 @@ class Search:
     @property
     def reports(self) -> int:
         """Reports of a trial at most."""
-        half = self.settings.half
-        if half == "irl":
-            return self.settings.reports
-        key = "rounds" if half == "alignment" else "align.rounds"
-        config = self.trial({})
-        rounds = [(config if half == "alignment" else config.align).round_count]
-        rounds += [int(end) for r in self.space.ranges if r.key == key for end in r.ends]
-        return max(rounds)
+        asked = self.settings.reports
+        return self.system.reports(
+            self.trial(self.most(lambda config: self.system.reports(config, asked))), asked
+        )
+
+    def most(self, of: Callable[[Any], Any]) -> Values:
+        """Values of the space, its ends and choices, under which a configuration has the most of
+        something, found setting by setting."""
+        values: Values = {}
+        for r in (*self.space.ranges, *self.space.ranges):  # again: one may open the way for others
+            for end in r.ends:
+                tried = {**values, r.key: end}
+                with suppress(ConfigurationError):  # ends that do not go together
+                    if of(self.trial(tried)) > of(self.trial(values)):
+                        values = tried
+        return values
 
 
 def read_search(file: Path, changes: Mapping[str, Any] | None = None) -> Search:
@@ -194,11 +150,17 @@ def read_search(file: Path, changes: Mapping[str, Any] | None = None) -> Search:
 
     Raises ConfigurationError, with the nearest right name for an unknown key.
     """
-    asked = read_configuration(SearchConfig, file)
+    document, changes = renamed(read_document(file), file), dict(changes or {})
+    named = str(document.get("system"))
+    if is_place(named) and changes.get("system") != named:
+        raise ConfigurationError(
+            f"{file}: system {named} is code that would be imported: confirm it on the command "
+            f"line, with --system {named}"
+        )
     try:
-        asked = replace(asked, **dict(changes or {}))
+        asked = replace(from_dict(SearchConfig, document), **changes)
     except ValueError as error:
-        raise ConfigurationError(str(error)) from None
+        raise ConfigurationError(f"{file}: {error}") from None
     asked = replace(asked, name=asked.name or file.stem)
     try:
         return make_search(asked, file.parent)
@@ -206,11 +168,25 @@ def read_search(file: Path, changes: Mapping[str, Any] | None = None) -> Search:
         raise ConfigurationError(f"{file}: {error}") from None
 
 
+def renamed(document: Mapping[str, Any], file: Path | str) -> dict[str, Any]:
+    """The settings of a search file under today's names; says which were renamed."""
+    found = dict(document)
+    if "half" in found and "system" not in found:
+        old = str(found.pop("half"))
+        found["system"] = OLD_NAMES.get(old, old)
+        print(
+            f"{file}: `half: {old}` is an old name: write `system: {found['system']}`",
+            file=sys.stderr,
+        )
+    return found
+
+
 def make_search(asked: SearchConfig, folder: Path) -> Search:
     """A search from its settings; `folder` is what the path in `config` is relative to."""
     import numpy as np
 
-    kind = KINDS[asked.half]
+    system = find_system(asked.system)
+    kind = system.configuration
     start: dict[str, Any] = {}
     if asked.config:
         start = to_dict(read_configuration(kind, folder / asked.config))
@@ -219,34 +195,27 @@ def make_search(asked: SearchConfig, folder: Path) -> Search:
     except ConfigurationError as error:
         raise ConfigurationError(f"base: {error}") from None
     space = read_space(kind, base, asked.space)
-    _check_judges(base, space)
-    _check_scheduler(asked, space)
+    _check_scheduler(asked, kind, space)
     points: list[Values] = []
     if asked.searcher == "grid":
         points = space.grid()
     elif asked.searcher == "random":
         rng = np.random.default_rng(asked.seed)
         points = [space.draw(rng) for _ in range(asked.trials)]
-    search = Search(asked, base, space, tuple(points))
+    search = Search(asked, system, base, space, tuple(points))
     for number, point in enumerate(points, 1):
         try:
             search.trial(point)
         except ConfigurationError as error:
             raise ConfigurationError(f"space: trial {number} could not run: {error}") from None
+    for values in ({}, *({r.key: choice} for r in space.ranges for choice in r.choices)):
+        try:
+            config = settle(kind, base, values)
+        except ConfigurationError:
+            continue  # a choice that only goes with others
+        system.check_file(config)
     check_metrics(search)
     return search
-
-
-def _check_judges(base: Mapping[str, Any], space: Space) -> None:
-    """Raises ConfigurationError for a judge that runs code: a search file may be anybody's."""
-    judges = [base.get("judge"), base.get("align", {}).get("judge")]
-    judges += [c for r in space.ranges if r.key in ("judge", "align.judge") for c in r.choices]
-    for judge in judges:
-        if isinstance(judge, str) and runs_code(judge):
-            raise ConfigurationError(
-                f"a search file names code as judge ({recorded(judge)[:80]}), which is not run "
-                "from a file: name a reward model's folder, or leave judge out"
-            )
 
 
 def merged(start: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,10 +229,10 @@ def merged(start: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return result
 
 
-def _check_scheduler(asked: SearchConfig, space: Space) -> None:
+def _check_scheduler(asked: SearchConfig, kind: type[Any], space: Space) -> None:
     if asked.scheduler != "pbt":
         return
-    changeable = settings_with(KINDS[asked.half], UNDER_WAY)
+    changeable = settings_with(kind, UNDER_WAY)
     for r in space.ranges:
         if r.key not in changeable or r.when:
             why = "is searched under a condition" if r.when else "cannot change under way"
@@ -273,30 +242,9 @@ def _check_scheduler(asked: SearchConfig, space: Space) -> None:
             )
 
 
-def reported(half: Half, config: Any) -> tuple[str, ...]:
-    """The metrics that a trial of this configuration reports."""
-    if half == "irl":
-        return tuple(f"{split}/{name}" for split in config.evaluate for name in NAVIGATION)
-    if half == "alignment":
-        if not config.evaluation_prompts:
-            return REVIEW
-        judged: tuple[str, ...] = ()
-        if config.judge or config.data == "routes":
-            judged = ("win_rate",)
-            if not config.judge.startswith("command:"):
-                judged += ("review/greedy_score", "review/sampled_score")
-        return (*judged, *REVIEW, *ANSWERS)
-    irl, align = config.halves()
-    return tuple(
-        f"{prefix}/{name}"
-        for prefix, part, inner in (("irl", "irl", irl), ("align", "alignment", align))
-        for name in reported(part, inner)  # type: ignore[arg-type]
-    )
-
-
 def check_metrics(search: Search) -> None:
     """Raises ConfigurationError for a metric that no trial would report."""
-    there = reported(search.settings.half, search.trial({}))
+    there = search.system.metrics(search.trial({}))
     for metric in search.metrics:
         if metric not in there:
             near = difflib.get_close_matches(metric, there, 1, 0.5)

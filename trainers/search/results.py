@@ -8,10 +8,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
-
-from ray.tune import ResultGrid
 
 from rayforge.evaluation.pareto import pareto_front
 from rayforge.reports.search import search_page
@@ -19,7 +16,7 @@ from trainers.configuration import to_yaml
 from trainers.runs.folder import hardware
 from trainers.search.config import Search
 from trainers.search.importance import importances
-from trainers.search.searchers import TRIAL
+from trainers.search.state import State
 from trainers.search.storage import Folder
 
 SETTLED = ("finished", "stopped")
@@ -43,59 +40,26 @@ class Trial:
     """The optimised metrics of each report."""
     error: str = ""
     """The last line of what went wrong."""
+    run: str = ""
+    """Its run folder, within the search's; empty where it made no report."""
 
 
-def read_trials(grid: ResultGrid, plan: Search, folder: Folder) -> list[Trial]:
-    """The trials of a search in its folder, by their numbers."""
-    found = []
-    keys = [r.key for r in plan.space.ranges]
-    for result in grid:
-        last: dict[str, Any] = result.metrics or {}
-        name = Path(result.path).name
-        # What the last report was made with; without one, what the trial was started with.
-        config = result.config or json.loads(folder.read(f"{name}/params.json") or "{}")
-        figures = {
-            key: float(value)
-            for key, value in last.items()
-            if isinstance(value, int | float) and not isinstance(value, bool) and _ours(key)
-        }
-        if result.error is not None:
-            status = "failed"
-        elif last.get("finished"):
-            status = "finished"
-        else:
-            status = "stopped" if last.get("done") else "unfinished"
-        found.append(
-            Trial(
-                int(name.removeprefix(TRIAL)), status,
-                {key: config[key] for key in keys if key in config}, figures,
-                int(last.get("training_iteration", 0)), float(last.get("time_total_s", 0.0)),
-                _curve(result, plan), _last_line(result.error),
-            )
-        )  # fmt: skip
-    return sorted(found, key=lambda trial: trial.number)
-
-
-def _ours(key: str) -> bool:
-    return "/" in key or key in ("win_rate", "updates", "env_steps", "round")
-
-
-def _curve(result: Any, plan: Search) -> tuple[dict[str, float], ...]:
-    """One point a report; a report made again after a fault replaces the first."""
-    frame = result.metrics_dataframe
-    if frame is None:
-        return ()
-    points: dict[int, dict[str, float]] = {}
-    for record in frame.to_dict("records"):
-        step = int(record["training_iteration"])
-        figures = {m: float(record[m]) for m in plan.metrics if m in record}
-        points[step] = {"report": float(step), **figures}
-    return tuple(points[step] for step in sorted(points))
-
-
-def _last_line(error: BaseException | None) -> str:
-    lines = [line for line in str(error or "").strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else ""
+def trials_of(state: State, plan: Search) -> list[Trial]:
+    """The trials of a search by their numbers."""
+    return [
+        Trial(
+            record.number, record.status, record.settings,
+            record.reports[-1].figures if record.reports else {},
+            record.reports[-1].number if record.reports else 0, record.seconds,
+            tuple(
+                {"report": float(r.number),
+                 **{m: r.figures[m] for m in plan.metrics if m in r.figures}}
+                for r in record.reports
+            ),
+            record.error, record.snapshot,
+        )
+        for _, record in sorted(state.trials.items())
+    ]  # fmt: skip
 
 
 def ranked(trials: Sequence[Trial], metrics: Mapping[str, str]) -> list[Trial]:
@@ -143,7 +107,7 @@ def write_results(folder: Folder, plan: Search, trials: list[Trial], command: st
         for metric, direction in metrics.items()
     }
     document = {
-        "name": folder.name, "half": plan.settings.half, "metrics": metrics, "command": command,
+        "name": folder.name, "system": plan.settings.system, "metrics": metrics, "command": command,
         "searcher": plan.settings.searcher, "scheduler": plan.settings.scheduler,
         "hardware": hardware(), "importance": weights, "best": best[0].number if best else None,
         "front": [t.number for t in on_front],
@@ -156,17 +120,16 @@ def write_results(folder: Folder, plan: Search, trials: list[Trial], command: st
     folder.write("search.json", json.dumps(document, indent=1) + "\n")
     folder.write("report.html", search_page(document, [asdict(t) for t in trials]))
     print(_summary(plan, trials, best))
-    print(f"report: {folder}/report.html", flush=True)
+    if best and best[0].run:
+        for command in plan.system.use:
+            print(f"the best: {command.format(run=f'{folder}/{best[0].run}')}")
 
 
 def _write_best(folder: Folder, plan: Search, trial: Trial, name: str) -> None:
-    """The configuration that the commands take as it is: one file, or one for each half."""
+    """The configuration that the commands take as it is: one file, or one for each part."""
     config = plan.trial(plan.space.values(trial.settings))
-    if plan.settings.half != "both":
-        folder.write(f"{name}.yaml", to_yaml(config))
-        return
-    for part, half in zip(("irl", "align"), config.halves(), strict=True):
-        folder.write(f"{name}-{part}.yaml", to_yaml(half))
+    for part, own in plan.system.parts(config).items():
+        folder.write(f"{name}{part}.yaml", to_yaml(own))
 
 
 def _table(plan: Search, trials: Sequence[Trial], on_front: Sequence[Trial]) -> str:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from rayforge.errors import ConfigurationError, RunError
-from rayforge.settings import MAY_CHANGE, settings_with
+from rayforge.readers.yaml_text import parse_yaml
 from trainers.cluster import check_shared, check_storage, join_cluster, start_here
-from trainers.configuration import to_dict
+from trainers.configuration import from_dict, to_dict
 from trainers.machine import processors
 from trainers.runs.folder import check_lasting, held
+from trainers.runs.identity import check_settings
 from trainers.runs.tracking import check_trackers
-from trainers.search.config import Search, SearchConfig, read_search
-from trainers.search.resources import concurrency, largest, need
+from trainers.search.config import Search, SearchConfig, make_search, read_search, renamed
+from trainers.search.resources import concurrency, largest
+from trainers.search.state import STATE, State, read_state
 from trainers.search.storage import Folder
+from trainers.systems import is_place
 
 FILE = "search.yaml"
 """The search as it was started, in its own folder; a resumed one goes by it."""
@@ -42,28 +47,35 @@ def search(file: Path, changes: Mapping[str, Any], resume: bool, command: str) -
     if not folder.remote:
         check_lasting(Path(plan.settings.storage))
     check_storage(plan.settings.storage)
-    check_folder(folder, plan, resume, file)
+    state = check_folder(folder, plan, resume)
     if not alone:
         _start_ray(0)  # what cannot be joined or placed is told before anything is made
         at_once = _places(plan)
+    go_on = resume_command(file, changes)
     if folder.remote:
-        _go(plan, folder, at_once, resume, file, command)
+        _go(plan, folder, state, at_once, resume, command, go_on)
     else:
         Path(str(folder)).mkdir(parents=True, exist_ok=True)
         with held(Path(str(folder))):
-            _go(plan, folder, at_once, resume, file, command)
+            state = check_folder(folder, plan, resume)  # nobody else changes it now
+            _go(plan, folder, state, at_once, resume, command, go_on)
     return folder
 
 
-def _go(plan: Search, folder: Folder, at_once: int, resume: bool, file: Path, command: str) -> None:
+def _go(
+    plan: Search, folder: Folder, state: State, at_once: int, resume: bool, command: str,
+    go_on: str,
+) -> None:  # fmt: skip
     """Take the folder, make what the trials read, and run them."""
     if not resume:
-        folder.write(FILE, yaml.safe_dump(to_dict(plan.settings), sort_keys=False))
+        state.save(folder)
+        folder.write(FILE, yaml.safe_dump(_whole(plan), sort_keys=False))
     try:
         _prepare(plan)
     except BaseException:
         if not resume:
             folder.remove_file(FILE)  # nothing has begun: the name is free again
+            folder.remove_file(STATE)
         raise
     if not os.environ.get("RAY_ADDRESS"):
         _start_ray((plan.settings.cpus or processors()) + SPARE)
@@ -73,9 +85,44 @@ def _go(plan: Search, folder: Folder, at_once: int, resume: bool, file: Path, co
 
     try:
         _say(plan, folder, at_once)
-        tune_all(plan, folder, at_once, resume, file, command)
+        tune_all(plan, folder, state, at_once, command, go_on)
     finally:
         ray.shutdown()
+
+
+def report_search(path: Path) -> Path:
+    """Write the tables and the page of a search in its folder again, as far as it has come.
+
+    Raises RunError where the folder cannot be read, and ConfigurationError for a system from
+    outside RayForge, whose code a folder does not get imported.
+    """
+    from trainers.runs.folder import command_line
+    from trainers.search.results import trials_of, write_results
+
+    path = path.absolute()
+    folder = Folder(str(path.parent), path.name)
+    saved = saved_settings(folder, folder.read(FILE) or "")
+    if is_place(saved.system):
+        raise ConfigurationError(
+            f"{path} is a search over {saved.system}, code from outside RayForge: `rayforge tune "
+            f"FILE --resume --system {saved.system}` writes its report"
+        )
+    state = read_state(folder)
+    if state is None:
+        raise RunError(f"{path} has lost what it knew of its trials: {STATE} is missing")
+    plan = make_search(saved, path)
+    write_results(folder, plan, trials_of(state, plan), command_line())
+    return path / "report.html"
+
+
+def _prepare(plan: Search) -> None:
+    """What all trials read is made once, here: houses, the tiny model's start."""
+    plan.system.prepare(plan.trial({}))
+
+
+def _whole(plan: Search) -> dict[str, Any]:
+    """The search's settings, all of the base's among them: the folder needs no other file."""
+    return {**to_dict(plan.settings), "base": plan.base, "config": ""}
 
 
 def _places(plan: Search) -> int:
@@ -95,8 +142,11 @@ def _gpus(plan: Search) -> int:
     return torch.cuda.device_count()
 
 
-def check_folder(folder: Folder, plan: Search, resume: bool, file: Path) -> None:
-    """Raises ConfigurationError where the folder is taken, or holds no such search to resume."""
+def check_folder(folder: Folder, plan: Search, resume: bool) -> State:
+    """The state that the search goes on with, or a new one.
+
+    Raises RunError where the folder is taken, or holds no such search to resume.
+    """
     text = folder.read(FILE)
     if not resume:
         if text is not None:
@@ -104,43 +154,41 @@ def check_folder(folder: Folder, plan: Search, resume: bool, file: Path) -> None
                 f"{folder} holds a search already: go on with --resume, or give this one another "
                 "name (--name)"
             )
-        return
+        return State()
     if text is None:
         raise RunError(f"{folder} holds no search to go on with: drop --resume")
-    saved, asked = yaml.safe_load(text), to_dict(plan.settings)
-    for key in asked:
-        if key not in settings_with(SearchConfig, MAY_CHANGE) and saved.get(key) != asked[key]:
-            raise ConfigurationError(
-                f"{folder} was started with {key} {saved.get(key)!r}, now {file} has "
-                f"{asked[key]!r}: go on under the search's own settings, or start another one"
-            )
-
-
-def _prepare(plan: Search) -> None:
-    """What all trials read is made once, here: houses, and the tiny model's start."""
-    half, base = plan.settings.half, plan.trial({})
-    if half != "alignment":
-        from trainers.irl.run_folder import data_folder, resolve_split
-
-        irl = base if half == "irl" else base.irl
-        folder = data_folder(irl)
-        for name in irl.evaluate:
-            split = resolve_split(name, folder, irl)
-            if irl.env == "graph" and split != "held_out":
-                _check_split(folder, split)
-    if half != "irl":
-        from trainers.alignment.run import prepare_run
-
-        prepare_run(base if half == "alignment" else base.align)
-
-
-def _check_split(folder: Path, split: str) -> None:
-    from envs.episodes.split_files import split_file
-
-    if not split_file(folder, split).is_file():
-        raise ConfigurationError(
-            f"evaluate: {folder} has no split {split}: there is no R2R_{split}.json"
+    check_same(saved_settings(folder, text), plan, f"{folder}")
+    state = read_state(folder)
+    if state is None:
+        raise RunError(
+            f"{folder} has lost what it knew of its trials: {STATE} is missing (RayForge before "
+            "0.2 wrote none): put it back, or start another search (--name)"
         )
+    return state
+
+
+def saved_settings(folder: Folder, text: str) -> SearchConfig:
+    """The settings that a search's folder says it was started with. Raises RunError."""
+    place = f"{folder}/{FILE}"
+    document = parse_yaml(text, place, RunError)
+    if not isinstance(document, dict):
+        raise RunError(f"{place} holds no settings: put it back, or start another search")
+    try:
+        return from_dict(SearchConfig, renamed(document, place))
+    except ConfigurationError as error:
+        raise RunError(f"{place}: {error}; put it back, or start another search") from None
+
+
+def check_same(saved: SearchConfig, plan: Search, place: str) -> None:
+    """Raises ConfigurationError where a search was started with other settings that matter; the
+    base's are compared one by one."""
+    before, now = (replace(settings, base={}, config="") for settings in (saved, plan.settings))
+    check_settings(before, now, place)
+    try:
+        was = from_dict(plan.kind, saved.base)
+    except ConfigurationError as error:
+        raise RunError(f"{place}/{FILE}: base: {error}") from None
+    check_settings(was, plan.trial({}), f"{place} (base)")
 
 
 def _start_ray(cpus: int) -> None:
@@ -151,9 +199,11 @@ def _start_ray(cpus: int) -> None:
     """
     # Trials read the paths of their settings from where the command was given.
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
-    # What a killed search had finished by then is not done again.
+    # TensorBoard's records go to the search's folder that often, for whoever watches.
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+    # On a busy machine the dashboard takes longer than the minute that Ray gives it.
+    os.environ.setdefault("RAY_DASHBOARD_STARTUP_TIMEOUT_S", "300")
     # On a busy machine a worker takes longer than the minute after which Train starts another.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "300")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its tables; a line a report says it all
@@ -167,10 +217,18 @@ def _start_ray(cpus: int) -> None:
     start_here(cpus, dashboard=True, log_to_driver=False)
 
 
+def resume_command(file: Path, changes: Mapping[str, Any]) -> str:
+    """The command that goes on with a search started from `file` with `changes`."""
+    words = ["rayforge", "tune", str(file)]
+    for name, value in changes.items():
+        words += [f"--{name}", str(value)]
+    return shlex.join([*words, "--resume"])
+
+
 def _say(plan: Search, folder: Folder, at_once: int) -> None:
-    settings, wanted = plan.settings, need(plan.settings.half, plan.trial({}))
+    settings, wanted = plan.settings, plan.system.resources(plan.trial({}))
     print(
-        f"{plan.trials} trials of {settings.half}, {at_once} at a time; a trial takes "
+        f"{plan.trials} trials of {settings.system}, {at_once} at a time; a trial takes "
         f"{max(1, int(wanted.cpus))} CPUs ({wanted.parts})"
         + (f" and {wanted.gpus:g} GPUs" if wanted.gpus else "")
         + f"; searcher {settings.searcher}, scheduler {settings.scheduler}; results in {folder}",

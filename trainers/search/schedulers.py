@@ -1,114 +1,171 @@
-"""Who ends trials early, or lets them go on from others."""
+"""Who ends trials early, or lets them go on from others. A resumed search makes its scheduler anew
+from the reports that were written down."""
 
 from __future__ import annotations
 
-import tempfile
-from functools import partial
-from pathlib import Path
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
-from ray import tune
-from ray.tune import Callback
-from ray.tune.schedulers import (
-    AsyncHyperBandScheduler,
-    FIFOScheduler,
-    PopulationBasedTraining,
-    TrialScheduler,
-)
+import numpy as np
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from trainers.search.config import Search
-from trainers.search.searchers import NUMBER
-from trainers.search.space import Space
+from trainers.search.space import Space, label_of
+from trainers.search.state import Labels, Record, State, Takeover
+from trainers.search.trial import NUMBER, REPORT, SECONDS, START, start_of
+
+QUANTILE = 0.25
+"""Share of a population that takes over from as many of its best."""
+RESAMPLE = 0.25
+"""Probability that a setting is drawn anew instead of being changed a little."""
+FACTORS = (0.8, 1.2)
+"""By what a number is changed a little."""
 
 
-def scheduler(plan: Search) -> TrialScheduler:
-    """The scheduler that a search asks for."""
-    settings = plan.settings
-    metric, mode = next(iter(plan.metrics.items()))
-    if settings.scheduler == "asha":
-        return AsyncHyperBandScheduler(
-            metric=metric, mode=mode, max_t=max(plan.reports, settings.grace + 1),
-            grace_period=settings.grace, reduction_factor=settings.reduction,
-        )  # fmt: skip
-    if settings.scheduler == "pbt":
-        return Population(
-            metric=metric, mode=mode, time_attr="training_iteration",
-            perturbation_interval=settings.grace,
-            hyperparam_mutations=mutations(plan.space),
-            custom_explore_fn=partial(within, plan.space),
-        )  # fmt: skip
+def scheduler(plan: Search, state: State) -> TrialScheduler:
+    """The scheduler that a search asks for, knowing what it had seen."""
+    if plan.settings.scheduler == "asha":
+        return Halving(plan, state)
+    if plan.settings.scheduler == "pbt":
+        return Population(plan, state)
     return FIFOScheduler()
 
 
-class Population(PopulationBasedTraining):
-    """Ray's own, made to work with numbered trials, and to go on where a search was broken off."""
+class Halving(AsyncHyperBandScheduler):
+    """Ray's own ASHA, which knows trials by their numbers: those of an earlier start too."""
+
+    def __init__(self, plan: Search, state: State) -> None:
+        metric, mode = next(iter(plan.metrics.items()))
+        settings = plan.settings
+        super().__init__(
+            time_attr=REPORT, metric=metric, mode=mode,
+            max_t=max(plan.reports, settings.grace + 1), grace_period=settings.grace,
+            reduction_factor=settings.reduction,
+        )  # fmt: skip
+        for record in state.trials.values():
+            known = _known_as(record.number)
+            super().on_trial_add(None, known)
+            for report in record.reports:
+                super().on_trial_result(None, known, {REPORT: report.number, **report.figures})
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        # Ray refuses any searcher here, because one that learns would be told of settings it did
-        # not propose. Ours lists what chance drew, and learns nothing.
-        super().on_trial_add(SimpleNamespace(search_alg=None), trial)
-        result = trial.last_result or {}
-        if self._metric not in result:
-            return
-        # A trial that was there before, of a search resumed or of a process that died.
-        state = self._trial_state[trial]
-        self._save_trial_state(state, result[self._time_attr], result, trial)
-        state.last_perturbation_time = result[self._time_attr]
-        state.last_checkpoint = trial.checkpoint
+        super().on_trial_add(tune_controller, _known_as(trial.config[NUMBER]))
 
-    def _get_new_config(self, trial: Any, trial_to_clone: Any) -> Any:
-        """The other trial's settings, changed a little; the number stays the trial's own."""
-        config, operations = super()._get_new_config(trial, trial_to_clone)
-        config = {**config, NUMBER: trial.config[NUMBER]}
-        # A resumed search begins from what a trial's settings were before Ray put the plan in the
-        # place of its stand-in: without this line it would go on with another's weights under the
-        # settings that it was born with.
-        original = trial._Trial__unresolved_config
-        trial._Trial__unresolved_config = {**config, "search": original["search"]}
-        return config, operations
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        known = _known_as(trial.config[NUMBER])
+        decision: str = super().on_trial_result(tune_controller, known, result)
+        return decision
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        super().on_trial_complete(tune_controller, _known_as(trial.config[NUMBER]), result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_remove(tune_controller, _known_as(trial.config[NUMBER]))
 
 
-class KeptRungs(Callback):
-    """Saves what "asha" has compared so far whenever Tune saves the search, and brings it back.
+def _known_as(number: int) -> Any:
+    """What Ray's scheduler asks of a trial."""
+    return SimpleNamespace(trial_id=str(number))
 
-    Tune saves trials, searcher and callbacks, but not the scheduler: a resumed search would compare
-    trials with none of those before, and let poor ones through.
+
+class Population(FIFOScheduler):
+    """Population-based training (Jaderberg et al. 2017): after every `grace` reports a trial of the
+    worst quarter goes on from the state of one of the best, with its settings changed a little.
+
+    Everything that is drawn depends on the seed, the trial and its report. Where more trials live
+    than run at a time, they take turns.
     """
 
-    def __init__(self, asha: AsyncHyperBandScheduler) -> None:
-        self.asha = asha
+    def __init__(self, plan: Search, state: State) -> None:
+        super().__init__()
+        self.metric_name, mode = next(iter(plan.metrics.items()))
+        self.sign = 1.0 if mode == "max" else -1.0
+        self.space, self.state = plan.space, state
+        self.grace, self.seed = plan.settings.grace, plan.settings.seed
 
-    def get_state(self) -> dict[str, bytes]:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "asha"
-            self.asha.save(str(file))
-            return {"asha": file.read_bytes()}
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        return True  # the search says what it goes by
 
-    def set_state(self, state: dict[str, bytes]) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "asha"
-            file.write_bytes(state["asha"])
-            self.asha.restore(str(file))
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        report = result[REPORT]
+        if report % self.grace or self.metric_name not in result:
+            return TrialScheduler.CONTINUE
+        number = trial.config[NUMBER]
+        others = [t for t in tune_controller.get_trials() if t is not trial]
+        alive = {t.config[NUMBER] for t in others if not t.is_finished()}
+        scores = {n: self.score(self.state.trials[n]) for n in alive if n in self.state.trials}
+        scores[number] = self.sign * float(result[self.metric_name])
+        takeover = self.takeover(number, report, scores)
+        if takeover is not None:
+            record = self.state.trials[number]
+            record.takeover, record.takeovers = takeover, record.takeovers + 1
+            start = asdict(start_of(takeover, result[SECONDS]))
+            trial.set_config({**trial.config, **takeover.settings, START: start})
+            return TrialScheduler.PAUSE  # and goes on with that
+        waiting = any(t.status in (Trial.PENDING, Trial.PAUSED) for t in others)
+        return TrialScheduler.PAUSE if waiting else TrialScheduler.CONTINUE
+
+    def score(self, record: Record) -> float:
+        """A member's figure when it was last compared; NaN where it never was."""
+        compared = [r for r in record.reports if r.number % self.grace == 0]
+        figure = compared[-1].figures.get(self.metric_name, math.nan) if compared else math.nan
+        return self.sign * figure
+
+    def takeover(self, number: int, report: int, scores: dict[int, float]) -> Takeover | None:
+        """From whom a member goes on after a report, and with which settings; None: from itself."""
+        worst, best = quantiles(scores)
+        best = [n for n in best if self.state.trials[n].snapshot]
+        if number not in worst or not best:
+            return None
+        record = self.state.trials[number]
+        rng = np.random.default_rng([self.seed, number, report, record.takeovers])
+        donor = self.state.trials[best[int(rng.integers(len(best)))]]
+        settings = explored(self.space, donor.now, rng)
+        key = f"{number}-{record.takeovers + 1}"
+        return Takeover(key, settings, donor.snapshot, donor.number)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """The one that has come the least far."""
+        waiting = [
+            t for t in tune_controller.get_trials() if t.status in (Trial.PENDING, Trial.PAUSED)
+        ]
+
+        def reports(trial: Any) -> int:
+            record = self.state.trials.get(trial.config[NUMBER])
+            return record.reports[-1].number if record and record.reports else 0
+
+        return min(waiting, key=reports, default=None)
+
+    def debug_string(self) -> str:
+        return "population-based training"
 
 
-def mutations(space: Space) -> dict[str, Any]:
-    """What population-based training may change, as Tune's own ranges."""
-    found: dict[str, Any] = {}
+def quantiles(scores: dict[int, float]) -> tuple[list[int], list[int]]:
+    """The worst and the best quarter of a population, rounded up, at most a half each; of members
+    with a score."""
+    known = {number: score for number, score in scores.items() if math.isfinite(score)}
+    order = sorted(known, key=lambda number: (known[number], number))
+    size = min(math.ceil(len(order) * QUANTILE), len(order) // 2)
+    return order[:size], order[len(order) - size :]
+
+
+def explored(space: Space, labels: Labels, rng: np.random.Generator) -> Labels:
+    """Settings changed a little, within their ranges: each drawn anew, or a number times 0.8 or
+    1.2, or the choice beside it."""
+    changed: Labels = {}
     for r in space.ranges:
-        if r.kind == "choice":
-            found[r.key] = list(space.labels({r.key: c})[r.key] for c in r.choices)
-        elif r.kind == "loguniform":
-            found[r.key] = tune.loguniform(r.low, r.high)
+        if rng.random() < RESAMPLE:
+            changed[r.key] = label_of(r.draw(rng))
+        elif r.kind == "choice":
+            choices: Sequence[Any] = [label_of(choice) for choice in r.choices]
+            place = choices.index(labels[r.key]) + int(rng.choice((-1, 1)))
+            changed[r.key] = choices[min(max(place, 0), len(choices) - 1)]
         else:
-            found[r.key] = tune.uniform(r.low, r.high)
-    return found
-
-
-def within(space: Space, config: dict[str, Any]) -> dict[str, Any]:
-    """A changed configuration with what left its range put back to its end: Tune multiplies by 1.2
-    or 0.8 whatever the range."""
-    for r in space.ranges:
-        if r.kind != "choice":
-            config[r.key] = min(max(config[r.key], r.low), r.high)
-    return config
+            value = labels[r.key] * float(rng.choice(FACTORS))
+            value = min(max(value, r.low), r.high)
+            changed[r.key] = round(value) if r.whole else value
+    return changed

@@ -1,40 +1,45 @@
 """Who proposes trials: a list that is known beforehand, or Optuna. Each gets a number.
 
-The number stands in the trial's configuration: folders, tables and messages call it by that,
-before and after a resume.
+The number stands in the trial's configuration: folders, tables and messages call it by that. A
+resumed search proposes its unfinished trials first, under their own numbers.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import math
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import optuna
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
 from ray.tune.search import Searcher
-from ray.tune.search.optuna import OptunaSearch
 
 from trainers.search.config import Search
-from trainers.search.space import Values
-
-NUMBER = "number"
-TRIAL = "trial-"
-"""What folders of trials begin with; their numbers follow."""
+from trainers.search.state import Labels, State
+from trainers.search.trial import NUMBER
 
 
-class ListedSearch(Searcher):
-    """Proposes the labels of the listed trials in their order; a resumed search goes on there."""
+class NumberedSearch(Searcher):
+    """Trials by their numbers: the unfinished ones of a resumed search, then new ones."""
 
-    def __init__(self, points: list[Values], metric: str, mode: str) -> None:
+    def __init__(self, plan: Search, state: State) -> None:
+        metric, mode = next(iter(plan.metrics.items()))
         super().__init__(metric=metric, mode=mode)
-        self.points = points
-        self.proposed = 0
+        self.missing = state.missing(plan.trials)
+        self.known = {number: record.now for number, record in state.trials.items()}
+        self.numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        if self.proposed == len(self.points):
+        if not self.missing:
             return Searcher.FINISHED
-        self.proposed += 1
-        return {**self.points[self.proposed - 1], NUMBER: self.proposed}
+        number = self.numbers[trial_id] = self.missing.pop(0)
+        return {**(self.known.get(number) or self.propose(number)), NUMBER: number}
+
+    def propose(self, number: int) -> Labels:
+        """The labels of a new trial."""
+        raise NotImplementedError
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -42,34 +47,74 @@ class ListedSearch(Searcher):
         """What came of a trial changes nothing."""
 
     def save(self, checkpoint_path: str) -> None:
-        Path(checkpoint_path).write_text(json.dumps(self.proposed))
+        """The search's own state says it all."""
 
     def restore(self, checkpoint_path: str) -> None:
-        self.proposed = json.loads(Path(checkpoint_path).read_text())
+        raise NotImplementedError("a resumed search makes its searcher anew")
 
 
-class NumberedOptunaSearch(OptunaSearch):
-    """Ray's own; what it saves of itself includes the count."""
+class ListedSearch(NumberedSearch):
+    """The trials of a list that is known beforehand."""
 
-    proposed = 0
+    def __init__(self, plan: Search, state: State) -> None:
+        super().__init__(plan, state)
+        self.points = [plan.space.labels(point) for point in plan.points]
 
-    def suggest(self, trial_id: str) -> Any:
-        proposal = super().suggest(trial_id)
-        if proposal is None:
-            return None
-        self.proposed += 1
-        return {**proposal, NUMBER: self.proposed}
+    def propose(self, number: int) -> Labels:
+        return self.points[number - 1]
 
 
-def searcher(plan: Search) -> Searcher:
-    """The searcher that a search asks for."""
-    metrics, modes = list(plan.metrics), list(plan.metrics.values())
-    if plan.settings.searcher != "optuna":
-        points = [plan.space.labels(point) for point in plan.points]
-        return ListedSearch(points, metrics[0], modes[0])
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    one = len(metrics) == 1
-    return NumberedOptunaSearch(
-        space=plan.space, metric=metrics[0] if one else metrics, mode=modes[0] if one else modes,
-        sampler=optuna.samplers.TPESampler(seed=plan.settings.seed),
-    )  # fmt: skip
+class OptunaSearch(NumberedSearch):
+    """Optuna's tree-structured Parzen estimator.
+
+    Each proposal has a seed of its own, so that it depends on the trials before it alone, and a
+    resumed search proposes what it would have proposed.
+    """
+
+    def __init__(self, plan: Search, state: State) -> None:
+        super().__init__(plan, state)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.space, self.metrics, self.seed = plan.space, tuple(plan.metrics), plan.settings.seed
+        ways = [
+            StudyDirection.MAXIMIZE if way == "max" else StudyDirection.MINIMIZE
+            for way in plan.metrics.values()
+        ]
+        self.study = optuna.create_study(directions=ways)
+        self.asked: dict[int, optuna.Trial] = {}
+        for number in sorted(state.trials):
+            record = state.trials[number]
+            self.study.enqueue_trial(record.settings)
+            self.ask(number)
+            if record.settled:
+                self.tell(number, record.reports[-1].figures if record.reports else {})
+
+    def propose(self, number: int) -> Labels:
+        return dict(self.ask(number).params)
+
+    def ask(self, number: int) -> optuna.Trial:
+        """The next trial of the study, with its settings suggested."""
+        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed)
+        trial = self.asked[number] = self.study.ask()
+        self.space(trial)
+        return trial
+
+    def tell(self, number: int, figures: Mapping[str, Any]) -> None:
+        """What a trial came to; one without a figure of every metric has failed."""
+        values = [float(figures.get(metric, math.nan)) for metric in self.metrics]
+        trial = self.asked.pop(number)
+        if all(math.isfinite(value) for value in values):
+            self.study.tell(trial, values)
+        else:
+            self.study.tell(trial, state=TrialState.FAIL)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        self.tell(self.numbers[trial_id], {} if error or result is None else result)
+
+
+def searcher(plan: Search, state: State) -> Searcher:
+    """The searcher that a search asks for, with what it had learnt."""
+    kind = OptunaSearch if plan.settings.searcher == "optuna" else ListedSearch
+    return kind(plan, state)

@@ -44,10 +44,13 @@ class Folder:
         inside = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True))
         return sorted(entry.base_name for entry in inside if entry.type == fs.FileType.Directory)
 
-    def remove(self, name: str) -> None:
-        """Remove a folder in it with all that it holds."""
+    def copy(self, name: str, to: Path) -> None:
+        """Copy what a folder in it holds into the folder `to` of this machine."""
         filesystem, folder = self._open()
-        filesystem.delete_dir(f"{folder}/{name}")
+        fs.copy_files(
+            f"{folder}/{name}", str(to), source_filesystem=filesystem,
+            destination_filesystem=fs.LocalFileSystem(),
+        )  # fmt: skip
 
     def remove_file(self, name: str) -> None:
         filesystem, folder = self._open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,21 @@ from ray.tune import Callback
 
 from trainers.configuration import to_dict
 from trainers.runs.tracking import Identity, Tracking
-from trainers.search.config import Search, reported
-from trainers.search.searchers import NUMBER
+from trainers.search.config import Search
+from trainers.search.snapshots import folder_of
 from trainers.search.storage import Folder
+from trainers.search.trial import NAMES, NUMBER, REPORT
 
 
 class TrackedTrials(Callback):
     """Sends each report of each trial.
 
     Ray's own callbacks for the two would begin a second run, or overwrite the first, when a search
-    is resumed, and show the checked search, which every trial is given, among its settings.
+    is resumed.
     """
 
-    def __init__(self, plan: Search, folder: Folder) -> None:
-        self.plan = plan
+    def __init__(self, plan: Search, folder: Folder, identity: str) -> None:
+        self.plan, self.identity = plan, identity
         here = Path() if folder.remote else Path(str(folder))
         self.files, self.store = here, Path() if folder.remote else here.parent
         self.open: dict[str, Tracking] = {}
@@ -32,10 +34,10 @@ class TrackedTrials(Callback):
         if not settings.track or trial.trial_id in self.open:
             return
         own = self.plan.trial(self.plan.space.values(trial.config))
-        name = f"trial-{trial.config[NUMBER]:04d}"
+        name = folder_of(trial.config[NUMBER])
+        key = f"{settings.name}-{self.identity}-{name}"
         identity = Identity(
-            f"{settings.name}-{trial.trial_id}", name, settings.name, to_dict(own), self.files,
-            self.store,
+            key, name, settings.name, to_dict(own), self.files, self.store,
         )  # fmt: skip
         self.open[trial.trial_id] = Tracking(settings.track, identity)
 
@@ -43,10 +45,8 @@ class TrackedTrials(Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         if trial.trial_id in self.open:
-            own = self.plan.trial(self.plan.space.values(trial.config))
-            names = (*reported(self.plan.settings.half, own), "updates", "env_steps")
-            figures = {name: float(result[name]) for name in names if name in result}
-            self.open[trial.trial_id].send(result["training_iteration"], figures)
+            figures = {name: float(result[name]) for name in json.loads(result[NAMES])}
+            self.open[trial.trial_id].send(result[REPORT], figures)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._end(trial, failed=False)

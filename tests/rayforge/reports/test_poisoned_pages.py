@@ -141,7 +141,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     trial["figures"] = {EVIL: 0.2, "b": 0.1}
     trial["curve"] = [{"report": 1.0, EVIL: 0.2}]
     search = search_of(
-        name=EVIL, half=EVIL, metrics={EVIL: "max", "b": EVIL}, searcher=EVIL, scheduler=EVIL,
+        name=EVIL, system=EVIL, metrics={EVIL: "max", "b": EVIL}, searcher=EVIL, scheduler=EVIL,
         command=EVIL, hardware=EVIL, space=space, importance={EVIL: {EVIL: 0.5}}, best=1,
     )  # fmt: skip
     link = Link(EVIL, EVIL, EVIL)

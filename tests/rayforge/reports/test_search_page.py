@@ -20,7 +20,7 @@ SPACE: list[dict[str, Any]] = [
 
 def search_of(**changes: Any) -> dict[str, Any]:
     return {
-        "name": "<mine>", "half": "irl", "metrics": {"unseen/success": "max"}, "best": 2,
+        "name": "<mine>", "system": "irl", "metrics": {"unseen/success": "max"}, "best": 2,
         "searcher": "optuna", "scheduler": "asha", "command": "rayforge tune", "hardware": "two",
         "front": [], "importance": {"unseen/success": {"learning_rate": 0.7, "gamma": 0.3}},
         "space": SPACE, **changes,

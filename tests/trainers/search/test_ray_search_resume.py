@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,12 @@ import yaml
 from mlflow import MlflowClient
 
 from rayforge.errors import ConfigurationError
+from trainers import cli
 from trainers.configuration import read_configuration, to_dict
 from trainers.irl.config import IRLConfig
 from trainers.search.run import FILE, search
-from trainers.search.searchers import TRIAL
+from trainers.search.snapshots import TRIAL
+from trainers.search.state import STATE
 from trainers.search.storage import Folder
 
 pytestmark = pytest.mark.ray
@@ -50,7 +54,7 @@ def killed_and_resumed(folder: Path, tiny: IRLConfig, until: re.Pattern[str], **
     file.write_text(
         yaml.safe_dump(
             {
-                "half": "irl",
+                "system": "irl",
                 "base": json.loads(json.dumps({**to_dict(tiny), "evaluate": ["val_unseen"]})),
                 "space": {
                     "learning_rate": {"loguniform": [1e-3, 1e-1]},
@@ -66,16 +70,64 @@ def killed_and_resumed(folder: Path, tiny: IRLConfig, until: re.Pattern[str], **
     while not until.search((folder / "first.log").read_text()):
         assert first.poll() is None, (folder / "first.log").read_text()
         time.sleep(0.2)
-    time.sleep(1)  # Tune writes its state down in its next step
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    # What a kill leaves while Tune copies its state, and a trial that it had not yet written down.
-    for state in (folder / "mine").glob("experiment_state-*.json"):
-        state.write_text("")
-    (folder / "mine" / f"{TRIAL}0009").mkdir()
-    assert tune(file, folder / "second.log", "--resume").wait(240) == 0
-    assert f"{TRIAL}0009" not in Folder(str(folder), "mine").folders()
+    traps = poison(folder / "mine", folder / "code ran")
+    moved = folder / "moved"
+    moved.mkdir()
+    for name in ("mine", "mlflow.db"):
+        if (folder / name).exists():
+            (folder / name).rename(moved / name)
+    resumed = tune(file, folder / "second.log", "--resume", "--storage", str(moved))
+    assert resumed.wait(900) == 0, (folder / "second.log").read_text()
+    for name in ("mine", "mlflow.db"):
+        if (moved / name).exists():
+            (moved / name).rename(folder / name)
+    assert traps > 20 and not (folder / "code ran").exists()
     return (folder / "second.log").read_text()
+
+
+class Payload:
+    """Unpickled, it leaves a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, (f"touch '{self.mark}'",)
+
+
+def poison(search: Path, mark: Path) -> int:
+    """Put pickles that leave `mark` wherever Tune, RLlib or older searches keep any; how many."""
+    pickled = pickle.dumps(Payload(mark))
+    hexed = json.dumps({"_type": "CLOUDPICKLE_FALLBACK", "value": pickled.hex()})
+    state = {
+        "trial_data": [[hexed, json.dumps({"trial_metadata": json.loads(hexed)})]],
+        "runner_data": json.loads(hexed), "stats": {"start_time": json.loads(hexed)},
+    }  # fmt: skip
+    planted: list[Path] = []
+
+    def plant(file: Path, data: bytes) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        planted.append(file)
+
+    started = [search, *search.glob("tune-*")]
+    runs = [*search.glob("tune-*/trial-*/checkpoint_*"), *search.glob("trial-*")]
+    assert runs
+    for folder in [*started, *runs, *(r / "checkpoints" / "00000000" for r in runs)]:
+        for name in (
+            "tuner.pkl", "trainable.pkl", "searcher-state-2026-11-28_08-00-00.pkl", "params.pkl",
+            "search_gen_state-2026-11-28_08-00-00.json", "error.pkl", "dict_checkpoint.pkl",
+            ".tune_metadata", "algorithm_state.pkl", "class_and_ctor_args.pkl", "rllib.pkl",
+            "module_state.pkl", "optimizer_state.pkl", "callbacks.pkl",
+        ):  # fmt: skip
+            plant(folder / name, pickled)
+        for name in ("experiment_state-2026-11-28_08-00-00.json", ".metadata.json", "params.json"):
+            plant(folder / name, json.dumps(state).encode())
+    with zipfile.ZipFile(search / "state.zip", "w") as archive:
+        archive.writestr("tuner.pkl", pickled)
+    return len(planted)
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -98,11 +150,8 @@ def test_asha_and_optuna_go_on_with_what_is_missing(
     assert [row["trial"] for row in rows] == ["1", "2", "3"]
     assert len({row["learning_rate"] for row in rows}) == 3  # Optuna did not begin anew
     # Each trial is judged against all before it, those before the kill too.
-    reports = [
-        (tmp_path / "mine" / f"{TRIAL}{number:04d}" / "result.json").read_text().splitlines()
-        for number in (1, 2, 3)
-    ]
-    errors = [json.loads(lines[0])["val_unseen/navigation_error"] for lines in reports]
+    trials = json.loads((tmp_path / "mine" / STATE).read_text())["trials"]
+    errors = [t["reports"][0]["figures"]["val_unseen/navigation_error"] for t in trials]
     assert rows[0]["status"] == "finished"
     for number in (1, 2):
         wanted = "stopped" if errors[number] > np.median(errors[:number]) else "finished"
@@ -116,10 +165,21 @@ def test_asha_and_optuna_go_on_with_what_is_missing(
         run = shown[f"{TRIAL}{int(row['trial']):04d}"]
         sent = client.get_metric_history(run, "val_unseen/navigation_error")
         assert [m.step for m in sent] == list(range(1, int(row["reports"]) + 1))
-    events = list((tmp_path / "mine" / f"{TRIAL}0001").glob("events.out.tfevents.*"))
+    events = list((tmp_path / "mine").glob(f"tensorboard/{TRIAL}0001/events.out.tfevents.*"))
     assert any(b"hparams" in file.read_bytes() for file in events)
     best = read_configuration(IRLConfig, tmp_path / "mine" / "best.yaml")
     assert best.houses == tiny.houses and best.evaluate == ("val_unseen",)
+    # What is left is a run folder for each trial, and no pickle.
+    left = [file for file in (tmp_path / "mine").rglob("*") if file.suffix == ".pkl"]
+    assert {file.relative_to(tmp_path / "mine").parts[0] for file in left} <= {
+        "tuner.pkl", "trainable.pkl",
+    }  # fmt: skip
+    assert not (tmp_path / "code ran").exists()
+    run = tmp_path / "mine" / f"{TRIAL}0002"
+    for command in (["irl", "evaluate", str(run), "--split", "val_unseen"], ["report", str(run)]):
+        cli.main(command)
+    assert (run / "evaluation_val_unseen.json").is_file() and (run / "report.html").is_file()
+    assert not (tmp_path / "code ran").exists()
 
 
 def test_a_population_goes_on_with_its_members(
@@ -137,15 +197,14 @@ def test_a_population_goes_on_with_its_members(
         assert 1e-3 <= float(row["learning_rate"]) <= 1e-1
     # Some member went on from a better one's checkpoint, under settings changed a little, before or
     # after the kill; and they are what it has in the end.
-    taken = {}
-    for line in (tmp_path / "mine" / "pbt_global.txt").read_text().splitlines():
-        settings = json.loads(line)[-1]
-        taken[str(settings["number"])] = settings
-    assert taken
-    for row in rows:
-        if row["trial"] in taken:
-            for key in ("learning_rate", "imitation_weight"):
-                assert float(row[key]) == taken[row["trial"]][key]
+    trials = json.loads((tmp_path / "mine" / STATE).read_text())["trials"]
+    assert any(trial["takeovers"] for trial in trials)
+    for row, trial in zip(rows, trials, strict=True):
+        run = tmp_path / "mine" / f"{TRIAL}{int(row['trial']):04d}"
+        now = (trial["takeover"] or trial)["settings"]
+        for key in ("learning_rate", "imitation_weight"):
+            assert float(row[key]) == trial["settings"][key]
+            assert getattr(read_configuration(IRLConfig, run / "config.yaml"), key) == now[key]
 
 
 def test_more_cpus_than_a_cluster_has_are_told_with_the_sum(
@@ -156,7 +215,7 @@ def test_more_cpus_than_a_cluster_has_are_told_with_the_sum(
     file.write_text(
         yaml.safe_dump(
             {
-                "half": "irl",
+                "system": "irl",
                 "base": {"runners": 8, "evaluate": ["val_unseen"]},
                 "space": {"gamma": {"uniform": [0.9, 0.95]}},
                 "metrics": {"val_unseen/success": "max"},

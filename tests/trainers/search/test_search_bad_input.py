@@ -14,6 +14,7 @@ from trainers import cli
 from trainers.configuration import to_dict
 from trainers.search import run
 from trainers.search.config import read_search
+from trainers.search.state import STATE, State
 from trainers.search.storage import Folder
 
 CONFIGS = Path(__file__).parents[3] / "tune_configs"
@@ -90,10 +91,13 @@ def test_a_second_search_of_one_name_is_told_how_to_go_on(
     first = read_search(Path(file))
     folder = Folder(first.settings.storage, "irl")
     folder.write(run.FILE, yaml.safe_dump(to_dict(first.settings)))
+    line = refused(capsys, file, "--resume")
+    assert "has lost what it knew of its trials: state.json is missing" in line
+    State().save(folder)
     line = refused(capsys, file)
     assert "runs/irl holds a search already: go on with --resume, or give this one another" in line
     line = refused(capsys, changed(tmp_path, "irl", trials=9), "--resume")
-    assert "was started with trials 16" in line
+    assert "trials was 16 and is now 9" in line
 
 
 def test_a_search_that_is_running_is_not_resumed_beside_it(
@@ -101,7 +105,9 @@ def test_a_search_that_is_running_is_not_resumed_beside_it(
 ) -> None:
     file = changed(tmp_path, "irl")
     first = read_search(Path(file))
-    Folder(first.settings.storage, "irl").write(run.FILE, yaml.safe_dump(to_dict(first.settings)))
+    folder = Folder(first.settings.storage, "irl")
+    folder.write(run.FILE, yaml.safe_dump(to_dict(first.settings)))
+    State().save(folder)
     holder = (
         "import sys; from pathlib import Path; from trainers.runs.folder import held\n"
         "with held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
@@ -128,4 +134,4 @@ def test_a_search_that_could_not_begin_leaves_its_name_free(
     monkeypatch.setattr(run, "_prepare", broken)
     with pytest.raises(OSError, match="no houses today"):
         cli.main(["tune", file])
-    assert folder.read(run.FILE) is None
+    assert folder.read(run.FILE) is None and folder.read(STATE) is None

@@ -10,13 +10,17 @@ import yaml
 
 from rayforge.errors import ConfigurationError
 from trainers.alignment.config import AlignConfig
+from trainers.alignment.system import ALIGN
+from trainers.both.config import BothConfig
+from trainers.both.system import BOTH
 from trainers.configuration import to_yaml
 from trainers.irl.config import IRLConfig
-from trainers.search.config import BothConfig, Search, read_search, reported
-from trainers.search.resources import concurrency, largest, need
+from trainers.irl.system import IRL as AGENTS
+from trainers.search.config import Search, read_search
+from trainers.search.resources import concurrency, largest
 
 IRL: dict[str, Any] = {
-    "half": "irl",
+    "system": "irl",
     "base": {"evaluate": ["val_unseen"], "runners": 1},
     "space": {"policy_learning_rate": {"loguniform": [1e-5, 1e-3]}},
     "metrics": {"val_unseen/success": "max"},
@@ -35,6 +39,36 @@ def test_the_searches_of_the_repository_are_whole() -> None:
         search = read_search(folder / f"{name}.yaml")
         assert search.settings.name == name
         assert search.trials == 16
+
+
+def test_an_old_file_is_read_with_a_notice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old.yaml").write_text(
+        yaml.safe_dump({**{k: v for k, v in IRL.items() if k != "system"}, "half": "irl"})
+    )
+    assert read_search(tmp_path / "old.yaml").settings.system == "irl"
+    assert "`half: irl` is an old name: write `system: irl`" in capsys.readouterr().err
+    (tmp_path / "old.yaml").write_text(
+        "half: alignment\nmetrics: {win_rate: max}\nspace: {beta: {uniform: [0.1, 0.5]}}\n"
+    )
+    assert read_search(tmp_path / "old.yaml").settings.system == "align"
+
+
+def test_code_named_in_a_file_is_imported_only_where_the_command_names_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "poison.py").write_text("import pathlib; pathlib.Path('ran').touch()")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for named in ({}, {"system": "irl"}):
+        with pytest.raises(ConfigurationError, match="confirm it on the command line"):
+            search_of(tmp_path, system="poison:NAME")
+            read_search(tmp_path / "mine.yaml", named)
+        assert not (tmp_path / "ran").exists()
+    with pytest.raises(ConfigurationError, match="cannot be imported"):
+        read_search(tmp_path / "mine.yaml", {"system": "poison:NAME"})
+    assert (tmp_path / "ran").exists()
 
 
 def test_the_command_line_changes_a_file(tmp_path: Path) -> None:
@@ -77,7 +111,7 @@ def test_a_grid_counts_its_own_trials(tmp_path: Path) -> None:
         ({"metrics": {"win_rate": "max"}}, "no trial reports win_rate.*Reported: val_unseen/"),
         ({"metrics": {"val_unseen/success": "up"}}, "must be max or min, got 'up'"),
         ({"metrics": {}}, "metrics is empty"),
-        ({"half": "agent"}, "half must be one of irl, alignment, both"),
+        ({"system": "agent"}, "system must be one of irl, align, both, or module:NAME"),
         ({"scheduler": "pbt"}, "searcher must be random"),
         (
             {
@@ -97,10 +131,10 @@ def test_a_file_that_cannot_be_searched_is_refused(
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    (tmp_path / "bare.yaml").write_text("half: irl\n")
+    (tmp_path / "bare.yaml").write_text("system: irl\n")
     with pytest.raises(ConfigurationError, match="space is missing"):
         read_search(tmp_path / "bare.yaml")
-    with pytest.raises(ConfigurationError, match="does not exist"):
+    with pytest.raises(ConfigurationError, match="no such file"):
         read_search(tmp_path / "absent.yaml")
 
 
@@ -108,14 +142,14 @@ def test_a_combination_that_cannot_run_is_refused_where_it_is_known(tmp_path: Pa
     space = {"rounds": {"choice": [1, 2]}, "workers": {"choice": [1, 3]}}
     with pytest.raises(ConfigurationError, match="batch 32 cannot be split into 3"):
         search_of(
-            tmp_path, half="alignment", base={}, space=space, metrics={"win_rate": "max"}
+            tmp_path, system="align", base={}, space=space, metrics={"win_rate": "max"}
         )  # fmt: skip
 
 
 def test_reports_of_a_trial(tmp_path: Path) -> None:
     assert search_of(tmp_path, reports=5).reports == 5
     both = search_of(
-        tmp_path, half="both", base={"irl": {"evaluate": ["val_unseen"]}},
+        tmp_path, system="both", base={"irl": {"evaluate": ["val_unseen"]}},
         space={"align.rounds": {"choice": [2, 4]}}, metrics={"irl/val_unseen/success": "max"},
     )  # fmt: skip
     assert both.reports == 4
@@ -124,34 +158,34 @@ def test_reports_of_a_trial(tmp_path: Path) -> None:
 def test_a_budget_is_shared_out_to_the_last_update() -> None:
     for share in (0.01, 0.3, 0.5, 0.99):
         both = BothConfig(align=AlignConfig(rounds=3), budget=100, agent_share=share)
-        irl, align = both.halves()
+        irl, align = both.parts()
         assert irl.updates + 3 * align.steps == 100
         assert irl.updates >= 1 and align.steps >= 1
         assert abs(irl.updates - 100 * share) <= 3
-    assert BothConfig().halves() == (IRLConfig(), AlignConfig())
+    assert BothConfig().parts() == (IRLConfig(), AlignConfig())
     with pytest.raises(ValueError, match="budget 3 is less than"):
         BothConfig(align=AlignConfig(rounds=3), budget=3)
 
 
 def test_only_what_can_be_judged_has_a_win_rate() -> None:
-    assert "win_rate" in reported("alignment", AlignConfig())
-    assert "win_rate" not in reported("alignment", AlignConfig(data="pairs.jsonl"))
-    assert "review/greedy_score" not in reported("alignment", AlignConfig(judge="command: mine"))
-    assert "align/win_rate" in reported("both", BothConfig())
+    assert "win_rate" in ALIGN.metrics(AlignConfig())
+    assert "win_rate" not in ALIGN.metrics(AlignConfig(data="pairs.jsonl"))
+    assert "review/greedy_score" not in ALIGN.metrics(AlignConfig(judge="command: mine"))
+    assert "align/win_rate" in BOTH.metrics(BothConfig())
 
 
 def test_a_trial_takes_its_sum() -> None:
-    assert need("irl", IRLConfig(runners=4)).cpus == 5
-    assert need("irl", IRLConfig(device="cuda")).gpus == 1
-    assert need("irl", IRLConfig(runners=1, runner_resource="rollout")).bundles[1] == {
+    assert AGENTS.resources(IRLConfig(runners=4)).cpus == 5
+    assert AGENTS.resources(IRLConfig(device="cuda")).gpus == 1
+    assert AGENTS.resources(IRLConfig(runners=1, runner_resource="rollout")).bundles[1] == {
         "CPU": 1.0, "rollout": 1.0,
     }  # fmt: skip
-    assert need("alignment", AlignConfig()).cpus == 1
-    waiting = need("alignment", AlignConfig(workers=2, actors=1))
+    assert ALIGN.resources(AlignConfig()).cpus == 1
+    waiting = ALIGN.resources(AlignConfig(workers=2, actors=1))
     assert waiting.bundles == ({"CPU": 0.01}, {"CPU": 1.0})
     assert int(waiting.cpus) == 3
     both = BothConfig(IRLConfig(runners=2), AlignConfig(workers=1))
-    assert int(need("both", both).cpus) == 4
+    assert int(BOTH.resources(both).cpus) == 4
 
 
 def test_as_many_trials_run_as_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,7 +210,7 @@ def test_a_trial_that_could_never_be_placed_fails_with_the_sum(tmp_path: Path) -
 
 def test_trials_that_wait_for_their_workers_leave_them_their_cpus(tmp_path: Path) -> None:
     search = search_of(
-        tmp_path, half="alignment", base={"workers": 1}, metrics={"win_rate": "max"},
+        tmp_path, system="align", base={"workers": 1}, metrics={"win_rate": "max"},
         space={"beta": {"uniform": [0.1, 0.5]}},
     )  # fmt: skip
     # A hundredth for each trial's own process: a second worker would wait for a whole CPU.

@@ -6,14 +6,12 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import pandas as pd
 import pytest
 import yaml
-from ray.tune.experiment import trial as ray_trial
 
 from rayforge.errors import ConfigurationError, RunError
 from trainers.alignment.config import AlignConfig
@@ -21,18 +19,16 @@ from trainers.configuration import read_configuration, to_dict
 from trainers.irl.config import IRLConfig
 from trainers.search.config import Search, read_search
 from trainers.search.importance import importances
-from trainers.search.results import Trial, front, ranked, read_trials, write_results
-from trainers.search.run import check_folder
-from trainers.search.schedulers import KeptRungs, Population, mutations, scheduler, within
-from trainers.search.searchers import ListedSearch, searcher
+from trainers.search.results import Trial, front, ranked, trials_of, write_results
+from trainers.search.run import check_folder, report_search
+from trainers.search.state import Record, Report, State
 from trainers.search.storage import Folder
-from trainers.search.tuning import takes_turns
 
 
 def search_of(folder: Path, **changes: Any) -> Search:
     file = folder / "mine.yaml"
     document = {
-        "half": "irl",
+        "system": "irl",
         "base": {"evaluate": ["val_unseen"], "gamma": 0.9},
         "space": {
             "policy_learning_rate": {"loguniform": [1e-5, 1e-3]},
@@ -104,7 +100,7 @@ def test_files_of_a_search(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_both_halves_leave_a_file_each_and_the_front(tmp_path: Path) -> None:
     search = search_of(
-        tmp_path, half="both",
+        tmp_path, system="both",
         base={"budget": 60, "irl": {"evaluate": ["val_unseen"]}, "align": {"rounds": 2}},
         space={"agent_share": {"uniform": [0.2, 0.8]}, "align.beta": {"uniform": [0.1, 0.5]}},
         metrics={"irl/val_unseen/success": "max", "align/win_rate": "max"},
@@ -151,32 +147,6 @@ def test_importance_finds_the_setting_that_mattered(tmp_path: Path) -> None:
     assert importances(space, [(d, 1.0) for d in drawn], "max") == {}
 
 
-def test_a_listed_search_goes_on_where_it_was(tmp_path: Path) -> None:
-    points = [{"gamma": 0.9}, {"gamma": 0.95}]
-    first = ListedSearch(points, "success", "max")
-    assert first.suggest("a") == {"gamma": 0.9, "number": 1}
-    first.save(str(tmp_path / "state"))
-    second = ListedSearch(points, "success", "max")
-    second.restore(str(tmp_path / "state"))
-    assert second.suggest("b") == {"gamma": 0.95, "number": 2}
-    assert second.suggest("c") == "FINISHED"
-
-
-def test_optuna_goes_on_with_its_count_and_what_it_learnt(tmp_path: Path) -> None:
-    search = search_of(tmp_path)
-    first: Any = searcher(search)
-    proposal = first.suggest("a")
-    assert proposal["number"] == 1
-    assert search.trial(search.space.values(proposal)).policy_learning_rate <= 1e-3
-    done = {"val_unseen/success": 0.5, "training_iteration": 1}
-    first.on_trial_complete("a", done)
-    first.save(str(tmp_path / "state"))
-    second: Any = searcher(search)
-    second.restore(str(tmp_path / "state"))
-    assert second.suggest("b")["number"] == 2
-    assert len(second._ot_study.get_trials()) == 2
-
-
 def test_a_folder_in_a_bucket_is_written_through_pyarrow(tmp_path: Path) -> None:
     folder = Folder(f"file://{tmp_path}", "mine")
     (tmp_path / "mine").mkdir()
@@ -188,94 +158,68 @@ def test_a_folder_in_a_bucket_is_written_through_pyarrow(tmp_path: Path) -> None
 
 def test_a_name_may_be_used_once(tmp_path: Path) -> None:
     search = search_of(tmp_path)
-    file, folder = tmp_path / "mine.yaml", Folder(str(tmp_path), "mine")
+    folder = Folder(str(tmp_path), "mine")
     with pytest.raises(RunError, match="holds no search to go on with"):
-        check_folder(folder, search, True, file)
+        check_folder(folder, search, True)
     folder.write("search.yaml", yaml.safe_dump(to_dict(search.settings)))
     with pytest.raises(RunError, match="holds a search already: go on with --resume"):
-        check_folder(folder, search, False, file)
-    check_folder(folder, search, True, file)
-    with pytest.raises(ConfigurationError, match=r"was started with trials 8, now .* has 9"):
-        check_folder(folder, search_of(tmp_path, trials=9), True, file)
+        check_folder(folder, search, False)
+    with pytest.raises(RunError, match=r"state\.json is missing"):
+        check_folder(folder, search, True)
+    State().save(folder)
+    check_folder(folder, search, True)
+    for changes, message in (
+        ({"trials": 9}, "trials was 8 and is now 9"),
+        ({"base": {"evaluate": ["val_unseen"], "gamma": 0.8}}, "gamma was 0.9 and is now 0.8"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            check_folder(folder, search_of(tmp_path, **changes), True)
+    # What only says where and how fast it runs may change.
+    check_folder(folder, search_of(tmp_path, storage="elsewhere", cpus=3, concurrent=2), True)
 
 
-def test_a_population_changes_settings_within_their_ranges(tmp_path: Path) -> None:
-    search = search_of(
-        tmp_path, scheduler="pbt", searcher="random",
-        space={"gamma": {"uniform": [0.9, 0.99]}, "polyak": {"choice": [0.005, 0.01]}},
-    )  # fmt: skip
-    assert isinstance(scheduler(search), Population)
-    found = mutations(search.space)
-    assert found["polyak"] == [0.005, 0.01]
-    assert 0.9 <= found["gamma"].sample() <= 0.99
-    changed = within(search.space, {"gamma": 0.99 * 1.2, "polyak": 0.005, "number": 3})
-    assert changed == {"gamma": 0.99, "polyak": 0.005, "number": 3}
-
-
-def numbered(number: int, gamma: float, reported: float | None = None) -> Any:
-    """A trial of Tune's as schedulers see it."""
-    config = {"gamma": gamma, "number": number, "search": "stand-in"}
-    trial = ray_trial.Trial("stub", stub=True, config=config)
-    if reported is not None:
-        trial.run_metadata.last_result = {"val_unseen/success": reported, "training_iteration": 2}
-    return trial
-
-
-def test_a_resumed_asha_knows_what_came_before(tmp_path: Path) -> None:
-    search = search_of(tmp_path, grace=1)
-    result = {"training_iteration": 1}
-
-    def answer(asha: Any, number: int, success: float) -> str:
-        trial = numbered(number, 0.9)
-        asha.on_trial_add(None, trial)
-        return str(asha.on_trial_result(None, trial, {**result, "val_unseen/success": success}))
-
-    first: Any = scheduler(search)
-    assert [answer(first, n, success) for n, success in ((1, 0.5), (2, 0.6))] == ["CONTINUE"] * 2
-    resumed: Any = scheduler(search)
-    assert answer(scheduler(search), 3, 0.4) == "CONTINUE"  # alone, it is the best so far
-    KeptRungs(resumed).set_state(KeptRungs(first).get_state())
-    assert answer(resumed, 3, 0.4) == "STOP"
-
-
-def test_a_population_takes_a_settings_list_and_keeps_its_numbers(tmp_path: Path) -> None:
-    search = search_of(
-        tmp_path, scheduler="pbt", searcher="random", space={"gamma": {"uniform": [0.9, 0.99]}}
-    )
-    population: Any = scheduler(search)
-    good, poor, new = numbered(1, 0.92, 0.8), numbered(2, 0.98, 0.1), numbered(3, 0.95)
-    for trial in (good, poor, new):
-        population.on_trial_add(None, trial)
-    # Those that had reported before are compared at once; the new one is not.
-    assert population._quantiles() == ([poor], [good])
-    config, _ = population._get_new_config(poor, good)
-    assert config["number"] == 2
-    assert 0.9 <= config["gamma"] <= 0.99
-    poor.set_config(config)
-    poor.resolve_config_placeholders({})  # as in a search that is resumed
-    assert poor.config == {**config, "search": "stand-in"}
-    assert takes_turns(search)
-    assert not takes_turns(search_of(tmp_path))
-
-
-def test_trials_are_read_by_the_names_of_their_folders(tmp_path: Path) -> None:
-    search, folder = search_of(tmp_path), Folder(str(tmp_path), "mine")
+def test_trials_come_from_the_state(tmp_path: Path) -> None:
+    search = search_of(tmp_path)
     labels = {"policy_learning_rate": 1e-4, "augment": True}
-    folder.write("trial-0002/params.json", json.dumps({**labels, "number": 2, "search": "..."}))
-    last = {"val_unseen/success": 0.5, "training_iteration": 1, "time_total_s": 3.0}
-    frame = pd.DataFrame([{"training_iteration": 1, "val_unseen/success": 0.5}])
-    grid: Any = [
-        SimpleNamespace(
-            path=str(tmp_path / "mine" / "trial-0002"), metrics={}, config=None, error=None,
-            metrics_dataframe=None,
-        ),
-        SimpleNamespace(
-            path=str(tmp_path / "mine" / "trial-0001"), metrics={**last, "done": True},
-            config=labels, error=None, metrics_dataframe=frame,
-        ),
-    ]  # fmt: skip
-    trials = read_trials(grid, search, folder)
-    assert [(t.number, t.status, t.settings) for t in trials] == [
-        (1, "stopped", labels), (2, "unfinished", labels),
-    ]  # fmt: skip
-    assert trials[0].curve == ({"report": 1.0, "val_unseen/success": 0.5},)
+    report = Report(1, 3.0, {"val_unseen/success": 0.5, "updates": 8.0})
+    state = State(
+        trials={
+            2: Record(2, labels, "failed", error="Boom"),
+            1: Record(1, labels, "stopped", [report], "trial-0001"),
+        }
+    )
+    first, second = trials_of(state, search)
+    assert (first.number, first.status, first.settings) == (1, "stopped", labels)
+    assert first.curve == ({"report": 1.0, "val_unseen/success": 0.5},)
+    assert (first.figures, first.reports, first.seconds) == (report.figures, 1, 3.0)
+    assert (second.figures, second.error, second.run) == ({}, "Boom", "")
+
+
+def test_the_report_of_a_search_is_written_again_from_its_folder(tmp_path: Path) -> None:
+    search = search_of(tmp_path)
+    folder = Folder(str(tmp_path), "mine")
+    folder.write("search.yaml", yaml.safe_dump({**to_dict(search.settings), "base": search.base}))
+    with pytest.raises(RunError, match=r"state\.json is missing"):
+        report_search(tmp_path / "mine")
+    labels = {"policy_learning_rate": 1e-4, "augment": True}
+    report = Report(1, 3.0, {"val_unseen/success": 0.5})
+    State(trials={1: Record(1, labels, "unfinished", [report])}).save(folder)
+    page = report_search(tmp_path / "mine")
+    assert "1 unfinished" in page.read_text()
+    outside = {**to_dict(search.settings), "system": "os:PathLike"}
+    folder.write("search.yaml", yaml.safe_dump(outside))
+    with pytest.raises(ConfigurationError, match="code from outside RayForge"):
+        report_search(tmp_path / "mine")
+    folder.write("search.yaml", "[" * 5000)
+    with pytest.raises(RunError, match=r"search\.yaml"):
+        report_search(tmp_path / "mine")
+
+
+def test_the_best_trial_can_be_used_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = search_of(tmp_path)
+    trial = replace(trial_of(1, "finished", val_unseen__success=0.1), run="trial-0001")
+    write_results(Folder(str(tmp_path), "mine"), search, [trial], "rayforge tune")
+    line = f"the best: rayforge irl evaluate {tmp_path}/mine/trial-0001 --split val_seen"
+    assert line in capsys.readouterr().out

@@ -1,20 +1,21 @@
-"""An agent's trial: the algorithm itself, trained report by report as Tune asks for them."""
+"""An agent trained part by part in a run folder, evaluated after each part: a trial of a search."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ray.tune import PlacementGroupFactory, Trainable
-from ray.tune.result import DONE
 
+from rayforge.files import write_json, write_text
 from rayforge.irl.agent import Agent
 from rayforge.irl.networks import Policy
 from rayforge.paths.arrays import join_paths
 from rayforge.paths.observation import GraphObserver
-from trainers.configuration import to_dict
+from trainers.configuration import to_dict, to_yaml
 from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import follow, score
@@ -27,14 +28,56 @@ from trainers.irl.run_folder import data_folder, resolve_split
 from trainers.irl.scoring import read_any_task
 from trainers.irl.task import Task
 from trainers.runs.checkpoint import latest, load_checkpoint
-from trainers.search.config import Search
-from trainers.search.resources import need
+from trainers.runs.folder import forget_after, hardware
+
+COMMAND = "a trial of rayforge tune"
+"""In a trial's run.json, where other runs have the command that they were started with."""
 
 
-def build_agent(config: IRLConfig) -> LangGoalIRL:
-    """The algorithm with its data, ready to train; on the Ray that runs already."""
-    task = read_trial_task(config)
-    return LangGoalIRLConfig().for_task(config, task).build_algo().start(task)
+def train_in_parts(config: IRLConfig, run: Path, reports: range) -> Iterator[dict[str, float]]:
+    """Train on the Ray that runs already; a checkpoint and the figures of all splits a report.
+
+    Report k of n comes when k/n of all updates are done, rounded up to whole iterations. `run` is
+    then a run folder as `rayforge irl train` leaves one, but for the evaluation at its end.
+    """
+    began, task = time.perf_counter(), read_trial_task(config)
+    path = latest(run / "checkpoints")
+    saved = None if path is None else load_checkpoint(path)
+    write_about(run, config, task)
+    algorithm = LangGoalIRLConfig().for_task(config, task).build_algo()
+    algorithm.start(task, fresh=saved is None)
+    elapsed = algorithm.seconds_before
+    if saved is not None:
+        restore_algorithm(algorithm, saved)
+        elapsed = float(saved.state["elapsed"])
+        forget_after(run / "metrics.jsonl", reports.start - 1)
+    try:
+        for number in reports:
+            phase = algorithm.phase
+            train_until(algorithm, number / (reports.stop - 1))
+            figures = agent_figures(algorithm)
+            seconds = elapsed + time.perf_counter() - began
+            record = {
+                "iteration": number, "time_s": round(seconds, 2), "phase": phase,
+                "generator_updates": algorithm.counts["generator"], **figures,
+            }  # fmt: skip
+            with (run / "metrics.jsonl").open("a") as log:
+                log.write(json.dumps(record) + "\n")
+            save_agent(algorithm, run / "checkpoints", number, seconds)
+            yield figures
+    finally:
+        algorithm.stop()
+
+
+def write_about(run: Path, config: IRLConfig, task: Task | HomesTask) -> None:
+    """What a run folder says of its run, beside checkpoints and metrics."""
+    write_text(run / "config.yaml", to_yaml(config))
+    write_text(run / "vocabulary.json", task.vocabulary.to_json())
+    write_json(run / "objects.json", task.objects)
+    write_json(
+        run / "run.json",
+        {"command": COMMAND, "hardware": hardware(), "data": str(task.folder)},
+    )
 
 
 def read_trial_task(config: IRLConfig) -> Task | HomesTask:
@@ -46,9 +89,8 @@ def read_trial_task(config: IRLConfig) -> Task | HomesTask:
 
 def updates_in_all(config: IRLConfig) -> int:
     """Updates of cloning and of what follows it; the goal generator's are not counted."""
-    return config.clone_updates + config.updates if not config.rolls_out else (
-        config.cloning_first + config.updates
-    )  # fmt: skip
+    cloning = config.cloning_first if config.rolls_out else config.clone_updates
+    return cloning + config.updates
 
 
 def train_until(algorithm: LangGoalIRL, share: float) -> None:
@@ -58,7 +100,7 @@ def train_until(algorithm: LangGoalIRL, share: float) -> None:
         counts = algorithm.counts
         if algorithm.phase != "generator" and counts["clone"] + counts["irl"] >= wanted:
             return
-        LangGoalIRL.step(algorithm)  # of the base class: a trial's own step calls this
+        algorithm.step()
 
 
 def agent_figures(algorithm: LangGoalIRL) -> dict[str, float]:
@@ -101,54 +143,12 @@ def _walked(agent: Agent, task: HomesTask, name: str, config: IRLConfig) -> dict
     return score_walks(task.homes, split, walks, config.max_walk)
 
 
-def save_agent(algorithm: LangGoalIRL, folder: Path) -> None:
-    """What the trial goes on from, after a fault or as another trial's start."""
+def save_agent(algorithm: LangGoalIRL, folder: Path, number: int, seconds: float) -> None:
+    """A checkpoint as `rayforge irl train` writes it, after report `number`."""
     save_algorithm(
-        algorithm, folder, {"config": to_dict(algorithm.irl), "data": algorithm.task.fingerprint}
-    )
-
-
-def restore_agent(algorithm: LangGoalIRL, folder: Path) -> None:
-    """Go on from a checkpoint, which may be another trial's, under this trial's own settings."""
-    path = latest(folder)
-    assert path is not None, f"{folder} holds no checkpoint"
-    restore_algorithm(algorithm, load_checkpoint(path))
-
-
-class AgentTrial(LangGoalIRL):
-    """LangGoalIRL as Tune runs it: a step is training up to the next report, and evaluation.
-
-    `config` is what Tune proposes: the labels of the space's settings, and "search", which says
-    what they are labels of.
-    """
-
-    def __init__(self, config: Mapping[str, Any], **rest: Any) -> None:
-        search: Search = config["search"]
-        self.labels = {r.key: config[r.key] for r in search.space.ranges if r.key in config}
-        self.reports = search.reports
-        own: IRLConfig = search.trial(search.space.values(config))
-        task = read_trial_task(own)
-        super().__init__(LangGoalIRLConfig(type(self)).for_task(own, task), **rest)
-        self.start(task)
-
-    @classmethod
-    def default_resource_request(cls, config: Any) -> PlacementGroupFactory:
-        search: Search = config["search"]
-        own = search.trial(search.space.values(config))
-        return PlacementGroupFactory(list(need("irl", own).bundles))
-
-    def get_auto_filled_metrics(self, *arguments: Any, **named: Any) -> dict[str, Any]:
-        # The algorithm's own configuration holds the data; what the trial was given is enough.
-        filled: dict[str, Any] = Trainable.get_auto_filled_metrics(self, *arguments, **named)
-        return {**filled, "config": self.labels}
-
-    def step(self) -> dict[str, Any]:
-        train_until(self, (self.iteration + 1) / self.reports)
-        finished = self.finished or self.iteration + 1 >= self.reports
-        return {**agent_figures(self), "finished": finished, DONE: finished}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        save_agent(self, Path(checkpoint_dir))
-
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        restore_agent(self, Path(checkpoint_dir))
+        algorithm, folder,
+        {
+            "iteration": number, "elapsed": seconds, "config": to_dict(algorithm.irl),
+            "data": algorithm.task.fingerprint, "clock": {"seconds": {}, "updates": {}},
+        },
+    )  # fmt: skip
