@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import multiprocessing
+import os
 import statistics
 import tempfile
 import time
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 import tyro
 
+from benchmarks.cuda import device_speeds
 from benchmarks.scan_mesh import TRIANGLES, write_scan
 from envs.houses.building import build_house
 from envs.houses.scenes import write_scene
@@ -43,6 +45,9 @@ PAIR_BAR = 1.8
 class Arguments:
     triangles: int = TRIANGLES
     """Of the made scan."""
+    sizes: tuple[int, ...] = ()
+    """Further made scans of so many triangles: load, memory and views a second of each, in a
+    process of its own (`--sizes 1000000 5000000 10000000`)."""
     out: Path | None = None
     """A JSON file for the figures."""
 
@@ -99,25 +104,49 @@ def side_by_side(config_file: Path, folder: Path, processes: int) -> tuple[float
     return by_processor, by_clock
 
 
-def cuda_speeds(config_file: Path, folder: Path) -> dict[str, float]:
-    """Views a second on the first CUDA device, images staying there."""
-    figures = {}
-    for side in (64, 128):
-        config = SimulatorConfig(camera=Camera(side, side), gpu_device_id=0)
-        simulator = EmbeddedSimulator(find_scene(config_file), config, folder)
-        for batch in (256, 1024):
-            poses = random_poses(simulator, batch, 0)
-            simulator.render_tensors(poses)
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            for _ in range(10):
-                simulator.render_tensors(poses)
-            torch.cuda.synchronize()
-            figures[f"{side} x {side}, batches of {batch:,}"] = (
-                10 * batch / (time.perf_counter() - start)
-            )
-        simulator.close()
-    return figures
+def time_pairs(simulator: EmbeddedSimulator, poses: Poses) -> float:
+    """Poses a second of processor time with two cameras of different size in each."""
+    cameras = (Camera(), Camera(128, 96, 60, above_floor=1.25, pitch=-30, semantic=False))
+    processor = time.process_time()
+    for first in range(0, len(poses.yaw), BATCH):
+        rows = slice(first, first + BATCH)
+        simulator.render_with(Poses(poses.position[rows], poses.yaw[rows]), cameras)
+    return len(poses.yaw) / (time.process_time() - processor)
+
+
+def _size(triangles: int, folder: Path, answers: Any) -> None:
+    config_file = write_scan(folder, triangles)
+    before = _memory()
+    load, _ = time_load(config_file, folder / "kept")
+    again, _ = time_load(config_file, folder / "kept")
+    simulator = EmbeddedSimulator(find_scene(config_file), SimulatorConfig(), folder / "kept")
+    poses = random_poses(simulator, BATCH * BATCHES, 0)
+    speeds = [time_views(simulator, poses)[0] for _ in range(ROUNDS + 1)]
+    answers.put((load, again, _memory() - before, statistics.median(speeds[1:])))
+
+
+def _memory() -> float:
+    """Megabytes of this process in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def scan_of_size(triangles: int, folder: Path) -> dict[str, float]:
+    """Load (from files, then from what was kept), memory and views a second of a made scan."""
+    folder.mkdir()
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    worker = context.Process(target=_size, args=(triangles, folder, answers))
+    worker.start()
+    load, again, memory, speed = answers.get(timeout=3600)
+    worker.join()
+    name = f"{triangles / 1e6:g} million triangles"
+    return {
+        f"{name}, load": load,
+        f"{name}, load kept": again,
+        f"{name}, megabytes": memory,
+        f"{name}, views/s": speed,
+    }
 
 
 def main() -> None:
@@ -150,15 +179,21 @@ def main() -> None:
                 speeds[name].append(time_views(simulator, poses)[0])
         for name, values in speeds.items():
             figures[f"{name} views/s"] = statistics.median(values[1:])
+            poses = random_poses(simulators[name], BATCH * BATCHES, 0)
+            time_pairs(simulators[name], poses)
+            pairs = [time_pairs(simulators[name], poses) for _ in range(ROUNDS)]
+            figures[f"{name} poses/s, two cameras"] = statistics.median(pairs)
             simulators[name].close()
+        for size in arguments.sizes:
+            figures |= scan_of_size(size, folder / str(size))
         for name, file in (("house", house_file), ("scan", scan_file)):
             one, two = side_by_side(file, kept, 1), side_by_side(file, kept, 2)
             figures[f"{name} two processes over one"] = two[0] / one[0]
             figures[f"{name} two processes over one, on the clock"] = two[1] / one[1]
         if torch.cuda.is_available() and importlib.util.find_spec("warp"):
             for name, file in (("house", house_file), ("scan", scan_file)):
-                for case, speed in cuda_speeds(file, kept).items():
-                    figures[f"{name} CUDA {case} views/s"] = speed
+                for case, speed in device_speeds(file, kept, "cuda:0").items():
+                    figures[f"{name} CUDA {case}"] = speed
 
     bars = {
         "house views/s": HOUSE_BAR,

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from envs.simulators.habitat_package import installed, missing_message
+from envs.simulators.habitat_probe import probe_rules
 from rayforge.errors import UserError
 from trainers.cluster import check_address, check_storage, stale_head
 from trainers.machine import (
@@ -76,6 +77,25 @@ def examine(storage: str = "") -> int:
     habitat = installed()
     missing = missing_message(sys.version_info[:2])
     say(habitat, "habitat-sim", missing, needed=False)
+    if habitat:
+        rules = probe_rules()
+        say(
+            rules is not None,
+            f"habitat-sim follows the rules {rules} (--simulation.rules of the embedded simulator)",
+            "habitat-sim does not open a scene of four triangles: run"
+            " `python -m envs.simulators.habitat_probe` to see why",
+            needed=False,
+        )
+    vendors = egl_vendors()
+    say(
+        bool(vendors),
+        f"EGL drivers that libEGL knows: {', '.join(vendors) or 'none'}",
+        "libEGL looks for *.json files in /usr/share/glvnd/egl_vendor.d and"
+        " /etc/glvnd/egl_vendor.d; apt install libgl1-mesa-dri libegl-mesa0 for software, install"
+        " the GPU's driver (in a container: NVIDIA_DRIVER_CAPABILITIES=graphics), or set"
+        " __EGL_VENDOR_LIBRARY_DIRS",
+        needed=habitat,
+    )
     devices = egl_devices()
     say(
         devices > 0,
@@ -134,6 +154,23 @@ def _free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def egl_vendors() -> list[str]:
+    """Names of the drivers' files (*.json) that libEGL finds, in its order of search.
+
+    Source: NVIDIA, libglvnd, "EGL ICD enumeration": __EGL_VENDOR_LIBRARY_FILENAMES names files,
+    __EGL_VENDOR_LIBRARY_DIRS folders, which replace the usual ones.
+    """
+    named = os.environ.get("__EGL_VENDOR_LIBRARY_FILENAMES")
+    if named:
+        return [Path(file).name for file in named.split(os.pathsep) if Path(file).is_file()]
+    usual = "/etc/glvnd/egl_vendor.d:/usr/share/glvnd/egl_vendor.d"
+    folders = os.environ.get("__EGL_VENDOR_LIBRARY_DIRS", usual).split(os.pathsep)
+    prefix = os.environ.get("CONDA_PREFIX")
+    if prefix:
+        folders.append(f"{prefix}/share/glvnd/egl_vendor.d")
+    return [file.name for folder in folders for file in sorted(Path(folder).glob("*.json"))]
 
 
 def egl_devices() -> int:

@@ -11,6 +11,7 @@ import json
 import struct
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,9 @@ class HabitatSimulator:
         _check_cuda(scene, config)
         self.scene, self.config = scene, config
         self._semantic = config.camera.semantic and _has_semantics(scene)
+        black = black_in_habitat(scene.mesh) if config.camera.colour else None
+        if black and not config.lighting:
+            warnings.warn(black, stacklevel=2)
         self._simulator: Any = None
         # From here on, whatever fails must leave the process free for another scene.
         _open = str(scene.mesh)
@@ -298,6 +302,31 @@ class HabitatSimulator:
         return self._magnum.Vector3(float(point[0]), float(point[1]), float(point[2]))
 
 
+def black_in_habitat(mesh: Path) -> str | None:
+    """A word on a mesh with parts that have no material, None on others.
+
+    habitat-sim draws such parts black without lights (its issue 2173), whatever colours their
+    vertices have.
+    """
+    if mesh.suffix == ".ply":
+        bare = True
+    elif mesh.suffix == ".glb":
+        header = _glb_header(mesh)
+        bare = any(
+            "material" not in primitive
+            for whole in header.get("meshes", [])
+            for primitive in whole.get("primitives", [])
+        )
+    else:
+        return None
+    if not bare:
+        return None
+    return (
+        f"scene {mesh} has parts without a material, which habitat-sim draws black without lights;"
+        " give them one, or take the embedded simulator, which shows the vertices' colours"
+    )
+
+
 def _check_scale(scene: Scene) -> None:
     # 0.3.3 ignores the scale of a stage; later builds draw with it and walk without.
     scale = read_stage(scene).scale
@@ -346,13 +375,21 @@ def _scene_file(scene: Scene, folder: Path) -> Path:
 
 
 def _is_textured(glb: Path) -> bool:
-    """Whether a binary glTF file has textures; its first chunk says so."""
+    return bool(_glb_header(glb).get("textures"))
+
+
+def _glb_header(glb: Path) -> dict[str, Any]:
+    """The first chunk of a binary glTF file; empty where it is none."""
     with glb.open("rb") as stream:
         head = stream.read(20)
         if len(head) < 20 or head[:4] != b"glTF":
-            return False
+            return {}
         (length,) = struct.unpack("<I", head[12:16])
-        return bool(json.loads(stream.read(length)).get("textures"))
+        try:
+            header = json.loads(stream.read(length))
+        except ValueError:
+            return {}
+    return header if isinstance(header, dict) else {}
 
 
 @contextlib.contextmanager

@@ -10,6 +10,13 @@ from typing import Any
 
 from rayforge.errors import SceneError
 
+QUIET = {
+    "MAGNUM_LOG": "quiet",
+    "HABITAT_SIM_LOG": "quiet",
+    "GLOG_minloglevel": "2",
+    "MAGNUM_GPU_VALIDATION": "OFF",
+}
+"""What keeps a scene that opens from printing into progress lines."""
 _STABLE, _NIGHTLY = ((3, 9),), ((3, 10), (3, 11), (3, 12))
 
 
@@ -54,9 +61,9 @@ def import_habitat() -> tuple[Any, Any]:
     python = sys.version_info[:2]
     if not installed():
         raise SceneError(missing_message(python))
-    # Both read these when they are imported; a word of the user's own counts more.
-    os.environ.setdefault("MAGNUM_LOG", "quiet")
-    os.environ.setdefault("HABITAT_SIM_LOG", "quiet")
+    # They read these when they are imported; a word of the user's own counts more.
+    for variable, value in QUIET.items():
+        os.environ.setdefault(variable, value)
     try:
         return importlib.import_module("habitat_sim"), importlib.import_module("magnum")
     except (ImportError, OSError) as error:

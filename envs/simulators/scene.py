@@ -43,8 +43,9 @@ def find_scene(path: Path | str) -> Scene:
     """The files of a scene, from its stage configuration or its mesh (.glb, .ply, .obj).
 
     A configuration NAME.stage_config.json beside the mesh NAME.glb counts, as in habitat-sim.
-    Without one, HM3D's names beside the mesh do: NAME.semantic.glb, NAME.semantic.txt and
-    NAME.navmesh, NAME being what stands before the first dot.
+    Without one, HM3D's names beside the mesh do (NAME.semantic.glb, NAME.semantic.txt and
+    NAME.navmesh, NAME being what stands before the first dot), and Matterport3D's
+    (NAME_semantic.ply and NAME.house).
 
     Raises:
         SceneError: a file is missing or is no mesh, or the configuration cannot be read.
@@ -71,6 +72,10 @@ def find_scene(path: Path | str) -> Scene:
     semantic_mesh = path.with_name(f"{name}.semantic.glb")
     semantic_names = path.with_name(f"{name}.semantic.txt")
     known = semantic_mesh != path and semantic_mesh.is_file() and semantic_names.is_file()
+    if not known:  # Matterport3D's
+        semantic_mesh = path.with_name(f"{path.stem}_semantic.ply")
+        semantic_names = path.with_suffix(".house")
+        known = semantic_mesh.is_file() and semantic_names.is_file()
     navmeshes = (path.with_suffix(".navmesh"), path.with_name(f"{name}.navmesh"))
     return Scene(
         mesh=path,

@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 from envs.simulators.habitat_package import installed
-from trainers.doctor import egl_devices, examine
+from trainers.doctor import egl_devices, egl_vendors, examine
 
 
 def test_lines_on_simulators(capsys: pytest.CaptureFixture[str]) -> None:
     examine()
     lines = capsys.readouterr().out.splitlines()
-    (habitat,) = [line for line in lines if "habitat-sim" in line and "EGL" not in line]
-    (egl,) = [line for line in lines if "EGL" in line]
+    habitat, *_ = [line for line in lines if "habitat-sim" in line and "EGL" not in line]
+    (vendors,) = [line for line in lines if "EGL drivers" in line]
+    (egl,) = [line for line in lines if "EGL, devices" in line]
+    assert vendors.startswith(("ok", "note", "BAD"))
     (embree,) = [line for line in lines if "embree" in line]
     assert embree.startswith(("ok", "note")) and egl.startswith(("ok", "note", "BAD"))
     if installed():
@@ -23,6 +25,18 @@ def test_lines_on_simulators(capsys: pytest.CaptureFixture[str]) -> None:
         assert habitat.startswith("note") and "conda install" in habitat
         assert not egl.startswith("BAD")
     assert egl.endswith(str(egl_devices())) or "libegl1" in egl
+
+
+def test_drivers_that_libegl_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("__EGL_VENDOR_LIBRARY_DIRS", f"{tmp_path}:{tmp_path / 'none'}")
+    monkeypatch.delenv("__EGL_VENDOR_LIBRARY_FILENAMES", raising=False)
+    monkeypatch.delenv("CONDA_PREFIX", raising=False)
+    assert egl_vendors() == []
+    (tmp_path / "50_mesa.json").write_text("{}")
+    (tmp_path / "readme.txt").write_text("")
+    assert egl_vendors() == ["50_mesa.json"]
+    monkeypatch.setenv("__EGL_VENDOR_LIBRARY_FILENAMES", str(tmp_path / "gone.json"))
+    assert egl_vendors() == []
 
 
 def test_lines_on_clusters(

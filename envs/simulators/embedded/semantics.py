@@ -1,4 +1,8 @@
-"""Semantic ids from HM3D's annotation: a list of colours, and a mesh that wears them."""
+"""Semantic ids: HM3D's list of colours and a mesh that wears them, or a mesh whose faces have ids.
+
+Matterport3D's `X_semantic.ply` and Replica's `mesh_semantic.ply` have the id of an object on each
+face; `X.house` and `info_semantic.json` say what the objects are.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.simulators.embedded.mesh import Surface
+from envs.simulators.embedded.ply_file import PlyFile
 from rayforge.errors import SceneError
 from rayforge.readers import limits
 from rayforge.readers.content import read_text
 from rayforge.readers.faults import shown
+from rayforge.readers.json_text import read_json
 
 HEADER = "HM3D Semantic Annotations"
 _LARGEST = 1 << 20
@@ -23,6 +29,75 @@ class Annotation(NamedTuple):
     """Category of each id."""
     colours: dict[int, int]
     """Id of each colour (0xRRGGBB)."""
+
+
+def read_names(file: Path) -> Annotation:
+    """What semantic ids mean, by the kind of file: HM3D's .txt, Matterport3D's .house, Replica's
+    .json; the latter two have no colours.
+
+    Raises:
+        SceneError: another format, or a line that is not of its form.
+    """
+    if file.suffix == ".house":
+        return Annotation(_house_names(file), {})
+    if file.suffix == ".json":
+        return Annotation(_replica_names(file), {})
+    return read_annotation(file)
+
+
+def object_ids(path: Path, file: PlyFile, polygon: np.ndarray) -> np.ndarray | None:
+    """Semantic id of every triangle, int32 [F], from the `object_id` of a .ply's faces (or of its
+    vertices: that of the last corner); None where it has none. An id that stands for none is 0.
+
+    Args:
+        path: the file, for errors.
+        file: its columns.
+        polygon: the face that each triangle is of, int64 [F].
+    """
+    ids = file.columns.get("face", {}).get("object_id")
+    if not isinstance(ids, np.ndarray) or len(ids) == 0:
+        return None
+    whole = np.asarray(ids, np.float64)
+    unknown = (whole < 0) | (whole > np.iinfo(np.int32).max)
+    if ids.dtype.kind in "u":
+        unknown |= ids == np.iinfo(ids.dtype).max
+    if len(polygon) and polygon.max() >= len(ids):
+        raise SceneError(f"semantic mesh {path}: {len(ids)} object ids for more faces")
+    known: np.ndarray = np.where(unknown, 0, whole).astype(np.int32)[polygon]
+    return known
+
+
+def _house_names(file: Path) -> dict[int, str]:
+    """Category (of mpcat40) of each object in a .house of Matterport3D, text of version 1.1."""
+    header, *lines = read_text(file, limits.ANNOTATION, SceneError).splitlines() or [""]
+    if header.strip() != "ASCII 1.1":
+        raise SceneError(f'semantic names {file} must start with "ASCII 1.1", not {header[:40]!r}')
+    categories: dict[int, str] = {}
+    objects: dict[int, int] = {}
+    for number, line in enumerate(lines, 2):
+        words = line.split()
+        try:
+            if words[:1] == ["C"]:  # index, its mapping and name, mpcat40's index and name
+                categories[int(words[1])] = words[5].replace("#", " ")
+            elif words[:1] == ["O"]:  # index, region, category
+                objects[int(words[1])] = int(words[3])
+        except (IndexError, ValueError):
+            raise SceneError(
+                f"semantic names {file}, line {number}: no category or object of a .house:"
+                f" {line[:60]!r}"
+            ) from None
+    return {thing: categories[kind] for thing, kind in objects.items() if kind in categories}
+
+
+def _replica_names(file: Path) -> dict[int, str]:
+    """Class of each object in Replica's info_semantic.json."""
+    document = read_json(file, SceneError)
+    try:
+        return {int(thing["id"]): str(thing["class_name"]) for thing in document["objects"]}
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise SceneError(
+            f"semantic names {file}: expected objects with id and class_name; {str(error)[:80]}"
+        ) from None
 
 
 def read_annotation(file: Path) -> Annotation:

@@ -9,10 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.simulators.embedded.mesh import Surface, files_of, read_surface
+from envs.simulators.embedded.gltf import moved_points
+from envs.simulators.embedded.mesh import Surface, files_of, join_parts, read_surface
+from envs.simulators.embedded.parts import check_part
+from envs.simulators.embedded.ply import ply_part
+from envs.simulators.embedded.ply_file import read_ply_file
 from envs.simulators.embedded.semantics import (
     Annotation,
-    read_annotation,
+    object_ids,
+    read_names,
     same_triangles,
     texel_ids,
     vertex_ids,
@@ -67,7 +72,7 @@ def load_model(scene: Scene, folder: Path | None = None) -> Model:
     stage = read_stage(scene)
     files = scene_files(scene)
     key = _key(files, stage)
-    annotation = read_annotation(scene.semantic_names) if scene.semantic_names else None
+    annotation = read_names(scene.semantic_names) if scene.semantic_names else None
     names = annotation.names if annotation else {}
     large = sum(file.stat().st_size for file in files) >= LARGE
     if not large:
@@ -107,13 +112,19 @@ def _read(
     unknown = np.zeros(len(surface.faces), dtype=np.int32)
     if scene.semantic_mesh is None or annotation is None:
         return Model(surface, unknown, None, annotation.names if annotation else {}, key, large)
-    other = read_surface(
-        scene.semantic_mesh,
-        size @ axes_rotation(stage.semantic_up, stage.semantic_front),
-        WHOLE,
-    )
+    frame = size @ axes_rotation(stage.semantic_up, stage.semantic_front)
+    by_face = None
+    if scene.semantic_mesh.suffix == ".ply":
+        other, by_face = _annotated_ply(scene.semantic_mesh, frame)
+    else:
+        other = read_surface(scene.semantic_mesh, frame, WHOLE)
+    if by_face is None and not annotation.colours:
+        raise SceneError(
+            f"semantic mesh {scene.semantic_mesh} has no object_id of its faces, which"
+            f" {scene.semantic_names} needs; download it anew"
+        )
     painted = stage.semantic_textures and len(other.uv) > 0
-    if not painted and len(other.vertex_colour) == 0:
+    if by_face is None and not painted and len(other.vertex_colour) == 0:
         raise SceneError(
             f"semantic mesh {scene.semantic_mesh} has no vertex colours; if its ids are in"
             ' textures, say "has_semantic_textures": true in the stage configuration'
@@ -122,7 +133,8 @@ def _read(
         face_id = np.zeros(len(other.faces), dtype=np.int32)
         texels = texel_ids(other, annotation)
     else:
-        face_id = vertex_ids(other, annotation, linear=scene.semantic_mesh.suffix != ".ply")
+        linear = scene.semantic_mesh.suffix != ".ply"
+        face_id = vertex_ids(other, annotation, linear) if by_face is None else by_face
         texels = np.zeros(0, dtype=np.int32)
         match = same_triangles(surface, other)
         if match is not None:
@@ -137,6 +149,18 @@ def _read(
         texels,
     )
     return Model(surface, unknown, annotated, annotation.names, key, large)
+
+
+def _annotated_ply(path: Path, frame: np.ndarray) -> tuple[Surface, np.ndarray | None]:
+    """A semantic .ply, and the ids of its faces where it has them."""
+    file = read_ply_file(path)
+    part, polygon = ply_part(path, file)
+    whole = np.column_stack([frame, np.zeros(3)]).astype(np.float32)
+    part = part._replace(vertices=moved_points(part.vertices, whole))
+    if len(part.faces) == 0:
+        raise SceneError(f"semantic mesh {path} holds no triangles; export it as a triangle mesh")
+    check_part(part, path)
+    return join_parts([part], path, WHOLE), object_ids(path, file, polygon)
 
 
 def _keep(file: Path, model: Model) -> None:

@@ -12,8 +12,9 @@ from envs.houses.building import build_house
 from envs.houses.house import House
 from envs.houses.mesh import habitat_axes
 from envs.houses.scenes import write_scene
-from envs.simulators.habitat import HabitatSimulator
+from envs.simulators.habitat import HabitatSimulator, black_in_habitat
 from envs.simulators.habitat_package import conda_command, installed, missing_message
+from envs.simulators.habitat_probe import probe_rules, write_probe
 from envs.simulators.opening import Kind, open_simulator
 from envs.simulators.scene import find_scene
 from envs.simulators.simulator import (
@@ -244,3 +245,50 @@ def test_habitat_and_embedded_see_the_same(scene: Scene) -> None:
     finally:
         for simulator in simulators:
             simulator.close()
+
+
+def test_the_probe_tells_the_rules_apart(tmp_path: Path) -> None:
+    """Asked of the embedded simulator: floor by the one rule, none by the other."""
+    probe = find_scene(write_probe(tmp_path))
+    floor = open_simulator(probe, "embedded", SimulatorConfig(rules="0.3.4"))
+    assert np.isfinite(floor.random_points(3, 0)).all()
+    floor.close()
+    with pytest.raises(SceneError, match="no floor"):
+        open_simulator(probe, "embedded", SimulatorConfig(rules="0.3.3"))
+
+
+@pytest.mark.skipif(installed(), reason="habitat-sim is installed here")
+def test_without_habitat_sim_the_probe_has_no_answer() -> None:
+    assert probe_rules() is None
+
+
+@pytest.mark.habitat
+@pytest.mark.skipif(not installed(), reason="habitat-sim is not installed")
+def test_habitat_sim_follows_one_of_the_rules() -> None:
+    assert probe_rules() in ("0.3.4", "0.3.3")
+
+
+def test_several_cameras_in_one_pose(simulator: Simulator, feet: np.ndarray) -> None:
+    cameras = (
+        Camera(width=48, height=32),
+        Camera(width=20, height=24, field_of_view=60, above_floor=0.6, pitch=-40, semantic=False),
+    )
+    poses = Poses(feet[:3], np.linspace(-3, 3, 3, dtype=np.float32))
+    first, second = simulator.render_with(poses, cameras)
+    alone = simulator.render(poses)
+    assert first.depth is not None and alone.depth is not None and second.depth is not None
+    assert np.array_equal(first.depth, alone.depth)
+    assert second.depth.shape == (3, 24, 20) and second.semantic is None
+    # It looks down from 0.6 m: what it sees at the bottom is the floor, near.
+    assert (second.depth[:, -1, 10] < 1.0).all()
+
+
+def test_colours_without_a_material_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "made.ply"
+    lines = ["ply", "format ascii 1.0", "element vertex 3"]
+    lines += [f"property float {axis}" for axis in "xyz"]
+    lines += ["element face 1", "property list uchar int vertex_indices", "end_header"]
+    file.write_text("\n".join([*lines, "0 0 0", "1 0 0", "0 0 1", "3 0 1 2"]) + "\n")
+    assert "black" in (black_in_habitat(file) or "")
+    file.with_suffix(".glb").write_bytes((write_probe(tmp_path).parent / "probe.glb").read_bytes())
+    assert black_in_habitat(file.with_suffix(".glb")) is None

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -5,15 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from envs.simulators.embedded.embree import EmbreeRenderer
 from envs.simulators.embedded.mesh import Surface
 from envs.simulators.embedded.semantics import (
     Annotation,
     read_annotation,
+    read_names,
     same_triangles,
     vertex_ids,
 )
+from envs.simulators.embedded.stored import load_model
 from envs.simulators.embedded.textures import NO_TEXTURES
+from envs.simulators.scene import find_scene
+from envs.simulators.simulator import Camera, Poses
 from rayforge.errors import SceneError
+from tests.envs.simulators.made_up import SIDES, cube, write_scene
 
 HEADER = "HM3D Semantic Annotations\n"
 
@@ -99,3 +106,87 @@ def test_same_triangles_in_any_order(count: int, seed: int) -> None:
         assert any(np.array_equal(ours, np.roll(theirs, k, axis=0)) for k in range(3))
     assert same_triangles(first, surface(vertices + 0.1, faces)) is None
     assert same_triangles(first, surface(vertices, faces[:-1])) is None
+
+
+HOUSE = """ASCII 1.1
+H made made 0 0 0 0 0 2 2 1 0 1 0 0 0 0 0 0 0 0 6 3 4 0 0 0 0 0
+L 0 1 ground 0 0 0 0 0 0 6 3 4 0 0 0 0 0
+C 0 12 kitchen#chair 3 chair 0 0 0 0 0
+C 1 40 wall 1 wall 0 0 0 0 0
+O 1 0 0 0 0 0 1 0 0 0 1 0 1 1 1 0 0 0 0 0 0 0 0
+O 7 0 1 0 0 0 1 0 0 0 1 0 1 1 1 0 0 0 0 0 0 0 0
+O 8 0 -1 0 0 0 1 0 0 0 1 0 1 1 1 0 0 0 0 0 0 0 0
+E 0 1 0 1 0 0 0 0 0 0 1 1 1 0 0 0 0 0
+"""
+"""The lines of a .house, its fields as the format's description orders them."""
+
+
+def write_ids(file: Path, ids: list[int], quads: bool, kind: str) -> None:
+    """A cube's sides as faces with an object id each, z up."""
+    lines = ["ply", "format ascii 1.0", f"element vertex {4 * len(SIDES)}"]
+    lines += [f"property float {axis}" for axis in "xyz"]
+    share = 1 if quads else 2
+    lines += [f"element face {share * len(SIDES)}", "property list uchar int vertex_indices"]
+    lines += [f"property {kind} object_id", "end_header"]
+    lines += [f"{x} {-z} {y}" for side in SIDES for x, y, z in side]
+    for number, own in enumerate(ids):
+        a, b, c, d = range(4 * number, 4 * number + 4)
+        lines += [f"4 {a} {b} {c} {d} {own}"] if quads else [f"3 {a} {b} {c} {own}"]
+        lines += [] if quads else [f"3 {a} {c} {d} {own}"]
+    file.write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("quads", [False, True])
+def test_matterports_annotation(tmp_path: Path, quads: bool) -> None:
+    """A side of a cube with each of two objects, and sides of none."""
+    parts = cube()
+    for part in parts:
+        x, y, z = part.vertices.T.copy()
+        part.vertices = np.column_stack([x, -z, y])
+    write_scene(tmp_path, parts).unlink()  # without configuration: z is up
+    none = 4294967295
+    write_ids(tmp_path / "made_semantic.ply", [1, 7, 8, none, none, none], quads, "uint")
+    (tmp_path / "made.house").write_text(HOUSE)
+    model = load_model(find_scene(tmp_path / "made.glb"))
+    assert model.names == {1: "chair", 7: "wall"}
+    camera = Camera(4, 4, 20, above_floor=0.0)
+    poses = Poses(
+        np.array([[0, 0, 4], [0, 0, -4], [4, 0, 0], [-4, 0, 0]]), np.radians([0, 180, 90, 270])
+    )
+    views = EmbreeRenderer(model).render(poses, camera)
+    assert views.semantic is not None and views.depth is not None
+    assert views.semantic[:, 2, 2].tolist() == [1, 7, 8, 0]
+    assert np.allclose(views.depth, 3)
+
+
+def test_replicas_annotation(tmp_path: Path) -> None:
+    write_ids(tmp_path / "mesh_semantic.ply", [3, 3, 3, 5, 5, 65535], True, "ushort")
+    write_scene(
+        tmp_path,
+        cube(),
+        semantic_asset="mesh_semantic.ply",
+        semantic_descriptor_filename="info_semantic.json",
+        semantic_up=[0, 0, 1],
+        semantic_front=[0, 1, 0],
+    )
+    objects = [{"id": 3, "class_name": "lamp"}, {"id": 5, "class_name": "sofa"}]
+    (tmp_path / "info_semantic.json").write_text(json.dumps({"objects": objects}))
+    model = load_model(find_scene(tmp_path / "made.glb"))
+    assert model.names == {3: "lamp", 5: "sofa"}
+    assert model.face_id.tolist() == [3] * 6 + [5] * 4 + [0] * 2 and model.annotated is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("made.house", "ASCII 1.0\n", "must start with"),
+        ("made.house", "ASCII 1.1\nC zero\n", "line 2"),
+        ("made.json", "[]", "objects with id and class_name"),
+        ("made.json", '{"objects": [{"id": 1e400}]}', "made.json"),
+    ],
+)
+def test_names_of_other_formats(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SceneError, match=message) as caught:
+        read_names(tmp_path / name)
+    assert name in str(caught.value) and "\n" not in str(caught.value)
