@@ -34,7 +34,7 @@ def probe_rules() -> Rules | None:
     last = run.stdout.strip().rsplit("\n", 1)[-1]
     for rules in ("0.3.4", "0.3.3"):
         if run.returncode == 0 and last == rules:
-            return rules  # type: ignore[return-value]
+            return rules
     return None
 
 

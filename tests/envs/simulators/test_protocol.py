@@ -198,7 +198,8 @@ def test_a_python_without_build_is_told_so() -> None:
 
 def test_a_scaled_stage_is_refused(scene: Scene, tmp_path: Path) -> None:
     file = tmp_path / "twice.stage_config.json"
-    file.write_text(json.dumps({"render_asset": str(scene.mesh), "scale": [2, 2, 2]}))
+    (tmp_path / "twice.glb").write_bytes(scene.mesh.read_bytes())
+    file.write_text(json.dumps({"render_asset": "twice.glb", "scale": [2, 2, 2]}))
     with pytest.raises(SceneError, match=r"twice.*scale \[2.0, 2.0, 2.0\] does not reach"):
         HabitatSimulator(find_scene(file), SimulatorConfig())
 
