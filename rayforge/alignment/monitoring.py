@@ -76,14 +76,14 @@ def distinct_bigrams(responses: Sequence[Sequence[Hashable]]) -> float:
 def unmoved(losses: Sequence[float], start: float) -> Interval | None:
     """The mean loss of a round's later half with its 95 % interval over steps, where `start`, the
     loss of a policy that is its reference, lies within it and the mean is no more than 1 % from it,
-    or where the mean is 0.01 % from it. None where the loss has moved, or there are too few steps
+    or where the mean is 0.2 % from it. None where the loss has moved, or there are too few steps
     to say. Source: designed here.
     """
     later = np.asarray(losses[len(losses) // 2 :], np.float64)
     if len(later) < 2:
         return None
     found = seed_interval(later)
-    same = found.low <= start <= found.high or abs(found.mean - start) <= 1e-4 * abs(start)
+    same = found.low <= start <= found.high or abs(found.mean - start) <= 0.002 * abs(start)
     return found if same and abs(found.mean - start) <= 0.01 * abs(start) else None
 
 

@@ -16,6 +16,7 @@ from rayforge.alignment.monitoring import (
     margin_figures,
     overlap,
     pair_accuracy,
+    unmoved,
 )
 
 
@@ -66,3 +67,16 @@ def test_alarms() -> None:
     assert len(alarms(longer)) == 1
     assert "0, 1.5, 4 tokens more" in alarms(longer)[0]
     assert alarms(longer[1:]) == [], "one rise alone raises no alarm"
+
+
+def test_a_loss_that_stays_where_it_began_is_told_from_one_that_moved() -> None:
+    start = math.log(2)
+    small = [start, 0.6929, 0.6927, 0.6926, 0.6925, 0.6924]  # surely lower, but by next to nothing
+    found = unmoved(small, start)
+    assert found is not None
+    assert found.mean == pytest.approx(np.mean(small[3:]))
+    assert unmoved([start, start, start, start], start) is not None
+    assert unmoved([0.9, 0.6, 0.69, 0.70, 0.68, 0.70], start) is not None  # within its interval
+    assert unmoved([start, 0.69, 0.60, 0.55], start) is None
+    assert unmoved([0.9, 0.2, 0.3, 0.95], start) is None  # wide, and its mean is far away
+    assert unmoved([start], start) is None
