@@ -42,14 +42,19 @@ def opposite_sides(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     along = first > 0
     plane = np.where(along[:, None], normal, -normal)
     place = (plane * a).sum(axis=1)
+    table = 1 << min(max(int(8 * len(faces)).bit_length(), 10), 26)
     for border in (0.0, 0.5):
         keys = np.floor(np.column_stack([plane * _TURNS, place / (4 * SAME_PLANE)]) + border)
         code = keys.astype(np.int64) @ np.array([1, 1_000_003, 998_244_353, 6_700_417_007])
-        against_codes = np.unique(code[solid & ~along])
-        along_codes = np.unique(code[solid & along])
-        both = np.intersect1d(against_codes, along_codes, assume_unique=True)
+        # Most planes are looked at from one side alone: a rough table of both sides sorts them out.
+        rough = code & (table - 1)
+        seen = np.zeros((2, table), dtype=bool)
+        seen[0, rough[solid & ~along]] = True
+        seen[1, rough[solid & along]] = True
+        rows = np.flatnonzero(solid & (seen[0] & seen[1])[rough])
+        own, own_along = code[rows], along[rows]
+        both = np.intersect1d(own[~own_along], own[own_along])
         if len(both):
-            found = solid & np.isin(code, both)
-            side[found & ~along] = 1
-            side[found & along] = 2
+            rows = rows[np.isin(own, both)]
+            side[rows] = np.where(along[rows], 2, 1)
     return side
