@@ -24,6 +24,7 @@ from trainers.configuration import read_configuration
 from trainers.irl.adapt_config import AdaptConfig
 from trainers.irl.config import IRLConfig
 from trainers.irl.plan_config import PlanConfig
+from trainers.systems import is_place
 
 HELP = """usage: rayforge COMMAND ...
 
@@ -42,6 +43,7 @@ about them.
   rayforge tune FILE            search for settings, of either half or of both
   rayforge report RUN...        the report of a run, or of several side by side
   rayforge doctor               check this machine
+  rayforge MODULE:NAME train    train a system of your own
 
 examples:
   rayforge houses runs/houses --seed 0
@@ -464,6 +466,11 @@ def _run(given: list[str]) -> None:
         return
     if given[0] == "--version":
         print(f"rayforge {version('rayforge')}")
+        return
+    if is_place(given[0]):
+        from trainers.outside import run_outside
+
+        run_outside(given[0], given[1:])
         return
     name = next((n for n in COMMANDS if tuple(given[: len(n)]) == n), None)
     if name is None:
