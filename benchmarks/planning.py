@@ -40,10 +40,9 @@ from trainers.irl.task import HELD_BACK, Demonstrations
 
 SIZES = (
     "--network.word", "64", "--network.hidden", "128", "--generator.word", "64",
-    "--generator.hidden", "128", "--generator.updates", "1000", "--clone-updates", "800",
-    "--held-back", "0.05",
+    "--generator.hidden", "128", "--held-back", "0.05",
 )  # fmt: skip
-FURTHER = ("--updates", "160")
+FURTHER = ("--updates", "240")
 """Updates of the baselines after the clone."""
 
 
@@ -57,8 +56,11 @@ class Method(NamedTuple):
 
 METHODS = {
     "start": Method(
-        ("--method", "langgoal", "--updates", "0"), ("--reward", "maxent"),
+        ("--method", "langgoal", "--updates", "0"), ("--reward", "maxent", "--updates", "1200"),
         ("length", "policy", "generator", "reward"),
+    ),
+    "gcbc": Method(
+        ("--method", "gcbc", "--updates", "1200"), ("--reward", "none"), ("length", "policy")
     ),
     "gail": Method(
         ("--method", "gail", "--no-mismatched-negatives", *FURTHER), ("--reward", "own"),
@@ -75,11 +77,15 @@ METHODS = {
         ("--method", "langgoal", *FURTHER), ("--reward", "own"), ("length", "reward")
     ),
 }  # fmt: skip
+GCBC = "GCBC: log pi, cloned for as many updates more as the reward had"
+SCRATCH = "start", "gcbc"
+"""Methods that train all of their own; the others begin from the seed's start."""
 PLANNED = "LangGoalIRL plans: reward + generator + log pi"
 ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "nothing (uniform)": ("start", ()),
     "lengths of described paths": ("start", ("length",)),
-    "GCBC: log pi": ("start", ("length", "policy")),
+    "log pi of the clone": ("start", ("length", "policy")),
+    GCBC: ("gcbc", ("length", "policy")),
     "GAIL-type classifier": ("gail", ("length", "reward")),
     "completion classifier": ("completion", ("length", "reward")),
     "hindsight imitation: log pi": ("hindsight", ("length", "policy")),
@@ -116,52 +122,44 @@ class Planning:
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of every row."""
     methods: tuple[str, ...] = tuple(METHODS)
-    """Which runs: start, gail, completion, hindsight, full."""
+    """Which runs: start, gcbc, gail, completion, hindsight, full."""
     kinds: tuple[str, ...] = ("map", "other", "samples", "search")
     """What is scored: on a map, there under another's sentence, imagined, searched."""
     tuning: bool = False
     """Score the buildings for tuning, not those of reported figures."""
     make: bool = True
     """Make runs and planners that are missing; without, only score those that there are."""
-    parallel: int = 1
-    """Runs at a time, one core each."""
 
     def __call__(self) -> None:
         torch.set_num_threads(1)
-        if self.make:
-            self._make()
         for seed in self.seeds:
             for name in self.methods:
+                if self.make:
+                    self._make(name, seed)
                 if (self.out / f"{name}-{seed}" / FILES[1]).is_file():
                     self._score(name, seed)
-        text = self._tables()
-        write_text(self.out / f"planning{'-tuning' if self.tuning else ''}.md", text)
-        print(text)
+            text = self._tables()
+            write_text(self.out / f"planning{'-tuning' if self.tuning else ''}.md", text)
+            print(text, flush=True)
 
     @property
     def splits(self) -> tuple[str, ...]:
         """Held back for weights, seen buildings, new buildings."""
         return (HELD_BACK, "val_seen", "tuning" if self.tuning else "new")
 
-    def _make(self) -> None:
-        common = (
+    def _make(self, name: str, seed: int) -> None:
+        """A method's run of a seed and its planner, where they are missing."""
+        run, method = self.out / f"{name}-{seed}", METHODS[name]
+        command = [
             "irl", "train", "--data", str(self.data), "--held-out", *HELD_OUT, *TUNING, *SIZES,
-            "--evaluate",
-        )  # fmt: skip
-        runs, after = {}, {}
-        for seed in self.seeds:
-            for name in self.methods:
-                run = self.out / f"{name}-{seed}"
-                runs[run] = [*common, *METHODS[name].train, "--seed", str(seed)]
-                if name != "start":
-                    after[run] = self.out / f"start-{seed}"
-                    runs[run] += ["--start-from", str(after[run])]
-        run_all(runs, self.parallel, after=after)
-        for run in runs:
-            if finished(run) and not (run / FILES[1]).is_file():
-                name = run.name.rsplit("-", 1)[0]
-                command = ["irl", "plan", str(run), *METHODS[name].plan]
-                subprocess.run([sys.executable, "-m", "trainers.cli", *command], check=True)
+            "--evaluate", *method.train, "--seed", str(seed),
+        ]  # fmt: skip
+        if name not in SCRATCH:
+            command += ["--start-from", str(self.out / f"start-{seed}")]
+        run_all({run: command}, 1)
+        if finished(run) and not (run / FILES[1]).is_file():
+            planning = [sys.executable, "-m", "trainers.cli", "irl", "plan", str(run)]
+            subprocess.run([*planning, *method.plan, "--seed", str(seed)], check=True)
 
     def _score(self, name: str, seed: int) -> None:
         """Score the splits with a run's scores, where that was not done before."""
@@ -234,7 +232,7 @@ class Planning:
                     weights = held.fit(names).weights if names else {}
                     found.setdefault(row, {})[seed] = asked.success(weights)
                     other = self._load(name, seed, split, "other")
-                    if other is not None and row in (PLANNED, "GCBC: log pi"):
+                    if other is not None and row in (PLANNED, "log pi of the clone"):
                         told = f"{row}, another's sentence"
                         found.setdefault(told, {})[seed] = other.success(weights)
             parts.append(mapped_table(split, found))
