@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs cuda clean
+.PHONY: demo test fuzz lint docs cuda clean
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
@@ -25,6 +25,10 @@ lint: .venv/ready
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# Every reader on 2,000 changed files each; faults are kept in runs/fuzz.
+fuzz: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.fuzz
 
 # The site, in build/site; a broken link or reference fails it.
 docs: .venv/ready

@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from rayforge.alignment.preference_formats import Content, UnsoundRecord, parse_record
-from rayforge.errors import PreferenceError
+from rayforge.errors import DataError, PreferenceError
+from rayforge.readers.content import read_lines
+from rayforge.readers.json_text import parse_json
+from rayforge.readers.parquet import read_batches
 
 _LINES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 _NAMED = 5
@@ -181,41 +184,34 @@ def _json_list(path: Path, text: bytes) -> Iterator[_Item]:
 
 def _json(text: bytes) -> Any:
     try:
-        return json.loads(text.decode())
-    except UnicodeDecodeError:
-        return UnsoundRecord("wrong encoding")
-    except (ValueError, RecursionError):
-        return UnsoundRecord("not JSON")
+        return parse_json(text, "record")
+    except DataError as error:
+        match error.__cause__:
+            case UnicodeError():
+                return UnsoundRecord("wrong encoding")
+            case json.JSONDecodeError() | RecursionError():
+                return UnsoundRecord("not JSON")
+        return UnsoundRecord("a key twice, or a number beyond 64 bits")
 
 
 def _lines(path: Path) -> Iterator[tuple[str, bytes | UnsoundRecord]]:
     """Lines with their names; where a gzip file breaks off, the line that breaks."""
     number = 0
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                yield f"line {number}", line if number > 1 else line.removeprefix(codecs.BOM_UTF8)
-    except (EOFError, gzip.BadGzipFile, zlib.error):
+        for number, line in enumerate(read_lines(path, PreferenceError), 1):
+            yield f"line {number}", line if number > 1 else line.removeprefix(codecs.BOM_UTF8)
+    except PreferenceError as error:
+        if not isinstance(error.__cause__, EOFError | gzip.BadGzipFile | zlib.error):
+            raise
         yield f"line {number + 1} and all after it", UnsoundRecord("broken gzip")
-    except OSError as error:
-        raise PreferenceError(f"preference file {path} cannot be read: {error}") from error
 
 
 def _parquet_records(path: Path) -> Iterator[_Item]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches():
-                for row in range(batch.num_rows):
-                    number += 1
-                    yield f"row {number}", _row(batch, row)
-    except (pa.ArrowException, OSError) as error:
-        raise PreferenceError(
-            f"preference file {path} cannot be read as Parquet after row {number}: {error}"
-        ) from error
+    for batch in read_batches(path, PreferenceError):
+        for row in range(batch.num_rows):
+            number += 1
+            yield f"row {number}", _row(batch, row)
 
 
 def _row(batch: Any, row: int) -> Any:

@@ -12,6 +12,7 @@ from functools import cache
 
 import numpy as np
 
+from rayforge.readers.faults import reading
 from rayforge.readers.json_text import parse_json
 
 PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
@@ -106,8 +107,9 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, text: str) -> Vocabulary:
-        """The inverse of `to_json`; raises ValueError for anything else."""
-        words = parse_json(text, "the vocabulary")
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise ValueError("a vocabulary is a list of words")
-        return cls(tuple(words))
+        """The inverse of `to_json`; raises DataError for anything else."""
+        with reading("the vocabulary"):
+            words = parse_json(text, "the vocabulary")
+            if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+                raise ValueError("a vocabulary is a list of words")
+            return cls(tuple(words))

@@ -27,8 +27,6 @@ TAR_HEADER = MIB
 """Bytes of a tar archive's extended header (long names)."""
 FEATURES = 65_536
 """Numbers of a view in a feature file."""
-PIXELS = 8192 * 8192
-"""Pixels of an image (a texture)."""
 ARRAY = 4096 * MIB
 """Bytes of an NPZ file's arrays together, or of a Parquet row group unpacked."""
 WHOLE = (-(2**63), 2**63 - 1)

@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from rayforge.errors import CheckpointError
 from rayforge.files import clear_parts, whole_folder
+from rayforge.readers.arrays import read_npz, read_tensors
+from rayforge.readers.json_text import read_object
 
 KEPT = 2
 """Checkpoints kept; older ones are removed when a new one is whole."""
@@ -68,6 +70,7 @@ def save_checkpoint(
                 np.savez(stream, allow_pickle=False, **replay)
             files = {f.name: _fingerprint(f) for f in sorted(part.iterdir())}
             document = {**state, "optimizers": groups, "files": files}
+            document["sum"] = _sum(json.loads(json.dumps(document)))
             (part / "state.json").write_text(json.dumps(document, indent=1))
     except (OSError, SafetensorError) as error:
         kept = latest(folder)
@@ -87,18 +90,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises CheckpointError for a half-written or changed checkpoint.
     """
     state = _checked(path, ("module.safetensors", "optimizers.safetensors", "replay.npz"))
-    tensors = load_file(path / "optimizers.safetensors")
+    tensors = read_tensors(path / "optimizers.safetensors", CheckpointError)
     random = tensors.pop("torch_random")
-    with np.load(path / "replay.npz", allow_pickle=False) as archive:
-        replay = dict(archive)
-    module = load_file(path / "module.safetensors")
+    replay = read_npz(path / "replay.npz", CheckpointError)
+    module = read_tensors(path / "module.safetensors", CheckpointError)
     return Checkpoint(path, module, _unflatten(tensors, state["optimizers"]), replay, random, state)
 
 
 def load_module(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """What is needed to act: the module's weights and the state of a checkpoint folder."""
     state = _checked(path, ("module.safetensors",))
-    return load_file(path / "module.safetensors"), state
+    return read_tensors(path / "module.safetensors", CheckpointError), state
 
 
 def latest(folder: Path) -> Path | None:
@@ -120,18 +122,27 @@ def _checked(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
         return CheckpointError(f"checkpoint {path} is not whole: {why}; {remedy}")
 
     try:
-        state: dict[str, Any] = json.loads((path / "state.json").read_text())
-    except FileNotFoundError as error:
-        raise broken("state.json is missing") from error
-    except ValueError as error:
-        raise broken(f"state.json cannot be read ({error})") from error
+        state = read_object(path / "state.json", CheckpointError)
+    except CheckpointError as error:
+        missing = isinstance(error.__cause__, FileNotFoundError)
+        why = "state.json is missing" if missing else f"state.json cannot be read ({error})"
+        raise broken(why) from error
+    files = state.get("files")
+    if not isinstance(files, dict) or _sum(state) != state.get("sum", _sum(state)):
+        raise broken("state.json is not what was written (cut short or changed)")
     for name in names:
         file = path / name
         if not file.is_file():
             raise broken(f"{name} is missing")
-        if _fingerprint(file) != state.get("files", {}).get(name):
+        if _fingerprint(file) != files.get(name):
             raise broken(f"{name} is not what was written (cut short or changed)")
     return state
+
+
+def _sum(state: dict[str, Any]) -> str:
+    """SHA-256 of what state.json says but for this sum itself (older checkpoints have none)."""
+    said = {key: value for key, value in state.items() if key != "sum"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _fingerprint(file: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import math
 import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,15 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from safetensors.numpy import save_file
 
-from rayforge.errors import CheckpointError, ConfigurationError, DataError, SceneError
+from rayforge.errors import CheckpointError, ConfigurationError, DataError
 from rayforge.readers import limits
 from rayforge.readers.archives import read_tar
 from rayforge.readers.arrays import map_npy, read_npz, read_tensors
 from rayforge.readers.content import read_lines
 from rayforge.readers.faults import SHOWN, shown
 from rayforge.readers.hdf5 import HDF5File
-from rayforge.readers.images import check_image
 from rayforge.readers.json_text import parse_json, read_json, read_json_lines, read_object
 from rayforge.readers.parquet import read_batches, read_table
 from rayforge.readers.yaml_text import parse_yaml, read_yaml
@@ -394,16 +391,3 @@ def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = pa.StringArray.from_buffers(1, bad.buffers()[1], bad.buffers()[2])
     pq.write_table(pa.table({"a": text}), file)
     assert "cannot be read" in refused(lambda: read_table(file))
-
-
-def test_images_of_too_many_pixels() -> None:
-    stream = io.BytesIO()
-    Image.new("L", (4, 3)).save(stream, "PNG")
-    check_image(stream.getvalue(), "a.png")
-    png = bytearray(stream.getvalue())
-    png[16:24] = struct.pack(">II", 20_000, 20_000)
-    png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
-    assert "larger than the limit of 67,108,864 pixels" in refused(
-        lambda: check_image(bytes(png), "a.png", SceneError), SceneError
-    )
-    assert "cannot be read" in refused(lambda: check_image(b"no image", "a.png"))

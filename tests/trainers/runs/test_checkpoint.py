@@ -319,6 +319,17 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
     np.savez(path / "replay.npz", told=np.array([{"a": 1}], dtype=object))
     document = json.loads((path / "state.json").read_text())
     document["files"]["replay.npz"] = checkpoint._fingerprint(path / "replay.npz")
+    del document["sum"]  # as in checkpoints from before there was one
     (path / "state.json").write_text(json.dumps(document))
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(CheckpointError, match="holds Python objects"):
         load_checkpoint(path)
+
+
+def test_a_changed_state_is_named(tmp_path: Path) -> None:
+    """Counts and settings have no file whose digest would tell."""
+    path = Trained().save(tmp_path, 1)
+    document = json.loads((path / "state.json").read_text())
+    for value in (document | {"more": 1}, {}, [], {"files": 3}):
+        (path / "state.json").write_text(json.dumps(value))
+        with pytest.raises(CheckpointError, match=r"not whole: state\.json"):
+            load_checkpoint(path)

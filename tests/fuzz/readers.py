@@ -1,0 +1,339 @@
+"""The readers that are fuzzed: a few valid files each, and how they are read."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import shutil
+import tarfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+
+from envs.episodes.continuous_episode import ContinuousEpisode
+from envs.episodes.r2r import read_r2r
+from envs.episodes.r2r_ce import read_ground_truth, read_r2r_ce
+from envs.episodes.r2r_ce_writer import write_ground_truth, write_r2r_ce
+from envs.graph.boxes import read_boxes, read_room_labels
+from envs.graph.image_features import HDF5Store, TSVStore
+from envs.graph.navigation_data import read_navigation_data
+from envs.graph.navigation_graph import read_connectivity
+from envs.houses.dataset import read_houses
+from rayforge.alignment.preferences import read_preferences
+from rayforge.errors import RunError
+from rayforge.language.vocabulary import Vocabulary
+from rayforge.readers.arrays import map_npy, read_npz, read_tensors
+from rayforge.readers.content import read_text
+from rayforge.readers.parquet import read_table
+from rayforge.reports.run_folder import read_run
+from tests.conftest import write_tiny_folder
+from tests.fuzz.fuzz import Reader
+
+SCANS = ("alpha", "beta", "gamma")
+RXR = {
+    "split": "train", "instruction_id": 26, "annotator_id": 19, "language": "hi-IN",
+    "path_id": 11, "scan": "alpha", "path": ["alpha00", "alpha01"], "heading": 3.1,
+    "instruction": "दरवाज़े से अंदर जाओ।", "timed_instruction": [], "edit_distance": 0.1,
+}  # fmt: skip
+FOLLOWED = {
+    "demonstration_id": 5, "instruction_id": 26, "annotator_id": 43,
+    "path": ["alpha00", "alpha01"], "metrics": {"ne": 0},
+}  # fmt: skip
+PAIR = {"prompt": "How far?", "chosen": "Two metres.", "rejected": "No idea.", "flipped": False}
+
+
+@cache
+def _tiny() -> Path:
+    return write_tiny_folder(Path(mkdtemp(prefix="rayforge-fuzz-")) / "tiny")
+
+
+def _from_tiny(*names: str) -> Callable[[Path], None]:
+    """Copies of files of the made-up data folder."""
+
+    def make(folder: Path) -> None:
+        for name in names:
+            source = _tiny() / name
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, folder / name)
+            else:
+                shutil.copy(source, folder / name)
+
+    return make
+
+
+def _lines(*records: Any) -> bytes:
+    return "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records).encode()
+
+
+def _write(**files: bytes) -> Callable[[Path], None]:
+    """Files by their names, "__" for "."."""
+
+    def make(folder: Path) -> None:
+        for name, data in files.items():
+            (folder / name.replace("__", ".")).write_bytes(data)
+
+    return make
+
+
+def _guides(folder: Path) -> None:
+    lines = _lines(RXR, RXR | {"instruction_id": 27, "language": "en-US"})
+    (folder / "rxr_train_guide.jsonl.gz").write_bytes(gzip.compress(lines))
+    (folder / "rxr_train_follower.jsonl.gz").write_bytes(gzip.compress(_lines(FOLLOWED)))
+
+
+def _reverie(folder: Path) -> None:
+    records = json.loads((_tiny() / "R2R_val_seen.json").read_text())
+    records = [r | {"objId": 9, "id": f"{r['path_id']}_9"} for r in records]
+    (folder / "REVERIE_train.json").write_text(json.dumps(records))
+
+
+def _boxes_tar(folder: Path) -> None:
+    with tarfile.open(folder / "BBox.tar.gz", "w:gz") as archive:
+        for file in sorted((_tiny() / "BBox").glob("alpha_alpha0[0-3].json")):
+            archive.add(file, f"BBox/{file.name}")
+
+
+def _walks(folder: Path) -> None:
+    episode = ContinuousEpisode(
+        "7", 4, "mp3d/a/a.glb", (0.0, 0.0, 0.0), 0.5, (1.0, 0.0, 2.0), 3.0, "Go on.",
+        ((0.0, 0.0, 0.0), (1.0, 0.0, 2.0)), 2.2, (1, 2, 0), ((0.0, 0.0, 0.0),) * 3,
+    )  # fmt: skip
+    write_r2r_ce(folder / "train.json.gz", [episode])
+    write_ground_truth(folder / "train_gt.json.gz", [episode])
+
+
+def _tsv(ending: str) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        lines = b""
+        for k in range(3):
+            views = np.full((36, 4), k, "<f4").tobytes()
+            lines += f"alpha\talpha0{k}\t640\t480\t60\t".encode() + base64.b64encode(views) + b"\n"
+        data = gzip.compress(lines) if ending == "tsv.gz" else lines
+        (folder / f"f.{ending}").write_bytes(data)
+
+    return make
+
+
+def _hdf5(folder: Path) -> None:
+    import h5py
+
+    with h5py.File(folder / "f.h5", "w") as file:
+        for k in range(3):
+            views = np.full((36, 4), k, np.float32)
+            packed = {"compression": "gzip", "chunks": (36, 4)} if k == 1 else {}
+            file.create_dataset(f"alpha_alpha0{k}", data=views, **packed)
+
+
+def _read_hdf5(folder: Path) -> None:
+    store = HDF5Store(folder / "f.h5")
+    for k in range(3):
+        store.panorama("alpha", f"alpha0{k}")
+
+
+def _house(folder: Path) -> None:
+    from envs.houses.building import build_house
+    from envs.houses.dataset import write_houses_file
+
+    write_houses_file(folder, [build_house("house00000", 3)], seed=3, train_houses=1)
+
+
+def _configuration(name: str) -> Callable[[Path], object]:
+    def read(folder: Path) -> object:
+        from trainers.alignment.config import AlignConfig
+        from trainers.configuration import read_configuration
+        from trainers.irl.config import IRLConfig
+
+        kind: type = {"irl": IRLConfig, "align": AlignConfig}[name]
+        return read_configuration(kind, folder / "config.yaml")
+
+    return read
+
+
+def _config(name: str) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        from trainers.alignment.config import AlignConfig
+        from trainers.configuration import to_yaml
+        from trainers.irl.config import IRLConfig
+
+        kind: type = {"irl": IRLConfig, "align": AlignConfig}[name]
+        (folder / "config.yaml").write_text(to_yaml(kind()))
+
+    return make
+
+
+def _search(folder: Path) -> object:
+    from trainers.search.config import read_search
+
+    return read_search(folder / "search.yaml")
+
+
+def _search_file(folder: Path) -> None:
+    source = Path(__file__).parents[2] / "tune_configs" / "alignment.yaml"
+    shutil.copy(source, folder / "search.yaml")
+
+
+def _parquet(folder: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [PAIR | {"prompt": f"How far is {k}?"} for k in range(5)]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "pairs.parquet")
+
+
+def _arrays(folder: Path) -> None:
+    from safetensors.numpy import save_file
+
+    values = {"a": np.arange(6.0).reshape(2, 3), "b": np.array(["x", "yy"]), "c": np.float32(1)}
+    np.savez(folder / "a.npz", allow_pickle=False, **values)
+    np.savez_compressed(folder / "b.npz", allow_pickle=False, **values)
+    np.save(folder / "c.npy", values["a"])
+    save_file({"a": values["a"]}, folder / "d.safetensors")
+
+
+def _read_arrays(folder: Path) -> None:
+    read_npz(folder / "a.npz")
+    read_npz(folder / "b.npz")
+    map_npy(folder / "c.npy").sum()
+    read_tensors(folder / "d.safetensors")
+
+
+def _run(folder: Path) -> None:
+    figure = {"mean": 0.5, "low": 0.4, "high": 0.6, "count": 3}
+    agents = {name: {"success": figure, "spl": figure} for name in ("agent", "expert")}
+    document = {"split": "val_seen", "data": "x", "method": "GCBC", "seed": 0, "agents": agents}
+    (folder / "evaluation_val_seen.json").write_text(json.dumps(document))
+    record = {"iteration": 1, "time_s": 1.0, "phase": "clone", "updates": 8, "clone/loss": 1.5}
+    (folder / "metrics.jsonl").write_bytes(_lines(record, record | {"iteration": 2}))
+    (folder / "run.json").write_text(json.dumps({"command": "c", "hardware": "h", "data": "x"}))
+    _config("irl")(folder)
+
+
+def _report(folder: Path) -> None:
+    from rayforge.reports.report import write_report
+
+    read_run(folder)
+    write_report(folder)
+
+
+def _loaded(folder: Path) -> object:
+    from trainers.irl.run_folder import load_run
+
+    return load_run(folder)
+
+
+def _loadable(folder: Path) -> None:
+    _config("irl")(folder)
+    (folder / "vocabulary.json").write_text(Vocabulary.from_texts(["go on"], 1).to_json())
+    (folder / "objects.json").write_text('["lamp", "bed"]')
+
+
+def _scene(folder: Path) -> None:
+    from tests.envs.simulators.made_up import cube, write_semantics
+
+    write_semantics(folder, cube())
+
+
+def _stage(folder: Path) -> object:
+    from envs.simulators.scene import find_scene
+
+    return find_scene(folder / "made.stage_config.json")
+
+
+def _annotation(folder: Path) -> object:
+    from envs.simulators.embedded.semantics import read_annotation
+
+    return read_annotation(folder / "made.semantic.txt")
+
+
+def _checkpoint(folder: Path) -> None:
+    from trainers.runs.checkpoint import save_checkpoint
+
+    module = {"policy.w": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    optimizers = {
+        "policy": {
+            "module_id": "default",
+            "state": {"state": {0: {"step": np.float32(3.0)}}, "param_groups": [{"lr": 1e-3}]},
+        }
+    }
+    replay = {"told_length": np.arange(3, dtype=np.int16)}
+    save_checkpoint(folder, 8, module, optimizers, replay, {"counts": {"irl": 8}, "config": {}})
+
+
+def _load_checkpoint(folder: Path) -> object:
+    from trainers.runs.checkpoint import load_checkpoint
+
+    return load_checkpoint(folder / "00000008")
+
+
+def _everything(folder: Path) -> object:
+    return read_navigation_data(folder, splits=("train", "val_seen"))
+
+
+READERS = (
+    Reader("r2r", _from_tiny("R2R_train.json"), lambda f: read_r2r(f / "R2R_train.json")),
+    Reader("reverie", _reverie, lambda f: read_r2r(f / "REVERIE_train.json")),
+    Reader("rxr guide", _guides, lambda f: read_r2r(f / "rxr_train_guide.jsonl.gz"), "*guide*"),
+    Reader("rxr follower", _guides, lambda f: read_r2r(f / "rxr_train_follower.jsonl.gz")),
+    Reader(
+        "connectivity",
+        _from_tiny("connectivity/alpha_connectivity.json"),
+        lambda f: read_connectivity(f / "connectivity" / "alpha_connectivity.json"),
+    ),
+    Reader("boxes", _from_tiny("BBox"), lambda f: read_boxes(f / "BBox", SCANS)),
+    Reader("boxes tar", _boxes_tar, lambda f: read_boxes(f / "BBox.tar.gz", SCANS)),
+    Reader(
+        "room labels",
+        _from_tiny("vp2room_label.json"),
+        lambda f: read_room_labels(f / "vp2room_label.json", SCANS),
+    ),
+    Reader(
+        "data folder",
+        _from_tiny("R2R_train.json", "R2R_val_seen.json", "connectivity", "BBox",
+                   "vp2room_label.json"),
+        _everything,
+    ),
+    Reader("r2r-ce", _walks, lambda f: read_r2r_ce(f / "train.json.gz"), "train.json.gz"),
+    Reader("ground truth", _walks, lambda f: read_ground_truth(f / "train_gt.json.gz"), "*_gt*"),
+    Reader("tsv", _tsv("tsv"), lambda f: TSVStore(f / "f.tsv")),
+    Reader("tsv.gz", _tsv("tsv.gz"), lambda f: TSVStore(f / "f.tsv.gz", SCANS)),
+    Reader("hdf5", _hdf5, _read_hdf5),
+    Reader("houses", _house, read_houses),
+    Reader("irl config", _config("irl"), _configuration("irl")),
+    Reader("align config", _config("align"), _configuration("align")),
+    Reader("search file", _search_file, _search),
+    Reader("arrays", _arrays, _read_arrays),
+    Reader("parquet table", _parquet, lambda f: read_table(f / "pairs.parquet")),
+    Reader("pairs parquet", _parquet, lambda f: read_preferences(f / "pairs.parquet")),
+    Reader(
+        "pairs jsonl",
+        _write(pairs__jsonl=_lines(PAIR, PAIR | {"prompt": "How near?"})),
+        lambda f: read_preferences(f / "pairs.jsonl"),
+    ),
+    Reader(
+        "pairs jsonl.gz",
+        _write(pairs__jsonl__gz=gzip.compress(_lines(PAIR, PAIR | {"prompt": "How near?"}))),
+        lambda f: read_preferences(f / "pairs.jsonl.gz"),
+    ),
+    Reader(
+        "pairs list",
+        _write(pairs__json=json.dumps([PAIR, PAIR | {"prompt": "How near?"}]).encode()),
+        lambda f: read_preferences(f / "pairs.json"),
+    ),
+    Reader("run report", _run, _report),
+    Reader("checkpoint", _checkpoint, _load_checkpoint),
+    Reader("run folder", _loadable, _loaded),
+    Reader(
+        "vocabulary",
+        _loadable,
+        lambda f: Vocabulary.from_json(read_text(f / "vocabulary.json", kind=RunError)),
+        "vocabulary.json",
+    ),
+    Reader("stage", _scene, _stage, "made.stage_config.json"),
+    Reader("annotation", _scene, _annotation, "*.txt"),
+)  # fmt: skip
