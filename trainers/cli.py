@@ -450,9 +450,14 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"rayforge: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not full and error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise
-        remedy = "free some disk space, and go on with --resume where it was training"
+        remedy = (
+            "free some disk space, and go on with --resume where it was training"
+            if full
+            else "give yourself the right to read and write there, or name another place"
+        )
         print(f"rayforge: {error}; {remedy}", file=sys.stderr)
         raise SystemExit(MachineError.exit_code) from None
 

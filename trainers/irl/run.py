@@ -33,7 +33,7 @@ from trainers.irl.run_folder import CLONED, data_folder, load_run, read_saved, r
 from trainers.irl.scoring import evaluate_split, read_any_task, write_sentences
 from trainers.irl.task import Task
 from trainers.runs.checkpoint import Checkpoint, latest, save_checkpoint
-from trainers.runs.folder import forget_after, hardware, held, prepare
+from trainers.runs.folder import clear_figures, forget_after, hardware, held, prepare
 from trainers.runs.gauges import Gauges
 from trainers.runs.tracking import check_trackers, tracked
 
@@ -54,9 +54,13 @@ def train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
 
 def _train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
     saved = read_saved(run, config) if resume else None
+    if resume and saved is None:
+        print(f"{run} was ended before its first checkpoint: it begins anew", flush=True)
+        clear_figures(run)
+    anew = saved is None
     folder = data_folder(config)
     splits = [resolve_split(name, folder, config) for name in config.evaluate]
-    task = _read(folder, config, splits, run if resume else None)
+    task = _read(folder, config, splits, None if anew else run)
     if saved is not None and saved.state["data"] != task.fingerprint:
         raise RunError(
             f"checkpoint {saved.path} was made with other data than {folder} holds now; put the "
@@ -64,7 +68,7 @@ def _train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
         )
     start_ray(config.runners, config.runner_resource)
     write_text(run / "config.yaml", to_yaml(config))  # of a run that goes on: what may change
-    if not resume:
+    if anew:
         write_text(run / "vocabulary.json", task.vocabulary.to_json())
         write_json(run / "objects.json", task.objects)
         write_json(
@@ -73,7 +77,7 @@ def _train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
     if config.threads:
         torch.set_num_threads(config.threads)
     algorithm = LangGoalIRLConfig().for_task(config, task).build_algo()
-    algorithm.start(task, fresh=saved is None)
+    algorithm.start(task, fresh=anew)
     try:
         with tracked(config.track, run, config):
             _Run(config, run, task, algorithm, saved).go(splits, command)

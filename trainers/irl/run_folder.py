@@ -33,15 +33,19 @@ def load_run(run: Path) -> tuple[IRLConfig, Vocabulary, tuple[str, ...]]:
     return config, vocabulary, tuple(objects)
 
 
-def read_saved(run: Path, config: IRLConfig) -> Checkpoint:
-    """The newest checkpoint of a run, to go on from under `config`.
+def read_saved(run: Path, config: IRLConfig) -> Checkpoint | None:
+    """The newest checkpoint of a run, to go on from under `config`; None where the run was ended
+    before its first one.
 
-    Raises ConfigurationError where there is none or it was made with other settings, and
-    CheckpointError where it is not whole.
+    Raises RunError where the folder holds no run, ConfigurationError where it was started or its
+    checkpoint made with other settings, and CheckpointError where that is not whole.
     """
+    if not (run / "config.yaml").is_file():
+        raise RunError(f"{run} holds no run to go on with: it has no config.yaml")
     path = latest(run / "checkpoints")
     if path is None:
-        raise RunError(f"{run} has no checkpoint to resume from: start another run")
+        check_settings(read_configuration(IRLConfig, run / "config.yaml"), config, str(run))
+        return None
     saved = load_checkpoint(path)
     check_settings(from_dict(IRLConfig, saved.state["config"]), config, f"checkpoint {path}")
     return saved

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ def check_place(run: Path, resume: bool) -> None:
     """Raises RunError or ConfigurationError where nobody can train in this folder now."""
     if not resume:
         check_free(run)
+    elif run.is_dir():
+        check_writable(run)
     with held(run):
         pass  # nobody else trains there
 
@@ -51,10 +54,27 @@ def prepare(run: Path) -> None:
     check_free(run)
     try:
         run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"run folder {run} cannot be made: {error.strerror}") from error
+    check_writable(run)
+
+
+def check_writable(run: Path) -> None:
+    """Raises RunError where nothing can be written into a folder that is there."""
+    try:
         write_text(run / ".writable", "")
         (run / ".writable").unlink()
     except OSError as error:
-        raise RunError(f"run folder {run} cannot be written: {error}") from error
+        raise RunError(
+            f"run folder {run} cannot be written ({error.strerror}): mount it for writing, give "
+            "yourself the right to, or name another folder"
+        ) from error
+
+
+def clear_figures(run: Path) -> None:
+    """Remove the figures of a run that begins anew."""
+    (run / "metrics.jsonl").unlink(missing_ok=True)
+    shutil.rmtree(run / "tensorboard", ignore_errors=True)
 
 
 @contextmanager

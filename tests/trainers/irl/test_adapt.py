@@ -146,6 +146,7 @@ def test_the_first_checkpoint_goes_on_from_the_runs_weights(
     assert own == adapted(config, settings, tmp_path)
     assert own.learning_rate == pytest.approx(0.3 * tiny.learning_rate)
     saved = read_saved(tmp_path, own)
+    assert saved is not None
     before = load_weights(untrained, config)
     assert saved.module.keys() == before.keys()
     assert all((saved.module[name] == before[name]).all() for name in before)
@@ -168,6 +169,7 @@ def test_further_training_without_walks_is_a_control(
     walking = adapted(config, SMALL, tmp_path)
     assert own == replace(walking, further="")
     saved, before = read_saved(tmp_path, own), load_weights(untrained, config)
+    assert saved is not None
     assert all((saved.module[name] == before[name]).all() for name in before)
     section = str(adaptation(tmp_path))
     assert "a control of adaptation" in section and "Transductive" not in section

@@ -18,7 +18,7 @@ import pytest
 import ray
 import torch
 
-from rayforge.errors import CheckpointError, ConfigurationError, MachineError
+from rayforge.errors import CheckpointError, ConfigurationError, MachineError, RunError
 from rayforge.files import write_json, write_text
 from trainers.cli import main
 from trainers.configuration import to_dict, to_yaml
@@ -26,6 +26,7 @@ from trainers.irl.config import IRLConfig
 from trainers.irl.run import start_ray
 from trainers.irl.task import read_task
 from trainers.runs.checkpoint import latest, load_checkpoint, save_checkpoint
+from trainers.runs.folder import check_place
 
 Refused = Callable[..., str]
 
@@ -215,7 +216,20 @@ def test_a_data_folder_that_is_none(refused: Refused, tmp_path: Path) -> None:
 def test_a_run_folder_that_cannot_be_written(refused: Refused, tiny_folder: Path) -> None:
     run = tiny_folder / "R2R_train.json" / "run"
     message = refused("irl", "train", "--data", tiny_folder, "--run", run)
-    assert message.startswith(f"run folder {run} cannot be written: ")
+    assert message == f"run folder {run} cannot be made: Not a directory"
+
+
+def test_a_run_folder_that_can_no_longer_be_written(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that is mounted for reading alone; nothing is read before it is told."""
+
+    def refuse(file: Path, text: str) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(file))
+
+    monkeypatch.setattr("trainers.runs.folder.write_text", refuse)
+    with pytest.raises(RunError, match=r"cannot be written \(Read-only file system\): mount it"):
+        check_place(run, resume=True)
 
 
 def test_too_few_processors(train: Refused, tmp_path: Path) -> None:
@@ -334,8 +348,6 @@ def test_a_half_written_checkpoint(refused: Refused, run: Path, name: str, damag
 def test_a_run_without_checkpoints(refused: Refused, run: Path) -> None:
     for checkpoint in (run / "checkpoints").iterdir():
         checkpoint.rename(checkpoint.with_name(f".{checkpoint.name}.part"))
-    message = refused("irl", "train", "--resume", run)
-    assert message == f"{run} has no checkpoint to resume from: start another run"
     assert refused("irl", "evaluate", run, "--split", "val_seen").startswith(f"{run} has no check")
 
 

@@ -70,12 +70,22 @@ def test_a_run_stopped_killed_and_resumed_equals_an_uninterrupted_one(
     whole, broken = trained.run, tmp_path / "broken"
     first_adversarial = tiny.generator.updates + tiny.clone_updates + 2
 
-    # SIGTERM: a checkpoint, then the exit code of an interruption.
+    # SIGKILL before the first checkpoint: the same command is refused, --resume begins anew.
     process = train(*trained.arguments, "--run", broken, "--checkpoint-minutes", "0")
+    while not (broken / "config.yaml").is_file():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert finish(process)[0] == -signal.SIGKILL
+    assert latest(broken / "checkpoints") is None
+
+    # SIGTERM: a checkpoint, then the exit code of an interruption.
+    process = train("--resume", broken)
     wait_for_checkpoint(process, broken, first_adversarial)
     process.send_signal(signal.SIGTERM)
-    code, _, errors = finish(process)
+    code, out, errors = finish(process)
     assert code == 130, errors
+    assert f"{broken} was ended before its first checkpoint: it begins anew" in out
     assert f"stopped by SIGTERM; go on with: rayforge irl train --resume {broken}" in errors
     stopped = latest(broken / "checkpoints")
     assert stopped is not None
