@@ -170,7 +170,7 @@ def test_a_run_needs_a_folder_of_its_own(
     assert "--resume" in taken
     (tmp_path / "file").write_text("")
     blocked = one_line(capsys, "irl", "train", "--run", tmp_path / "file" / "run")
-    assert "cannot be written" in blocked
+    assert "cannot be made: Not a directory" in blocked
 
 
 def test_a_setting_out_of_its_range_is_one_line(

@@ -163,16 +163,17 @@ def test_trials_of_a_search(runs: Path, mlflow_client: Any) -> None:
     from trainers.search.config import read_search
     from trainers.search.storage import Folder
     from trainers.search.tracking import TrackedTrials
+    from trainers.search.trial import NAMES, REPORT
 
     file = Path(__file__).parents[3] / "tune_configs" / "irl.yaml"
     plan = read_search(file, {"track": ("mlflow",), "storage": str(runs), "name": "search"})
     metric = next(iter(plan.metrics))
     values = {r.key: r.ends[0] for r in plan.space.ranges}
     trial = SimpleNamespace(trial_id="ab12c_00000", config={**values, "search": plan, "number": 1})
-    callback = TrackedTrials(plan, Folder(str(runs), "search"))
+    callback = TrackedTrials(plan, Folder(str(runs), "search"), "own")
     for number in (1, 2):  # the second time as after --resume
         callback.on_trial_start(0, [], trial)
-        result = {metric: number / 4, "updates": 9, "training_iteration": number, "config": {}}
+        result = {metric: number / 4, NAMES: json.dumps([metric]), REPORT: number, "config": {}}
         callback.on_trial_result(0, [], trial, result)
         callback.on_experiment_end([])
     callback.on_trial_start(0, [], trial)
@@ -182,7 +183,7 @@ def test_trials_of_a_search(runs: Path, mlflow_client: Any) -> None:
     assert history(mlflow_client, metric, found.info.run_id) == [(1, 0.25), (2, 0.5)]
     assert not any("Search(" in value for value in found.data.params.values())
     nothing = TrackedTrials(
-        replace(plan, settings=replace(plan.settings, track=())), Folder("", "")
+        replace(plan, settings=replace(plan.settings, track=())), Folder("", ""), "own"
     )
     nothing.on_trial_start(0, [], trial)
     assert not nothing.open
