@@ -182,7 +182,7 @@ def test_spoilt_folder(
 def test_missing_file(task: RouteTask, tmp_path: Path) -> None:
     write_route_task(tmp_path / "task", task)
     (tmp_path / "task" / "mixed.jsonl").unlink()
-    with pytest.raises(DataError, match=r"mixed\.jsonl: cannot be read"):
+    with pytest.raises(DataError, match=r"mixed\.jsonl: no such file"):
         read_route_task(tmp_path / "task")
 
 

@@ -194,12 +194,12 @@ def test_free_sentences_are_of_their_path_and_vary_with_z() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"latent": 0}, "generator.latent must be positive, got 0"),
+        ({"latent": 0}, "generator.latent must be at least 1, got 0"),
         ({"top_p": 1.5}, r"generator.top_p must be in \[0, 1\], got 1.5"),
         ({"word_dropout": -0.5}, "generator.word_dropout"),
         ({"hidden": 33}, "generator.hidden must be even, got 33"),
         ({"updates": -1}, "generator.updates must not be negative, got -1"),
-        ({"learning_rate": 0.0}, "generator.learning_rate must be positive, got 0.0"),
+        ({"learning_rate": 0.0}, "generator.learning_rate must be above 0, got 0.0"),
         ({"kl_weight": -0.1}, "generator.kl_weight must not be negative, got -0.1"),
         ({"dropout": 1.0}, r"generator.dropout must be in \[0, 1\), got 1.0"),
     ],

@@ -383,8 +383,8 @@ def test_an_update_changes_every_parameter(world: World, name: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"hidden": 15}, "hidden=15"),
-        ({"word": 0}, "word=0"),
+        ({"hidden": 15}, "network.hidden must be even, got 15"),
+        ({"word": 0}, "network.word must be at least 1, got 0"),
         ({"dropout": 1.0}, "1.0"),
         ({"dropout": -0.1}, "-0.1"),
         ({"feature_dropout": 1.0}, "network.feature_dropout"),

@@ -216,7 +216,7 @@ def test_a_poisoned_run_folder_runs_nothing(
     search = tmp_path / "search.yaml"
     search.write_text(
         yaml.safe_dump(
-            {"half": "alignment", "base": settings, "metrics": {"win_rate": "max"},
+            {"system": "align", "base": settings, "metrics": {"win_rate": "max"},
              "space": {"beta": {"uniform": [0.1, 0.2]}}}
         )
     )  # fmt: skip
@@ -234,7 +234,7 @@ def test_a_poisoned_run_folder_runs_nothing(
         assert "as judge" in said and said.count("\n") == 1
         assert str(marker) not in said
         assert not marker.exists()
-    choices: dict[str, Any] = {"half": "alignment", "space": {"judge": {"choice": ["", judge]}},
+    choices: dict[str, Any] = {"system": "align", "space": {"judge": {"choice": ["", judge]}},
                                "metrics": {"review/accuracy": "max"}}  # fmt: skip
     with pytest.raises(ConfigurationError, match="names code as judge"):
         make_search(SearchConfig(**choices), tmp_path)

@@ -181,7 +181,7 @@ def test_a_closed_gate_leaves_only_given_pairs(small: AlignConfig, tmp_path: Pat
     assert 0 <= figures["generate/accuracy"] < 1
     assert figures["generate/gate_open"] == 0
     assert figures["select/generated_share"] == 0
-    document = evaluate_against(run, run, "", "test")
+    document = evaluate_against(run, run, config.judge, "test")
     assert document["answers"]["greedy"]["win_rate"]["mean"] == 0.5
 
 
