@@ -24,7 +24,7 @@ from rayforge.reports.comparison import write_comparison
 from rayforge.settings import NOT_LEARNT, settings_with
 from trainers.configuration import to_yaml
 from trainers.irl.config import IRLConfig
-from trainers.irl.homes_task import read_homes_task
+from trainers.irl.task import read_task
 
 SPLITS = ("val_unseen",)
 CONTROLS = ("expert", "random", "straight")
@@ -78,7 +78,7 @@ class Continuous:
             print(f"generating houses into {folder}", flush=True)
             write_houses(folder, **asdict(SIZES[self.size]))
         common = settings(self.size, folder)
-        read_homes_task(folder, common, ("train", *SPLITS))  # once, before two runs want it
+        read_task(folder, common, ("train", *SPLITS))  # once, before two runs want it
         write_text(self.out / "settings.yaml", to_yaml(common))
         runs: dict[Path, list[str]] = {}
         groups: dict[str, list[Path]] = {"LangGoalIRL full": [], "GCBC": []}

@@ -31,23 +31,21 @@ from benchmarks.sub_runs import run_all
 from envs.houses.checking import Outcome, check
 from envs.houses.dataset import HousesConfig, read_houses, write_houses
 from rayforge.evaluation.intervals import bootstrap_interval, paired_difference
-from rayforge.evaluation.metrics import SUCCESS_METRES
 from rayforge.files import write_json, write_text
 from rayforge.goals.agreement import Scores, accepted
 from rayforge.goals.generator import unit_kl
 from rayforge.goals.information import active_units, mutual_information
 from rayforge.irl.agent import Agent
 from rayforge.irl.demonstrations import Demonstrations
+from rayforge.irl.labelling import judge, label_paths
 from rayforge.irl.networks import Policy
 from rayforge.irl.pairs import path_batch
 from rayforge.language.vocabulary import PAD
-from rayforge.paths.observation import GraphObserver
 from trainers.irl.algorithm import sizes_of
-from trainers.irl.evaluate import follow, shuffled_sentences
-from trainers.irl.labelling import judge, label_paths
+from trainers.irl.evaluate import follow
 from trainers.irl.loading import agent_with, load_weights
 from trainers.irl.run_folder import data_folder, load_run
-from trainers.irl.task import Task, read_task
+from trainers.irl.task import Task, read_task, shuffled
 
 CHUNK = 64
 """Paths labelled at a time, as runners do."""
@@ -179,7 +177,7 @@ class Measurement:
         generator = replace(config.generator, **changes)
         config = replace(config, warm_start=True, generator=generator)
         module = agent_with(weights, sizes_of(config, self.task))
-        module.attach(self.task.world.observer(config))
+        module.attach(self.task.world.observer())
         return module
 
     def _policy(self, name: str) -> Policy:
@@ -216,7 +214,7 @@ class Measurement:
 
     def _others(self) -> np.ndarray:
         """Rows whose sentence (or path) is another path's, of the same building where possible."""
-        return shuffled_sentences(self.split, self.task.data.buildings, self.seed)
+        return shuffled(self.split.building, self.split.route, self.seed)
 
     @torch.no_grad()
     def _language(self) -> dict[str, Any]:
@@ -297,15 +295,9 @@ class Measurement:
 
     def _reached(self, policy: Policy, tokens: np.ndarray) -> np.ndarray:
         """Success of a policy's greedy walks under sentences [n, N], float [n]."""
-        observer = self.chosen.observer
-        assert isinstance(observer, GraphObserver)
-        buildings = self.task.data.buildings
-        ends = [
-            done.paths.viewpoint[np.arange(len(done.paths)), done.paths.length - 1]
-            for done in follow(policy, observer, buildings, self.split, tokens)
-        ]
-        distance = buildings.distance(np.concatenate(ends), self.split.goal)
-        return np.asarray(distance < SUCCESS_METRES, float)
+        paths = follow(policy, self.task.world, self.split, tokens).paths
+        reached: np.ndarray = self.task.world.reached(self.split, np.arange(len(paths)), paths)
+        return reached.astype(float)
 
     def _followed(self, name: str, kind: Kind, human: np.ndarray) -> dict[str, Any]:
         """How sentences are followed; differences from human ones over the same paths."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,11 +32,11 @@ from rayforge.evaluation.intervals import (
     seed_interval,
 )
 from rayforge.files import write_text, write_whole
+from rayforge.irl.demonstrations import Demonstrations
 from trainers.irl.choices import Choices, imagined, mapped
-from trainers.irl.evaluate import score, shuffled_sentences
 from trainers.irl.plan import FILES, PlannedAgent, open_agent
 from trainers.irl.planned import Plans, load_planner, planned_paths
-from trainers.irl.task import HELD_BACK, Demonstrations
+from trainers.irl.task import HELD_BACK, shuffled
 
 SIZES = (
     "--network.word", "64", "--network.hidden", "128", "--generator.word", "64",
@@ -204,7 +204,7 @@ class Planning:
             return imagined(plans.planner, agent.module, asked, max(COUNTS))
         tokens = asked.paths.tokens
         if kind == "other":
-            tokens = tokens[shuffled_sentences(asked, plans.planner.buildings, 0)]
+            tokens = tokens[shuffled(asked.building, asked.route, 0)]
         return mapped(plans.planner, plans.ways, asked, names, tokens)
 
     def _file(self, name: str, seed: int, split: str, kind: str) -> Path:
@@ -278,14 +278,15 @@ def first_sight(agent: PlannedAgent, plans: Plans, split: str) -> dict[str, np.n
     """Metrics of the policy's best way and of searches, [n] each: "AGENT/METRIC"."""
     asked = part_of(agent, split)
     asked = asked.take(np.arange(0, len(asked), EVERY["search"]))
-    tokens, buildings = asked.paths.tokens, plans.planner.buildings
+    tokens = asked.paths.tokens
     walks = {"policy": planned_paths(plans, agent, "samples", asked, tokens, 1)}
     for places in PLACES:
         name = f"search, {places} places"
         walks[name] = planned_paths(plans, agent, "search", asked, tokens, places)
     found = {}
     for name, paths in walks.items():
-        values = score(buildings, asked, paths, int(paths.length.max()) + 1)
+        unlimited = replace(agent.task.world, step_limit=int(paths.length.max()) + 1)
+        values = unlimited.score(asked, paths)
         for metric in ("success", "spl", "path_length"):
             found[f"{name}/{metric}"] = values[metric]
     return found

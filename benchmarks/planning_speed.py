@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import tyro
 
+from envs.graph.agents import roll_out
 from envs.graph.simulator import GraphSimulator
 from rayforge.irl.planning import log_choice, minimum_risk
 from rayforge.paths.observation import GraphObserver
@@ -24,7 +25,6 @@ from rayforge.paths.tree import PathTree
 from trainers.irl.plan import open_agent
 from trainers.irl.planned import load_planner
 from trainers.irl.planner import BATCH, alike, keys_of
-from trainers.irl.rollout import Goals, roll_out
 
 ROUNDS = 3
 
@@ -54,7 +54,7 @@ class Speed:
 
         def once() -> None:
             for part in batches:
-                roll_out(agent.module.policy, observer, simulator, Goals.of(part), None)
+                roll_out(agent.module.policy, observer, simulator, part, None)
 
         least = seconds(once) / len(asked)
         print(f"policy, rolled out once: {1 / least:.0f} instructions/s")

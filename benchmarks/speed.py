@@ -31,16 +31,17 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from benchmarks.graph_simulator import BATCH, MAX_STEPS, STEPS, made_up_graph, random_walk
 from benchmarks.rllib_runner import CountingRunner, SmallPolicyConfig
 from benchmarks.small_policy import SmallModule
+from envs.graph.agents import roll_out
 from envs.graph.buildings import Buildings, join_graphs
 from envs.graph.simulator import GraphSimulator
 from envs.houses.dataset import write_houses
 from rayforge.irl.networks import Policy
 from rayforge.irl.replay import Replay
+from rayforge.irl.rollout import follow_goals
 from rayforge.paths.arrays import Paths
 from rayforge.paths.observation import GraphObserver
 from trainers.irl.algorithm import LangGoalIRLConfig
 from trainers.irl.config import IRLConfig
-from trainers.irl.rollout import Goals, follow_goals, roll_out
 from trainers.irl.run import hardware
 from trainers.irl.runner import Chunk, ChunkResult, PathRunner
 from trainers.irl.task import Task, read_task
@@ -171,7 +172,7 @@ def policy(task: Task, config: IRLConfig, rounds: int) -> Figure:
         paths = split.paths[chance.integers(len(split), size=BATCH)]
         draws = chance.random((BATCH, config.max_steps), np.float32)
         start = time.process_time()
-        done = roll_out(agent, observer, environment, Goals.of(paths), draws)
+        done = roll_out(agent, observer, environment, paths, draws)
         return float(done.paths.length.sum()) / (time.process_time() - start)
 
     (samples,) = alternate([measure], rounds)

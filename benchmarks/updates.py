@@ -30,7 +30,7 @@ from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.config import IRLConfig
 from trainers.irl.run import hardware
 from trainers.irl.run_folder import data_folder
-from trainers.irl.scoring import read_any_task
+from trainers.irl.task import read_task
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ class Updates:
             updates=self.iterations * defaults.updates_per_iteration,
             warm_up=0,
         )
-        task = read_any_task(data_folder(config), config, ("train",))
+        task = read_task(data_folder(config), config, ("train",))
         ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="ERROR")
         try:
             settings = LangGoalIRLConfig(algo_class=Timed).for_task(config, task)

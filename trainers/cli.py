@@ -162,7 +162,7 @@ class Evaluate:
                 self.run, self.split, self.data, self.planner, self.candidates, command_line()
             )
             return
-        from trainers.irl.scoring import evaluate_run
+        from trainers.irl.evaluate import evaluate_run
 
         evaluate_run(self.run, self.split, self.data, command_line())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +16,7 @@ from rayforge.irl.config import AgentConfig, ImageShape
 from rayforge.irl.eye import Eye
 from rayforge.irl.networks import ActionValues, Classifier, Policy, Reward
 from rayforge.language.encoder import SentenceEncoder
-from rayforge.paths.observation import GraphObserver, Observation
-from rayforge.paths.walk_observation import WalkObserver
+from rayforge.paths.observation import Observation
 
 
 class Agent(nn.Module):
@@ -26,7 +26,7 @@ class Agent(nn.Module):
     building and never saved.
     """
 
-    observer: GraphObserver | WalkObserver
+    observer: Any  # an `Observer`, see rayforge.irl.world
     ACTING = ("policy", "generator")
     """Networks of an agent that only acts and describes."""
 
@@ -79,13 +79,14 @@ class Agent(nn.Module):
         size, channels, semantic = self._images
         return Eye(size, self.config.network.view, channels, semantic)
 
-    def attach(self, observer: GraphObserver | WalkObserver) -> None:
+    def attach(self, observer: Any) -> None:
         """Take what the data look states up in, to the device of the weights."""
         self.observer = observer.to(next(self.parameters()).device)
 
     def observe(self, batch: dict[str, Tensor], eye: nn.Module | None = None) -> Observation:
         """What is seen along the trajectories of a batch, images through `eye`."""
-        return self.observer.observe_batch(batch, eye)
+        seen: Observation = self.observer.observe_batch(batch, eye)
+        return seen
 
     @property
     def temperature(self) -> Tensor:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+
+from rayforge.language.vocabulary import PAD
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,18 @@ class Demonstrations:
             tuple(self.episodes[int(row)] for row in rows), self.paths[rows], self.goal[rows], 0,
             self.building[rows], np.unique(self.route[rows], return_inverse=True)[1],
         )  # fmt: skip
+
+    @cached_property
+    def words(self) -> np.ndarray:
+        """Tokens of each instruction, int64 [n]."""
+        count: np.ndarray = (self.paths.tokens != PAD).sum(1)
+        return count
+
+    @cached_property
+    def rows_of_route(self) -> list[np.ndarray]:
+        """The rows of each reference path."""
+        order = np.argsort(self.route, kind="stable")
+        return np.split(order, np.cumsum(np.bincount(self.route))[:-1])
 
     def names(self, rows: np.ndarray) -> tuple[str, ...]:
         """Building and episode of each row, for messages."""

@@ -182,7 +182,7 @@ def _describe(
 ) -> None:  # fmt: skip
     """Every building's job, and then `further.json` and `adaptation.json` from all of them."""
     task = read_task(folder, config, ("train",), vocabulary, objects)
-    train_split, buildings = task.splits["train"], task.data.buildings
+    train_split, buildings = task.splits["train"], task.world.buildings
     described = Described.of(train_split.paths, buildings, room_labels(folder, buildings))
     trained_in = {episode.scan for episode in train_split.episodes}
     parts = out / "buildings"

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.graph.agents import roll_out, starts
 from envs.graph.boxes import read_room_labels
 from envs.graph.buildings import Buildings
 from envs.graph.navigation_data import SCENES, read_surroundings
@@ -21,15 +22,14 @@ from envs.graph.navigation_graph import SUFFIX, read_connectivity
 from envs.graph.rendered_features import Rendering
 from envs.graph.simulator import STOP, GraphSimulator
 from envs.graph.walking import walk
+from envs.graph.world import GraphWorld
 from rayforge.errors import DataError
+from rayforge.irl.labelling import label_paths
 from rayforge.language.vocabulary import END, Vocabulary
 from rayforge.paths.arrays import Paths, join_paths
 from trainers.irl.adapt_config import AdaptConfig
 from trainers.irl.config import IRLConfig
-from trainers.irl.labelling import label_paths
 from trainers.irl.loading import agent_with
-from trainers.irl.rollout import Goals, roll_out
-from trainers.irl.task import World
 
 ROUND = 256
 """Walks at a time."""
@@ -102,9 +102,9 @@ def adapt_building(
     rng = np.random.default_rng([settings.seed, *job.scan.encode()])
     sizes = {"config": config, "vocabulary": len(job.vocabulary), "dimension": job.dimension}
     describer = agent_with(agent, sizes)
-    describer.attach(world.observer(config))
+    describer.attach(world.observer())
     walker = agent_with(agnostic, {**sizes, "config": goal_agnostic(config, settings)})
-    walker.attach(world.observer(config))
+    walker.attach(world.observer())
     walks, sampled, fit = _walks(job, world, walker, room, rng)
     records = []
     for start in range(0, len(walks), CHUNK):
@@ -136,7 +136,7 @@ def goal_agnostic(config: IRLConfig, settings: AdaptConfig) -> IRLConfig:
     )  # fmt: skip
 
 
-def read_building(job: BuildingJob) -> tuple[World, tuple[str, ...]]:
+def read_building(job: BuildingJob) -> tuple[GraphWorld, tuple[str, ...]]:
     """A building as the agent sees it, and the room label of every viewpoint (empty: no labels).
 
     Raises DataError where its data are missing or malformed.
@@ -155,7 +155,9 @@ def read_building(job: BuildingJob) -> tuple[World, tuple[str, ...]]:
             config.simulation,
         ),
     )
-    return World(found.buildings, found.tables), room_labels(folder, found.buildings)
+    return GraphWorld(found.buildings, found.tables, config.max_steps), room_labels(
+        folder, found.buildings
+    )
 
 
 def room_labels(folder: Path, buildings: Buildings) -> tuple[str, ...]:
@@ -196,7 +198,7 @@ def resemblance(paths: Paths, room: Sequence[str], described: Described) -> np.n
 
 
 def _walks(
-    job: BuildingJob, world: World, walker: Any, room: Sequence[str], rng: np.random.Generator
+    job: BuildingJob, world: GraphWorld, walker: Any, room: Sequence[str], rng: np.random.Generator
 ) -> tuple[Paths, int, int]:
     """Paths to describe, how many were walked for them, and how many of those were fit."""
     settings, described = job.settings, job.described
@@ -206,7 +208,7 @@ def _walks(
     walked = 0
     for _ in range(ROUNDS):
         start = rng.integers(len(world.buildings.viewpoint_ids), size=ROUND).astype(np.int32)
-        goals = Goals(start, rng.integers(12, size=ROUND).astype(np.int32), silent(ROUND))
+        goals = starts(start, rng.integers(12, size=ROUND).astype(np.int32), silent(ROUND))
         draws = rng.random((ROUND, job.config.max_steps), np.float32)
         if settings.walks == "random":
             paths = _random_walks(world, goals, described, job.config.max_steps, rng)
@@ -241,7 +243,7 @@ def _walks(
 
 
 def _random_walks(
-    world: World, goals: Goals, described: Described, max_steps: int, rng: np.random.Generator
+    world: GraphWorld, goals: Paths, described: Described, max_steps: int, rng: np.random.Generator
 ) -> Paths:
     """Random steps, as many as people's paths have; a control."""
     steps = rng.choice(
@@ -253,7 +255,7 @@ def _random_walks(
         move = 1 + (legal * rng.random(legal.shape)).argmax(1)
         return np.where(simulator.steps < steps, move, STOP)
 
-    return walk(world.buildings, goals.viewpoint, goals.heading, max_steps, choose)
+    return walk(world.buildings, goals.viewpoint[:, 0], goals.heading[:, 0], max_steps, choose)
 
 
 def _shares(values: Sequence[Any]) -> dict[Any, float]:

@@ -25,7 +25,6 @@ from rayforge.paths.arrays import Padded, join_paths
 from rayforge.paths.sights import Sights
 from trainers.irl.config import IRLConfig
 from trainers.irl.dispatch import bring_back, hand_out
-from trainers.irl.homes_task import HomesTask
 from trainers.irl.learner import AgentLearner, AgentModule
 from trainers.irl.loading import agent_sizes
 from trainers.irl.runner import Chunk, ChunkResult, PathRunner
@@ -53,7 +52,7 @@ class LangGoalIRLConfig(AlgorithmConfig):
         self.observation_space: gym.Space[Any] = gym.spaces.Discrete(1)
         self.action_space: gym.Space[Any] = gym.spaces.Discrete(1)
 
-    def for_task(self, config: IRLConfig, task: Task | HomesTask) -> LangGoalIRLConfig:
+    def for_task(self, config: IRLConfig, task: Task[Any]) -> LangGoalIRLConfig:
         """Everything a run of `config` on `task` needs."""
         self.irl = config
         self.world = Shared(task.world)
@@ -86,19 +85,19 @@ class LangGoalIRL(Algorithm):
     def get_default_config(cls) -> LangGoalIRLConfig:
         return LangGoalIRLConfig()
 
-    def start(self, task: Task | HomesTask, fresh: bool = True) -> LangGoalIRL:
+    def start(self, task: Task[Any], fresh: bool = True) -> LangGoalIRL:
         """Take the demonstrations; they stay in this process. A `fresh` run also takes over what
         `start_from` or `reward_from` names; another one has it in its checkpoint."""
         irl = self.irl
         self.task = task
         self.train_split: Demonstrations = task.splits["train"]
         self.counts = {"generator": 0, "clone": 0, "irl": 0, "episodes": 0, "env_steps": 0}
-        kind: Any = task.world.kind
-        # Images are large: of walks no more are kept than updates draw from.
-        capacity = irl.replay if irl.env == "graph" else min(irl.replay, irl.recent)
-        self.told = Replay(capacity, irl.step_limit, irl.max_words, kind)  # B: negatives
-        self.relabelled = Replay(capacity, irl.step_limit, irl.max_words, kind)  # R: positives
-        self.sights = task.new_sights(capacity)
+        world = task.world
+        # Images are large: of them no more are kept than updates draw from.
+        capacity = min(irl.replay, irl.recent) if world.dimension is None else irl.replay
+        sizes = (capacity, world.step_limit, irl.max_words, world.kind)
+        self.told, self.relabelled = Replay(*sizes), Replay(*sizes)  # negatives, positives
+        self.sights = world.new_sights(capacity)
         if self.sights is not None:
             self._learners(partial(_show, sights=self.sights))
         self.seconds_before = 0.0  # spent on what is taken over
@@ -181,9 +180,7 @@ class LangGoalIRL(Algorithm):
         if self.sights is None or not len(self.told):
             return
         stored = np.arange(len(self.told))  # restored: the oldest first, as they were kept
-        seen = self.task.film(self.told.paths[stored])
-        assert seen is not None, "only tasks in 3-D scenes have sights"
-        numbers = self.sights.keep(seen)
+        numbers = self.sights.keep(self.task.world.film(self.told.paths[stored]))
         self.told.paths.sights[stored] = numbers
         # The same walks where their sentences were good enough; both are in order of episodes.
         labelled = np.arange(len(self.relabelled))
@@ -217,8 +214,8 @@ class LangGoalIRL(Algorithm):
                 for r in results if r.rollout is not None]  # fmt: skip
         paths = join_paths([part for part, _ in done])
         rows = np.concatenate([rows for _, rows in done])
-        assert isinstance(self.task, Task), "a configuration allows forcing in graphs alone"
-        advice = self.task.advice(self.train_split, rows, paths, irl.max_steps)
+        advice = self.task.world.advice(self.train_split, rows, paths)
+        assert advice is not None, "a configuration allows forcing in graphs alone"
         for _ in range(min(irl.updates_per_iteration, irl.updates - self.counts["irl"])):
             rng = self._rng("batch", self.counts["irl"])
             both, target = forced_pairs(irl, self.train_split, paths, advice, rng)
@@ -233,7 +230,7 @@ class LangGoalIRL(Algorithm):
         stop = min(total, self.counts[count] + irl.updates_per_iteration)
         self._learners(partial(_set_rate, name=name, rate=cosine(rate, self.counts[count], total)))
         while self.counts[count] < stop:
-            rows = self.task.batch(size, irl.seed, self.counts[count])
+            rows = self.task.world.batch(self.train_split, size, irl.seed, self.counts[count])
             progress = self.counts[count] / max(1.0, irl.generator.kl_ramp * total)
             weight = irl.generator.kl_weight * min(1.0, progress)
             self._update(self.train_split.paths[rows], np.full(len(rows), int(role)), weight)
@@ -251,7 +248,8 @@ class LangGoalIRL(Algorithm):
         self.metrics.aggregate(results, key="learners")
 
     def _expert_rows(self, count: int) -> np.ndarray:
-        return self.task.draw(self._rng("goals", self.counts["irl"]), count, CHUNK)
+        rng = self._rng("goals", self.counts["irl"])
+        return self.task.world.draw(self.train_split, rng, count, CHUNK)
 
     def _rng(self, purpose: str, number: int) -> np.random.Generator:
         """Random numbers that depend on the seed and the place in the run alone, so that a resumed
@@ -305,7 +303,7 @@ class LangGoalIRL(Algorithm):
         agent = Agent(**self.config.sizes, acting_only=True)
         weights = self._weights()[DEFAULT_MODULE_ID]
         agent.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
-        agent.attach(self.task.world.observer(self.irl))
+        agent.attach(self.task.world.observer())
         return agent.eval()
 
     def _weights(self) -> dict[str, Any]:
@@ -343,14 +341,14 @@ class LangGoalIRL(Algorithm):
             if result.rollout is not None:
                 paths = result.rollout.paths
                 answered = rows[result.first - results[0].first + result.rows]
-                reached.append(self.task.reached(split, answered, paths))
+                reached.append(self.task.world.reached(split, answered, paths))
                 length.append(paths.length)
                 entropy.append(result.rollout.entropy)
         steps = np.concatenate(length)
         figures = {
             "success": float(np.concatenate(reached).mean()),
             "length": float(steps.mean()),
-            "forced_stops": float((steps == self.irl.step_limit).mean()),
+            "forced_stops": float((steps == self.task.world.step_limit).mean()),
             "entropy": float(np.concatenate(entropy).mean()),
             "env_steps_per_s": speed,
         }
@@ -362,7 +360,7 @@ class LangGoalIRL(Algorithm):
             self.metrics.log_value(("rollout", name), value, window=1)
 
 
-def sizes_of(config: IRLConfig, task: Task | HomesTask) -> dict[str, Any]:
+def sizes_of(config: IRLConfig, task: Task[Any]) -> dict[str, Any]:
     """What an `Agent` is built from."""
     return agent_sizes(config, len(task.vocabulary), task.world.dimension)
 

@@ -19,7 +19,6 @@ from rayforge.paths.arrays import Paths
 from rayforge.paths.observation import GraphObserver
 from rayforge.paths.tree import PathTree
 from trainers.irl.planner import BATCH, Planner, Ways, alike, keys_of, sampled, succeeding
-from trainers.irl.rollout import Goals
 
 
 class Choices(NamedTuple):
@@ -140,7 +139,7 @@ def roll_outs(
         (len(paths), count - 1, observer.max_steps), np.float32
     )
     simulator = GraphSimulator(buildings, observer.max_steps)
-    return sampled(module.policy, observer, simulator, Goals.of(paths), count, draws)
+    return sampled(module.policy, observer, simulator, paths, count, draws)
 
 
 def _wide(values: Tensor, width: int) -> Tensor:

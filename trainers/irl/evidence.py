@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 
+from envs.graph.agents import roll_out
 from envs.graph.buildings import Buildings
 from envs.graph.simulator import GraphSimulator
+from envs.graph.world import GraphWorld
 from envs.houses.checking import Outcome, check
 from envs.houses.dataset import HOUSES_FILE, read_houses
 from envs.houses.house import House
@@ -28,6 +30,7 @@ from rayforge.evaluation.metrics import SUCCESS_METRES
 from rayforge.files import write_json
 from rayforge.irl.agent import Agent
 from rayforge.irl.demonstrations import Demonstrations
+from rayforge.irl.labelling import label_paths
 from rayforge.irl.networks import Policy
 from rayforge.irl.pairs import path_batch
 from rayforge.language.vocabulary import Vocabulary
@@ -36,12 +39,9 @@ from rayforge.paths.observation import GraphObserver
 from rayforge.reports.report import write_report
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.config import IRLConfig
-from trainers.irl.evaluate import follow, score, shuffled
-from trainers.irl.labelling import label_paths
-from trainers.irl.rollout import Goals, roll_out
+from trainers.irl.evaluate import for_split, method_name, scores_of
 from trainers.irl.run_folder import CLONED, data_folder, load_run, resolve_split
-from trainers.irl.scoring import for_split, method_name, read_any_task
-from trainers.irl.task import Task, World
+from trainers.irl.task import Task, read_task, shuffled
 from trainers.runs.checkpoint import latest, load_module
 
 BATCH = 128
@@ -121,11 +121,10 @@ def find_evidence(
     folder = data or data_folder(config)
     split = resolve_split(split, folder, config)
     config = for_split(config, split)
-    task = read_any_task(folder, config, (split,), vocabulary, objects)
-    assert isinstance(task, Task)
+    task: Task[GraphWorld] = read_task(folder, config, (split,), vocabulary, objects)
     agent = Agent(**sizes_of(config, task))
     agent.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
-    agent.attach(task.world.observer(config))
+    agent.attach(task.world.observer())
     agent.eval()
     whole, rng = task.splits[split], np.random.default_rng(seed)
     rows = np.sort(rng.permutation(len(whole))[:episodes])
@@ -152,19 +151,18 @@ def find_evidence(
 
 
 def figures(
-    agent: Agent, task: Task, split: Demonstrations, cloned: Policy | None,
+    agent: Agent, task: Task[GraphWorld], split: Demonstrations, cloned: Policy | None,
     houses: dict[str, House] | None, config: IRLConfig, vocabulary: Vocabulary, seed: int,
 ) -> dict[str, dict[str, float]]:  # fmt: skip
     """Every figure of a split by name, as in `Interval.as_dict`."""
-    buildings, observer = task.data.buildings, agent.observer
-    assert isinstance(observer, GraphObserver)
+    buildings, observer = task.world.buildings, task.world.observer()
     rolled_out = sampled(agent.policy, observer, buildings, split, seed)
     found: dict[str, Interval] = {}
     if config.adversarial:
         found |= _right_and_wrong(agent, buildings, split, rolled_out, seed)
         found |= _progress(agent, buildings, split, rolled_out)
     if cloned is not None:
-        found |= _against_clone(agent, cloned, observer, buildings, split, config)
+        found |= _against_clone(agent, cloned, task.world, split)
     if houses is not None and agent.generator is not None:
         found |= _accepted(agent, task.world, split, rolled_out, houses, vocabulary, seed)
     return {name: value.as_dict() for name, value in found.items()}
@@ -178,7 +176,7 @@ def sampled(
     rng = np.random.default_rng([seed, 1])
     parts = []
     for start in range(0, len(split), BATCH):
-        goals = Goals.of(split.paths[start : start + BATCH])
+        goals = split.paths[start : start + BATCH]
         draws = rng.random((len(goals), observer.max_steps), np.float32)
         parts.append(roll_out(policy, observer, simulator, goals, draws).paths)
     return join_paths(parts)
@@ -244,8 +242,7 @@ def _progress(
 
 
 def _against_clone(
-    agent: Agent, cloned: Policy, observer: GraphObserver, buildings: Buildings,
-    split: Demonstrations, config: IRLConfig,
+    agent: Agent, cloned: Policy, world: GraphWorld, split: Demonstrations
 ) -> dict[str, Interval]:  # fmt: skip
     """The policy against the one that was cloned: in the expert's states, and by success."""
     before, now = judge(agent, split.paths, cloned), judge(agent, split.paths)
@@ -255,9 +252,7 @@ def _against_clone(
     agree = (chosen[0] == chosen[1]) & before.real
     success = []
     for policy in (cloned, agent.policy):
-        walked = follow(policy, observer, buildings, split, split.paths.tokens)
-        paths = join_paths([done.paths for done in walked])
-        success.append(score(buildings, split, paths, config.max_steps)["success"])
+        success.append(scores_of(policy, world, split)["success"])
     return {
         "KL(cloned || now), nats a step of the expert's": bootstrap_interval(kl.sum(1) / steps),
         "best actions that agree with the clone's": bootstrap_interval(agree.sum(1) / steps),
@@ -268,7 +263,7 @@ def _against_clone(
 
 
 def _accepted(
-    agent: Agent, world: World, split: Demonstrations, rolled_out: Paths,
+    agent: Agent, world: GraphWorld, split: Demonstrations, rolled_out: Paths,
     houses: dict[str, House], vocabulary: Vocabulary, seed: int,
 ) -> dict[str, Interval]:  # fmt: skip
     """Share of sentences that lead, by the oracle, from the path's start to its end. Human ones

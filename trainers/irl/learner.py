@@ -15,7 +15,6 @@ from torch import Tensor
 from rayforge.irl.agent import Agent
 from rayforge.irl.update import Update, loss_of
 from rayforge.paths.sights import Sights
-from rayforge.paths.walk_observation import WalkObserver
 
 
 class AgentModule(TorchRLModule, InferenceOnlyAPI):
@@ -55,7 +54,7 @@ class AgentLearner(TorchLearner):
         # RLlib asks for deterministic algorithms, which fills all memory with NaN before its use:
         # a twentieth of an update.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        self.agent.attach(self.config.world.get().observer(self.config.irl))
+        self.agent.attach(self.config.world.get().observer())
 
     @property
     def agent(self) -> Agent:
@@ -86,9 +85,7 @@ class AgentLearner(TorchLearner):
 
     def show(self, sights: Sights) -> None:
         """Take the images of roll-outs to come; shared, since the learner is in this process."""
-        observer = self.agent.observer
-        assert isinstance(observer, WalkObserver)
-        observer.sights = sights
+        self.agent.attach(self.config.world.get().observer(sights))
 
     def compute_loss_for_module(
         self, *, module_id: str, config: AlgorithmConfig, batch: dict[str, Tensor], fwd_out: Any

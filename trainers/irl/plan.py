@@ -24,6 +24,7 @@ from rayforge.files import write_json, write_whole
 from rayforge.irl.agent import Agent
 from rayforge.irl.batches import batch_rows
 from rayforge.irl.demonstrations import Demonstrations
+from rayforge.irl.labelling import label_paths
 from rayforge.irl.losses import discriminator_loss
 from rayforge.irl.pairs import mismatched
 from rayforge.irl.path_reward import Form, PathReward
@@ -37,7 +38,6 @@ from rayforge.paths.tree import PathTree, TreeBatch
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.choices import Choices, Fitted, imagined, mapped
 from trainers.irl.config import IRLConfig
-from trainers.irl.labelling import label_paths
 from trainers.irl.loading import agent_with, load_weights
 from trainers.irl.plan_config import PlanConfig
 from trainers.irl.planner import (
@@ -50,8 +50,7 @@ from trainers.irl.planner import (
     succeeding,
 )
 from trainers.irl.run_folder import data_folder, load_run
-from trainers.irl.scoring import read_any_task
-from trainers.irl.task import HELD_BACK, Task
+from trainers.irl.task import HELD_BACK, Task, read_task
 
 CHUNK = 64
 """Paths labelled at a time."""
@@ -148,10 +147,9 @@ def open_agent(
         )
     weights = load_weights(run, config)
     folder = data or data_folder(config)
-    task = read_any_task(folder, reading or config, splits, vocabulary, objects)
-    assert isinstance(task, Task)
+    task = read_task(folder, reading or config, splits, vocabulary, objects)
     module = agent_with(weights, sizes_of(config, task))
-    module.attach(task.world.observer(config))
+    module.attach(task.world.observer())
     return PlannedAgent(config, task, module)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,12 +21,12 @@ from rayforge.paths.observation import GraphObserver
 from rayforge.paths.tree import PathTree
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.choices import roll_outs
-from trainers.irl.evaluate import score, shuffled_sentences
+from trainers.irl.evaluate import for_split, print_table
 from trainers.irl.plan import FILES, PlannedAgent, open_agent
 from trainers.irl.planner import BATCH, LengthScore, Planner, Score, Ways, keys_of, scores_of
 from trainers.irl.run_folder import data_folder, load_run, resolve_split
-from trainers.irl.scoring import for_split, print_table
 from trainers.irl.search_walk import search
+from trainers.irl.task import shuffled
 from trainers.runs.folder import hardware
 
 Kind = Literal["map", "samples", "search"]
@@ -113,15 +114,15 @@ def evaluate_planned(
     name = resolve_split(split, folder, config)
     agent = open_agent(run, (name,), data, for_split(config, name))
     plans = load_planner(run, agent)
-    asked, buildings = agent.task.splits[name], agent.task.data.buildings
+    asked, world = agent.task.splits[name], agent.task.world
     tokens = asked.paths.tokens
-    others = tokens[shuffled_sentences(asked, buildings, config.seed)]
+    others = tokens[shuffled(asked.building, asked.route, config.seed)]
     agents = {}
     for who, words in (("agent", tokens), ("another's sentence", others)):
         paths = planned_paths(plans, agent, kind, asked, words, count)
         # A planner stops by itself: no path is cut off.
         limit = max(config.max_steps, int(paths.length.max())) + 1
-        agents[who] = summarise(score(buildings, asked, paths, limit))
+        agents[who] = summarise(replace(world, step_limit=limit).score(asked, paths))
     document = {
         "split": name, "planner": kind, "setting": SETTINGS[kind], "data": str(folder),
         "method": f"planner, {kind}", "seed": config.seed, "features": config.features,

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from envs.graph.agents import roll_out
 from envs.graph.buildings import Buildings
 from envs.graph.shortest_paths import ways_from
 from envs.graph.simulator import GraphSimulator
@@ -29,7 +30,6 @@ from rayforge.language.vocabulary import PAD
 from rayforge.paths.arrays import Paths, join_paths
 from rayforge.paths.observation import GraphObserver
 from rayforge.paths.tree import PathTree, TreeBatch
-from trainers.irl.rollout import Goals, roll_out
 
 Key = tuple[int, int]
 """Where a tree starts: viewpoint and heading bin."""
@@ -57,7 +57,7 @@ class Ways:
 
 
 def sampled(
-    policy: Policy, observer: GraphObserver, simulator: GraphSimulator, goals: Goals, count: int,
+    policy: Policy, observer: GraphObserver, simulator: GraphSimulator, goals: Paths, count: int,
     draws: np.ndarray,
 ) -> list[tuple[PathTree, np.ndarray]]:  # fmt: skip
     """What the policy does for each of G goals when rolled out in a model of the building: the

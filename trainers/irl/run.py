@@ -27,11 +27,10 @@ from trainers.cluster import start_here
 from trainers.configuration import placed, to_dict, to_yaml
 from trainers.irl.algorithm import CHUNK, LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.config import IRLConfig
-from trainers.irl.homes_task import HomesTask
+from trainers.irl.evaluate import evaluate_split, write_sentences
 from trainers.irl.preflight import check_run, join_for_runners
 from trainers.irl.run_folder import CLONED, data_folder, load_run, read_saved, resolve_split
-from trainers.irl.scoring import evaluate_split, read_any_task, write_sentences
-from trainers.irl.task import Task
+from trainers.irl.task import Task, read_task
 from trainers.runs.checkpoint import Checkpoint, latest, save_checkpoint
 from trainers.runs.folder import clear_figures, forget_after, hardware, held, prepare
 from trainers.runs.gauges import Gauges
@@ -86,17 +85,15 @@ def _train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
         ray.shutdown()
 
 
-def _read(
-    folder: Path, config: IRLConfig, splits: list[str], resumed: Path | None
-) -> Task | HomesTask:
+def _read(folder: Path, config: IRLConfig, splits: list[str], resumed: Path | None) -> Task[Any]:
     """The data set, with words and objects as a resumed run knew them; says what was read."""
     print(f"reading {folder}", flush=True)
     names = tuple(dict.fromkeys(("train", *splits)))
     if resumed is None:
-        task = read_any_task(folder, config, names)
+        task = read_task(folder, config, names)
     else:
         _, vocabulary, objects = load_run(resumed)
-        task = read_any_task(folder, config, names, vocabulary, objects)
+        task = read_task(folder, config, names, vocabulary, objects)
     for name, split in task.splits.items():
         print(f"  {name}: {len(split)} sentences", flush=True)
         if split.cut:
@@ -148,7 +145,7 @@ class _Run:
         self,
         config: IRLConfig,
         run: Path,
-        task: Task | HomesTask,
+        task: Task[Any],
         algorithm: LangGoalIRL,
         saved: Checkpoint | None,
     ) -> None:

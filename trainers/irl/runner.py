@@ -18,10 +18,10 @@ from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.env.env_runner import EnvRunner
 
 from envs.simulators.process import SimulatorDied
+from rayforge.irl.labelling import Labels, label_paths
+from rayforge.irl.rollout import Rollout, follow_goals, join_rollouts
 from rayforge.paths.arrays import Padded
-from trainers.irl.labelling import Labels, label_paths
 from trainers.irl.learner import AgentModule
-from trainers.irl.rollout import Rollout, follow_goals, join_rollouts
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class PathRunner(EnvRunner):
         with warnings.catch_warnings():
             # Ray's store shares the tables between processes, so they are read-only: as is meant.
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            self.agent.attach(self.world.observer(config.irl))
-        self.agents = self.world.agents(config.irl, self.agent.observer)
+            self.agent.attach(self.world.observer())
+        self.agents = self.world.agents(self.agent.observer)
         self.module.eval()
         self._weights_number = -1
 
@@ -135,7 +135,7 @@ class PathRunner(EnvRunner):
         ended, it is started again and everything repeated once before that.
         """
         drawn = None if draws is None else draws[rows]
-        goals = self.world.goals(asked[rows])
+        goals: Any = asked[rows]
         try:
             try:
                 done = follow_goals(self.agent.policy, self.agents, goals, drawn)

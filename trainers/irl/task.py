@@ -1,65 +1,43 @@
-"""The task a run learns: buildings, what is seen in them, and demonstrations as paths."""
+"""The task a run learns: a world, and demonstrations in it as trajectories."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import ray
 
+from envs.continuous.footage import filmed, walked
+from envs.continuous.images import Images, categories_of
+from envs.continuous.walks import Walk
+from envs.continuous.world import SceneWorld
+from envs.episodes.continuous_episode import ContinuousEpisode
 from envs.episodes.episode import Episode
+from envs.episodes.r2r_ce import check_scenes, read_r2r_ce_split, splits_in
 from envs.graph.buildings import Buildings, heading_bin
-from envs.graph.navigation_data import SCENES, NavigationData, read_navigation_data
-from envs.graph.observation import ObservationTables
+from envs.graph.navigation_data import (
+    HELD_OUT,
+    HELD_OUT_SOURCES,
+    SCENES,
+    read_navigation_data,
+)
 from envs.graph.rendered_features import Rendering
-from envs.graph.shortest_paths import other_ways
-from envs.graph.simulator import GraphSimulator
+from envs.graph.world import GraphWorld
 from rayforge.errors import DataError
-from rayforge.evaluation.metrics import SUCCESS_METRES
-from rayforge.irl.batches import batch_rows
 from rayforge.irl.demonstrations import Demonstrations
+from rayforge.irl.world import World
 from rayforge.language.vocabulary import END, PAD, Vocabulary
-from rayforge.paths.arrays import Paths
-from rayforge.paths.observation import GraphObserver
+from rayforge.paths.arrays import Paths, Walks
 from trainers.irl.config import IRLConfig
-from trainers.irl.rollout import Goals, GraphAgents
+from trainers.irl.source import source_words
 
 HELD_BACK = "held_back"
 """The split of training buildings' instructions that nothing is trained on."""
-
-
-@dataclass(frozen=True)
-class World:
-    """What every process of a run reads: about a hundred megabytes for R2R's buildings."""
-
-    buildings: Buildings
-    tables: ObservationTables
-    kind: ClassVar[type[Paths]] = Paths
-
-    @property
-    def dimension(self) -> int:
-        """Features of a view."""
-        return self.tables.dimension
-
-    def observer(self, config: IRLConfig) -> GraphObserver:
-        return GraphObserver.from_tables(self.tables, config.max_steps)
-
-    def agents(self, config: IRLConfig, observer: GraphObserver) -> GraphAgents:
-        return GraphAgents(observer, GraphSimulator(self.buildings, config.max_steps))
-
-    def goals(self, paths: Paths) -> Goals:
-        return Goals.of(paths)
-
-    def other_ways(
-        self, config: IRLConfig, paths: Paths, count: int, rng: np.random.Generator
-    ) -> tuple[Paths, np.ndarray]:
-        """For each path `count` others from the same start, see `envs.graph.shortest_paths`."""
-        return other_ways(self.buildings, paths, count, config.max_steps, rng)
 
 
 class Shared:
@@ -161,87 +139,81 @@ def encode(
     return tokens, cut
 
 
+W = TypeVar("W", bound=World[Any])
+
+
 @dataclass(frozen=True)
-class Task:
+class Task(Generic[W]):
     """A data set read for a configuration."""
 
-    data: NavigationData
+    folder: Path
     vocabulary: Vocabulary
     splits: dict[str, Demonstrations]
-
-    @property
-    def world(self) -> World:
-        return World(self.data.buildings, self.data.tables)
-
-    @property
-    def folder(self) -> Path:
-        return self.data.folder
+    world: W
+    data: Any = field(default=None, repr=False)
+    """What navigation graphs were read as (`NavigationData`)."""
 
     @property
     def objects(self) -> tuple[str, ...]:
         """Names that an agent tells apart."""
-        return self.data.objects
-
-    def batch(self, size: int, seed: int, number: int) -> np.ndarray:
-        """Rows int64 [<= size] of training pairs in supervised update `number`."""
-        return batch_rows(self._words, size, seed, number)
-
-    @cached_property
-    def _words(self) -> np.ndarray:
-        """Tokens of each training sentence, int64 [n]."""
-        count: np.ndarray = (self.splits["train"].paths.tokens != PAD).sum(1)
-        return count
-
-    def draw(self, rng: np.random.Generator, count: int, chunk: int) -> np.ndarray:
-        """Rows int64 [count] of training pairs to roll out."""
-        return rng.integers(len(self.splits["train"]), size=count)
-
-    def reached(self, split: Demonstrations, rows: np.ndarray, paths: Paths) -> np.ndarray:
-        """Which paths, that answer these rows, are a success by R2R's rules, bool [n]."""
-        ends = paths.viewpoint[np.arange(len(paths)), paths.length - 1]
-        metres: np.ndarray = self.data.buildings.distance(ends, split.goal[rows])
-        return metres < SUCCESS_METRES
-
-    def advice(
-        self, split: Demonstrations, rows: np.ndarray, paths: Paths, limit: int
-    ) -> np.ndarray:
-        """What the shortest path to the goals of `rows` would do in each state of `paths` that
-        answer them, int8 [n, T]: STOP at the goal, as the last of `limit` actions, and in the
-        padding."""
-        steps = np.arange(paths.action.shape[1])
-        goes_on = (steps < paths.length[:, None]) & (steps < limit - 1)
-        goal = split.goal[rows][:, None]
-        slot = self.data.buildings.next_slot(np.where(goes_on, paths.viewpoint, goal), goal)
-        return (slot + 1).astype(np.int8)
-
-    def new_sights(self, capacity: int) -> None:
-        """Graphs have features in tables and no images."""
-
-    def film(self, paths: Paths) -> None:
-        """Graphs have features in tables and no images."""
+        return self.world.objects
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what a checkpoint's numbers refer to: the viewpoints and the training paths
-        with their sentences."""
-        digest = hashlib.sha256("\n".join(self.data.buildings.viewpoint_ids).encode())
-        paths = self.splits["train"].paths
-        for f in fields(paths):
-            digest.update(getattr(paths, f.name).tobytes())
+        """SHA-256 of what a checkpoint's numbers refer to: the world's places and the training
+        trajectories with their instructions."""
+        digest = hashlib.sha256("\n".join(self.world.identity).encode())
+        for array in self.splits["train"].paths.arrays().values():
+            digest.update(array.tobytes())
         return digest.hexdigest()
 
 
 def read_task(
-    folder: Path,
-    config: IRLConfig,
-    splits: Sequence[str],
-    vocabulary: Vocabulary | None = None,
+    folder: Path, config: IRLConfig, splits: Sequence[str], vocabulary: Vocabulary | None = None,
     objects: tuple[str, ...] | None = None,
-) -> Task:
-    """Read a folder's splits; words and object names come from `train` unless they are given.
+) -> Task[Any]:  # fmt: skip
+    """Read a folder's splits for the configuration's `env`.
 
-    Raises DataError as the readers do, naming file and record.
+    Words and object names are those given, or those of the run that this one begins from, or come
+    from `train`.
+
+    Raises DataError as the readers do, naming file, record and remedy.
     """
+    if vocabulary is None and (words := source_words(config)) is not None:
+        vocabulary, objects = words
+    task: Task[Any]
+    if config.env == "continuous":
+        task = read_scene_task(folder, config, splits, vocabulary, objects)
+    else:
+        known = objects if config.features in ("semantic", "rendered") else None
+        task = read_graph_task(folder, config, splits, vocabulary, known)
+    if config.held_back and "train" in task.splits:
+        task = replace(task, splits=hold_back(task.splits, config.held_back, str(folder)))
+    if config.shuffled_text and "train" in task.splits:
+        train = task.splits["train"]
+        others = shuffled(train.building, train.route, config.seed)
+        told = replace(train, paths=train.paths.with_tokens(train.paths.tokens[others]))
+        task = replace(task, splits={**task.splits, "train": told})
+    return task
+
+
+def shuffled(building: np.ndarray, route: np.ndarray, seed: int) -> np.ndarray:
+    """For each row of buildings and paths, int [n], a row of another path, near if possible."""
+    rng = np.random.default_rng(seed)
+    rows = np.arange(len(building))
+    other = rows.copy()
+    for row in rows:
+        near = rows[(building == building[row]) & (route != route[row])]
+        choice = near if len(near) else rows[route != route[row]]
+        other[row] = rng.choice(choice) if len(choice) else row
+    return other
+
+
+def read_graph_task(
+    folder: Path, config: IRLConfig, splits: Sequence[str], vocabulary: Vocabulary | None = None,
+    objects: tuple[str, ...] | None = None,
+) -> Task[GraphWorld]:  # fmt: skip
+    """`read_task` of navigation graphs, as the splits stand there."""
     data = read_navigation_data(
         folder,
         splits=splits,
@@ -260,13 +232,143 @@ def read_task(
     if vocabulary is None:
         texts = [episode.instruction for episode in data.splits["train"]]
         vocabulary = Vocabulary.from_texts(texts, config.min_word_count)
-    return Task(
-        data,
-        vocabulary,
-        {
-            name: demonstrations(
-                episodes, data.buildings, vocabulary, config, f"{folder}: split {name}"
+    world = GraphWorld(data.buildings, data.tables, config.max_steps, data.objects)
+    parts = {
+        name: demonstrations(
+            episodes, data.buildings, vocabulary, config, f"{folder}: split {name}"
+        )
+        for name, episodes in data.splits.items()
+    }
+    return Task(data.folder, vocabulary, parts, world, data)
+
+
+def read_scene_task(
+    folder: Path,
+    config: IRLConfig,
+    splits: Sequence[str],
+    vocabulary: Vocabulary | None = None,
+    objects: tuple[str, ...] | None = None,
+) -> Task[SceneWorld]:
+    """`read_task` of 3-D scenes, as the splits stand there.
+
+    The expert walks every episode once, and what it sees on the training episodes is rendered
+    once; both are kept in the user's cache.
+
+    Raises:
+        DataError: as the readers do, naming file, record and remedy.
+        SceneError: a scene that cannot be used, or an episode that does not fit its scene.
+    """
+    where = Path(config.scenes) if config.scenes else folder / SCENES
+    episodes = _read_splits(folder, config, splits)
+    episodes = {
+        name: check_scenes(part, where, skip_missing=config.skip_missing)
+        for name, part in episodes.items()
+    }
+    scenes = tuple(sorted({e.scene for part in episodes.values() for e in part}))
+    world = SceneWorld(
+        where, scenes, objects or (), None, config.simulation, config.simulator,
+        config.simulator_processes, config.open_scenes, config.max_walk,
+    )  # fmt: skip
+    homes = world.new_homes()
+    try:
+        if objects is None:
+            training = tuple(sorted({e.scene for e in episodes.get("train", ())})) or scenes
+            names = replace(world, scenes=training).new_homes()
+            objects = categories_of(names)
+            names.close()
+        if vocabulary is None:
+            texts = [episode.instruction for episode in episodes["train"]]
+            vocabulary = Vocabulary.from_texts(texts, config.min_word_count)
+        world = replace(world, objects=objects)
+        done, footage = {}, None
+        for name, part in episodes.items():
+            unique, route = _routes(part)
+            walks = walked(homes, config.simulation, config.simulator, config.max_walk, unique)
+            done[name] = _demonstrations(part, walks, route, scenes, vocabulary, config)
+            if name == "train":
+                images = Images(homes, config.simulation.camera, objects)
+                numbers = _scene_numbers(unique, scenes)
+                footage = filmed(images, config.simulation, config.simulator, walks, numbers)
+    finally:
+        homes.close()
+    return Task(folder, vocabulary, done, replace(world, footage=footage))
+
+
+def _read_splits(
+    folder: Path, config: IRLConfig, splits: Sequence[str]
+) -> dict[str, tuple[ContinuousEpisode, ...]]:
+    """Episodes by split; `held_out` are those of training's buildings that are kept out of it."""
+    outside, only = set(config.held_out), set(config.buildings)
+    names = {name for name in splits if name != HELD_OUT}
+    if outside or only:
+        names |= set(HELD_OUT_SOURCES) & set(splits_in(folder))
+    read = {name: read_r2r_ce_split(folder, name) for name in sorted(names)}
+    known = {e.scan for name in HELD_OUT_SOURCES for e in read.get(name, ())}
+    for kind, named in (("held-out", outside), ("training", only - outside)):
+        if unknown := sorted(named - known):
+            raise DataError(
+                f"{folder}: {kind} building {unknown[0]!r} has no episode in train or val_seen"
             )
-            for name, episodes in data.splits.items()
-        },
-    )
+    if both := sorted(outside & only):
+        raise DataError(f"{folder}: building {both[0]!r} is held out and to be trained in")
+    if HELD_OUT in splits and not outside:
+        raise DataError(f"split {HELD_OUT!r} is asked for, but no building is held out; name some")
+    parts: dict[str, tuple[ContinuousEpisode, ...]] = {}
+    for name in dict.fromkeys(splits):
+        if name == HELD_OUT:
+            found = [e for source in HELD_OUT_SOURCES for e in read.get(source, ())]
+            parts[name] = tuple(e for e in found if e.scan in outside)
+        else:
+            kept = read[name]
+            if name in HELD_OUT_SOURCES:
+                kept = tuple(e for e in kept if e.scan not in outside)
+                kept = tuple(e for e in kept if e.scan in only) if only else kept
+            parts[name] = kept
+        if not parts[name]:
+            raise DataError(f"{folder}: split {name!r} has no episodes left")
+    return parts
+
+
+def _routes(
+    episodes: Sequence[ContinuousEpisode],
+) -> tuple[list[ContinuousEpisode], np.ndarray]:
+    """One episode for each different walk, and the walk's number of every episode, int64 [n]."""
+    numbers: dict[tuple[object, ...], int] = {}
+    unique: list[ContinuousEpisode] = []
+    route = []
+    for e in episodes:
+        key = (e.scene, e.start, e.yaw, e.reference_path, e.goal, e.actions)
+        if key not in numbers:
+            numbers[key] = len(unique)
+            unique.append(e)
+        route.append(numbers[key])
+    return unique, np.array(route, np.int64)
+
+
+def _scene_numbers(episodes: Sequence[ContinuousEpisode], scenes: Sequence[str]) -> np.ndarray:
+    numbers = {scene: k for k, scene in enumerate(scenes)}
+    return np.array([numbers[episode.scene] for episode in episodes], np.int64)
+
+
+def _demonstrations(
+    episodes: Sequence[ContinuousEpisode],
+    walks: Sequence[Walk],
+    route: np.ndarray,
+    scenes: Sequence[str],
+    vocabulary: Vocabulary,
+    config: IRLConfig,
+) -> Demonstrations:
+    """Episodes with their walks as padded arrays; sight number k is walk k."""
+    longest = max(len(walk.action) for walk in walks)
+    every = Walks.zeros(len(walks), longest, 1)
+    for row, walk in enumerate(walks):
+        steps = slice(0, len(walk.action))
+        every.position[row, steps], every.yaw[row, steps] = walk.position, walk.yaw
+        every.action[row, steps], every.moved[row, steps] = walk.action, walk.moved
+        every.length[row] = len(walk.action)
+    tokens, cut = encode(episodes, vocabulary, config)
+    building = _scene_numbers(episodes, scenes)
+    arrays = {**every[route].arrays(), "sights": route.astype(np.int32), "tokens": tokens}
+    paths = Walks(**{**arrays, "scene": building.astype(np.int16)})
+    goal = np.array([e.goal for e in episodes], np.float32)
+    return Demonstrations(tuple(episodes), paths, goal, cut, building, route)

@@ -8,25 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rayforge.files import write_json, write_text
-from rayforge.irl.agent import Agent
-from rayforge.irl.networks import Policy
-from rayforge.paths.arrays import join_paths
-from rayforge.paths.observation import GraphObserver
 from trainers.configuration import to_dict, to_yaml
 from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.config import IRLConfig
-from trainers.irl.evaluate import follow, score
-from trainers.irl.evaluate_walks import BATCH
-from trainers.irl.evaluate_walks import score as score_walks
-from trainers.irl.homes_task import HomesTask
-from trainers.irl.rollout import follow_goals
+from trainers.irl.evaluate import scores_of
 from trainers.irl.run import restore_algorithm, save_algorithm
 from trainers.irl.run_folder import data_folder, resolve_split
-from trainers.irl.scoring import read_any_task
-from trainers.irl.task import Task
+from trainers.irl.task import Task, read_task
 from trainers.runs.checkpoint import latest, load_checkpoint
 from trainers.runs.folder import forget_after, hardware
 
@@ -69,7 +58,7 @@ def train_in_parts(config: IRLConfig, run: Path, reports: range) -> Iterator[dic
         algorithm.stop()
 
 
-def write_about(run: Path, config: IRLConfig, task: Task | HomesTask) -> None:
+def write_about(run: Path, config: IRLConfig, task: Task[Any]) -> None:
     """What a run folder says of its run, beside checkpoints and metrics."""
     write_text(run / "config.yaml", to_yaml(config))
     write_text(run / "vocabulary.json", task.vocabulary.to_json())
@@ -80,11 +69,11 @@ def write_about(run: Path, config: IRLConfig, task: Task | HomesTask) -> None:
     )
 
 
-def read_trial_task(config: IRLConfig) -> Task | HomesTask:
+def read_trial_task(config: IRLConfig) -> Task[Any]:
     """The data of a configuration, with the splits that it is evaluated on."""
     folder = data_folder(config)
     splits = [resolve_split(name, folder, config) for name in config.evaluate]
-    return read_any_task(folder, config, tuple(dict.fromkeys(("train", *splits))))
+    return read_task(folder, config, tuple(dict.fromkeys(("train", *splits))))
 
 
 def updates_in_all(config: IRLConfig) -> int:
@@ -111,36 +100,12 @@ def agent_figures(algorithm: LangGoalIRL) -> dict[str, float]:
     figures: dict[str, float] = {}
     for name in config.evaluate:
         split = resolve_split(name, task.folder, config)
-        values = _walked(agent, task, split, config) if isinstance(task, HomesTask) else (
-            _followed(agent.policy, agent.observer, task, split, config)
-        )  # fmt: skip
+        values = scores_of(agent.policy, task.world, task.splits[split])
         figures |= {f"{name}/{metric}": float(v.mean()) for metric, v in values.items()}
     counts = algorithm.counts
     figures["updates"] = counts["clone"] + counts["irl"]
     figures["env_steps"] = counts["env_steps"]
     return figures
-
-
-def _followed(
-    policy: Policy, observer: Any, task: Task, name: str, config: IRLConfig
-) -> dict[str, np.ndarray]:
-    assert isinstance(observer, GraphObserver)
-    split, buildings = task.splits[name], task.data.buildings
-    parts = follow(policy, observer, buildings, split, split.paths.tokens)
-    return score(buildings, split, join_paths([p.paths for p in parts]), config.max_steps)
-
-
-def _walked(agent: Agent, task: HomesTask, name: str, config: IRLConfig) -> dict[str, np.ndarray]:
-    split = task.splits[name]
-    observer = task.world.observer(config)
-    agents = task.world.agents(config, observer, task.homes, keep=False)
-    order = np.argsort(split.building, kind="stable")  # neighbours in a batch share a scene
-    parts = [
-        follow_goals(agent.policy, agents, split.paths[order[start : start + BATCH]], None).paths
-        for start in range(0, len(split), BATCH)
-    ]
-    walks = join_paths(parts)[np.argsort(order)]
-    return score_walks(task.homes, split, walks, config.max_walk)
 
 
 def save_agent(algorithm: LangGoalIRL, folder: Path, number: int, seconds: float) -> None:

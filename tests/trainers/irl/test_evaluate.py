@@ -15,24 +15,15 @@ from envs.episodes.episode import Episode
 from envs.graph.buildings import Buildings, join_graphs
 from envs.graph.navigation_graph import NavigationGraph
 from envs.graph.simulator import GraphSimulator
+from envs.graph.world import GraphWorld, random_walk, straight
 from rayforge.irl.config import NetworkConfig
 from rayforge.irl.demonstrations import Demonstrations
 from rayforge.irl.networks import Policy
 from rayforge.language.vocabulary import END, Vocabulary
-from rayforge.paths.arrays import Paths, join_paths
-from rayforge.paths.observation import GraphObserver
+from rayforge.paths.arrays import Paths
 from trainers.irl.config import IRLConfig
-from trainers.irl.evaluate import (
-    evaluate,
-    follow,
-    random_walk,
-    score,
-    shuffled_sentences,
-    straight,
-    walk,
-)
-from trainers.irl.scoring import episode_lines, write_submission
-from trainers.irl.task import Task, demonstrations
+from trainers.irl.evaluate import evaluate, follow, write_submission
+from trainers.irl.task import Task, demonstrations, shuffled
 
 CONFIG = IRLConfig(max_words=8, max_steps=6)
 WORDS = Vocabulary.from_texts(["go on"], 1)
@@ -44,6 +35,11 @@ def corridor(spacing: float, count: int = 5) -> Buildings:
     beside = np.abs(np.subtract.outer(np.arange(count), np.arange(count))) == 1
     names = tuple(map(str, range(count)))
     return join_graphs([NavigationGraph("hall", names, positions, beside, beside)])
+
+
+def world_of(buildings: Buildings) -> GraphWorld:
+    """A world in which nobody looks."""
+    return GraphWorld(buildings, None, CONFIG.max_steps)  # type: ignore[arg-type]
 
 
 def asked(buildings: Buildings, *paths: str, heading: float = np.pi / 2) -> Demonstrations:
@@ -61,8 +57,8 @@ def acting(*rows: list[int]) -> Callable[[GraphSimulator], np.ndarray]:
 
 
 def walked(buildings: Buildings, split: Demonstrations, *rows: list[int]) -> dict[str, np.ndarray]:
-    paths = walk(buildings, split, CONFIG.max_steps, acting(*rows))
-    return score(buildings, split, paths, CONFIG.max_steps)
+    paths = world_of(buildings).walk(split, acting(*rows))
+    return world_of(buildings).score(split, paths)
 
 
 # In the corridor, slot 0 is the neighbour to the east (heading 90), slot 1 the one to the west,
@@ -103,9 +99,9 @@ def test_known_scores_of_stopping_early_going_past_and_turning_back() -> None:
 
 
 def test_expert_succeeds_everywhere_by_the_shortest_path(task: Task, tiny: IRLConfig) -> None:
-    split, buildings = task.splits["train"], task.data.buildings
-    paths = walk(buildings, split, tiny.max_steps, lambda s: s.expert(split.goal))
-    values = score(buildings, split, paths, tiny.max_steps)
+    split = task.splits["train"]
+    paths = task.world.walk(split, lambda s: s.expert(split.goal))
+    values = task.world.score(split, paths)
     for name in ("success", "spl", "oracle_success", "ndtw", "sdtw"):
         np.testing.assert_allclose(values[name], 1.0, atol=1e-6, err_msg=name)
     assert not values["navigation_error"].any()
@@ -123,7 +119,7 @@ def test_forced_stops_are_flagged_wherever_they_end() -> None:
 def test_an_illegal_choice_is_a_stop() -> None:
     buildings = corridor(1.0, count=3)
     split = asked(buildings, "21")
-    paths = walk(buildings, split, CONFIG.max_steps, acting([2] * 6))
+    paths = world_of(buildings).walk(split, acting([2] * 6))
     assert paths.length.tolist() == [1]
     assert not paths.action.any()
 
@@ -132,12 +128,12 @@ def test_straight_goes_where_it_faces_and_stops() -> None:
     buildings = corridor(2.0)
     east, west = asked(buildings, "1234"), asked(buildings, "321", heading=3 * np.pi / 2)
     for split, expected in ((east, [1, 2, 3, 4]), (west, [3, 2, 1, 0])):
-        paths = walk(buildings, split, CONFIG.max_steps, straight(3))
+        paths = world_of(buildings).walk(split, straight(3))
         assert paths.viewpoint[0, :4].tolist() == expected
         assert paths.length.tolist() == [4]
-    stay = walk(buildings, east, CONFIG.max_steps, straight(0))
+    stay = world_of(buildings).walk(east, straight(0))
     assert stay.length.tolist() == [1]
-    limit = walk(buildings, east, CONFIG.max_steps, straight(99))
+    limit = world_of(buildings).walk(east, straight(99))
     assert limit.length.tolist() == [CONFIG.max_steps], "it turns at the end, till it must stop"
 
 
@@ -145,7 +141,7 @@ def test_random_walks_are_legal_various_and_repeatable(task: Task, tiny: IRLConf
     split, buildings = task.splits["train"], task.data.buildings
 
     def walks(seed: int) -> Paths:
-        return walk(buildings, split, tiny.max_steps, random_walk(seed))
+        return task.world.walk(split, random_walk(seed))
 
     first = walks(1)
     np.testing.assert_array_equal(walks(1).action, first.action)
@@ -161,32 +157,30 @@ def test_random_walks_are_legal_various_and_repeatable(task: Task, tiny: IRLConf
 def test_random_walks_take_each_legal_action_alike() -> None:
     buildings = corridor(2.0)
     split = asked(buildings, *["23"] * 3000)
-    first = walk(buildings, split, CONFIG.max_steps, random_walk(0)).action[:, 0]
+    first = world_of(buildings).walk(split, random_walk(0)).action[:, 0]
     shares = np.bincount(first, minlength=3) / 3000
     np.testing.assert_allclose(shares, 1 / 3, atol=0.03)
 
 
 def test_shuffled_sentences_are_another_paths_of_the_same_building(task: Task) -> None:
-    split, buildings = task.splits["train"], task.data.buildings
-    other = shuffled_sentences(split, buildings, seed=0)
+    split = task.splits["train"]
+    other = shuffled(split.building, split.route, seed=0)
     for row, from_row in enumerate(other):
         assert split.episodes[row].path_id != split.episodes[from_row].path_id
         assert split.episodes[row].scan == split.episodes[from_row].scan
-    np.testing.assert_array_equal(shuffled_sentences(split, buildings, seed=0), other)
-    assert not np.array_equal(shuffled_sentences(split, buildings, seed=1), other)
-    one = corridor(1.0)
-    assert shuffled_sentences(asked(one, "01"), one, seed=0).tolist() == [0], "there is no other"
+    np.testing.assert_array_equal(shuffled(split.building, split.route, seed=0), other)
+    assert not np.array_equal(shuffled(split.building, split.route, seed=1), other)
+    assert shuffled(np.zeros(1, int), np.zeros(1, int), seed=0).tolist() == [0], "no other"
 
 
 def test_evaluation_of_an_agent_and_its_controls(task: Task, tiny: IRLConfig) -> None:
     torch.manual_seed(0)
-    split, buildings = task.splits["train"], task.data.buildings
+    split = task.splits["train"]
     dimension = task.data.tables.dimension
     policy = Policy(len(task.vocabulary), dimension, NetworkConfig(word=16, hidden=16))
-    observer = GraphObserver.from_tables(task.data.tables, tiny.max_steps)
     told: list[tuple[str, int, int]] = []
     summaries, values, own = evaluate(
-        policy, observer, buildings, split, 0, lambda *progress: told.append(progress)
+        policy, task.world, split, 0, lambda *progress: told.append(progress)
     )
     controls = ["no text", "shuffled text", "straight", "random", "expert", "shortest path"]
     assert list(summaries) == ["agent", *controls]
@@ -206,20 +200,19 @@ def test_evaluation_of_an_agent_and_its_controls(task: Task, tiny: IRLConfig) ->
     # The same agent, told nothing, and told another episode's sentence.
     silent = np.zeros_like(split.paths.tokens)
     silent[:, 0] = END
-    others = split.paths.tokens[shuffled_sentences(split, buildings, 0)]
+    others = split.paths.tokens[shuffled(split.building, split.route, 0)]
     for name, tokens in (("no text", silent), ("shuffled text", others)):
-        parts = [part.paths for part in follow(policy, observer, buildings, split, tokens)]
-        scored = score(buildings, split, join_paths(parts), tiny.max_steps)
+        scored = task.world.score(split, follow(policy, task.world, split, tokens).paths)
         for metric, array in scored.items():
             assert summaries[name][metric]["mean"] == pytest.approx(array.mean()), (name, metric)
     # The episodes are in the split's order, and their scores are theirs.
     np.testing.assert_array_equal(own.paths.viewpoint[:, 0], split.paths.viewpoint[:, 0])
     np.testing.assert_array_equal(own.paths.tokens, split.paths.tokens)
-    again = score(buildings, split, own.paths, tiny.max_steps)
+    again = task.world.score(split, own.paths)
     for name, array in values.items():
         np.testing.assert_array_equal(array, again[name])
         assert summaries["agent"][name]["mean"] == pytest.approx(array.mean())
-    same, _, _ = evaluate(policy, observer, buildings, split, 0)
+    same, _, _ = evaluate(policy, task.world, split, 0)
     assert same == summaries
 
 
@@ -233,10 +226,9 @@ def test_a_blind_split_is_rolled_out_and_not_scored(
     policy = Policy(
         len(task.vocabulary), task.data.tables.dimension, NetworkConfig(word=16, hidden=16)
     )
-    observer = GraphObserver.from_tables(task.data.tables, tiny.max_steps)
-    summaries, values, own = evaluate(policy, observer, buildings, blind, 0)
+    summaries, values, own = evaluate(policy, task.world, blind, 0)
     assert summaries == {}
-    lines = episode_lines(blind, buildings, values, own, tiny.max_steps)
+    lines = task.world.record(blind, values, own)
     document = write_submission(tmp_path, "test", blind, lines, "a command")
     assert [f.name for f in tmp_path.iterdir()] == ["submission_test.json"]
     assert document["submission"] == str(tmp_path / "submission_test.json")

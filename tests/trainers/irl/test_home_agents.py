@@ -14,10 +14,10 @@ from rayforge.irl.config import NetworkConfig
 from rayforge.irl.eye import Eye
 from rayforge.irl.networks import Policy
 from rayforge.irl.pairs import path_batch
+from rayforge.irl.rollout import Rollout, follow_goals
 from rayforge.paths.arrays import Walks
 from trainers.irl.config import IRLConfig
-from trainers.irl.homes_task import HomesTask, read_homes_task
-from trainers.irl.rollout import Rollout, follow_goals
+from trainers.irl.task import Task, read_task
 
 CONFIG = IRLConfig(
     env="continuous", simulation=SimulatorConfig(camera=Camera(width=16, height=16)), max_walk=70
@@ -25,37 +25,37 @@ CONFIG = IRLConfig(
 
 
 @pytest.fixture(scope="module")
-def task(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HomesTask]:
+def task(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Task]:
     folder = tmp_path_factory.mktemp("homes") / "data"
     write_houses(folder, train_houses=2, unseen_houses=0, paths_per_house=3, seed=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
-        yield read_homes_task(folder, CONFIG, ("train",))
+        yield read_task(folder, CONFIG, ("train",))
 
 
 @pytest.fixture(scope="module")
-def policy(task: HomesTask) -> Policy:
+def policy(task: Task) -> Policy:
     torch.manual_seed(1)
     eye = Eye(16, 8, 4, semantic=True)
     return Policy(len(task.vocabulary), 8, NetworkConfig(word=8, hidden=8), eye).eval()
 
 
 @pytest.fixture(scope="module")
-def rollout(task: HomesTask, policy: Policy) -> Rollout[Walks]:
-    observer = task.world.observer(CONFIG)
-    agents = task.world.agents(CONFIG, observer, task.homes)
+def rollout(task: Task, policy: Policy) -> Rollout[Walks]:
+    observer = task.world.observer()
+    agents = task.world.agents(observer)
     draws = np.random.default_rng(2).random((9, CONFIG.max_walk), np.float32)
     return follow_goals(policy, agents, task.splits["train"].paths[:9], draws)
 
 
 @torch.no_grad()
 def test_a_learner_sees_what_the_agent_saw(
-    task: HomesTask, policy: Policy, rollout: Rollout[Walks]
+    task: Task, policy: Policy, rollout: Rollout[Walks]
 ) -> None:
     walks = rollout.paths
     assert len(set(walks.length.tolist())) > 2 and (walks.moved > 0).any()
-    observer = task.world.observer(CONFIG)
-    walks = walks.with_sights(observer.sights.keep(task.film(walks)))
+    observer = task.world.observer()
+    walks = walks.with_sights(observer.sights.keep(task.world.film(walks)))
     columns = {name: torch.from_numpy(array) for name, array in path_batch(walks).items()}
     seen = observer.observe_batch(columns, policy.eye)
     log_pi = policy(seen, policy.sentence(columns["tokens"]), columns["length"])

@@ -11,17 +11,17 @@ import torch
 
 from rayforge.goals.agreement import Scores, choose
 from rayforge.irl.agent import Agent
+from rayforge.irl.labelling import judge, label_paths
 from rayforge.language.vocabulary import END
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.config import IRLConfig
-from trainers.irl.labelling import judge, label_paths
 from trainers.irl.task import Task
 
 
 def agent(config: IRLConfig, task: Task) -> Agent:
     torch.manual_seed(0)
     module = Agent(**sizes_of(config, task), acting_only=True)
-    module.attach(task.world.observer(config))
+    module.attach(task.world.observer())
     module.eval()
     return module
 

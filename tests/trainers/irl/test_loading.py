@@ -11,10 +11,9 @@ import pytest
 import envs.graph_env
 from rayforge.errors import RunError
 from rayforge.irl.acting import ActingAgent
-from rayforge.paths.arrays import join_paths
 from tests.trainers.conftest import untrained_run
 from trainers.irl.config import IRLConfig
-from trainers.irl.evaluate import follow, score
+from trainers.irl.evaluate import scores_of
 from trainers.irl.loading import load_agent
 from trainers.irl.task import Task, read_task
 
@@ -31,17 +30,14 @@ def agent(tiny: IRLConfig, whole: Task, tmp_path_factory: pytest.TempPathFactory
     return load_agent(untrained_run(tmp_path_factory.mktemp("loading") / "run", tiny, whole))
 
 
-def evaluated(agent: ActingAgent, task: Task, config: IRLConfig) -> dict[str, np.ndarray]:
-    observer, split = task.world.observer(config), task.splits["val_unseen"]
-    policy, buildings = agent.agent.policy, task.data.buildings
-    parts = list(follow(policy, observer, buildings, split, split.paths.tokens))
-    return score(buildings, split, join_paths([p.paths for p in parts]), config.max_steps)
+def evaluated(agent: ActingAgent, task: Task) -> dict[str, np.ndarray]:
+    return scores_of(agent.agent.policy, task.world, task.splits["val_unseen"])
 
 
 def test_one_environment_gives_the_success_of_the_evaluation(
-    agent: ActingAgent, whole: Task, tiny: IRLConfig
+    agent: ActingAgent, whole: Task
 ) -> None:
-    values = evaluated(agent, whole, tiny)
+    values = evaluated(agent, whole)
     env = gym.make(
         "rayforge/GraphGoal-v0", data=whole.data, split="val_unseen", **agent.environment
     )

@@ -111,7 +111,7 @@ def test_choices_are_what_the_planner_chooses(run: Path) -> None:
     choices = mapped(plans.planner, plans.ways, split, list(weights))
     paths = planned_paths(plans, agent, "map", split, split.paths.tokens, 1)
     np.testing.assert_array_equal(
-        choices.success(weights), agent.task.reached(split, np.arange(len(split)), paths)
+        choices.success(weights), agent.task.world.reached(split, np.arange(len(split)), paths)
     )
 
 
@@ -174,7 +174,7 @@ def test_a_runs_own_reward_is_that_of_its_method(
     module = Agent(**sizes_of(config, task))
     module.load_state_dict({k: torch.from_numpy(v) for k, v in load_weights(run, config).items()})
     agent = open_agent(run, ("val_unseen",))
-    module.attach(agent.task.world.observer(config))
+    module.attach(agent.task.world.observer())
     module.eval()
     paths = agent.task.splits["val_unseen"].paths[:3]
     trees = [PathTree.of(paths[k : k + 1]) for k in range(3)]

@@ -24,7 +24,7 @@ from rayforge.irl.config import NetworkConfig
 from trainers.configuration import to_yaml
 from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.config import IRLConfig
-from trainers.irl.homes_task import HomesTask, read_homes_task
+from trainers.irl.task import Task, read_task
 from trainers.runs.checkpoint import latest, load_checkpoint
 
 pytestmark = pytest.mark.ray
@@ -61,11 +61,11 @@ def config(homes_folder: Path) -> IRLConfig:
 
 
 @pytest.fixture(scope="module")
-def task(config: IRLConfig, homes_folder: Path) -> HomesTask:
-    return read_homes_task(homes_folder, config, ("train",))
+def task(config: IRLConfig, homes_folder: Path) -> Task:
+    return read_task(homes_folder, config, ("train",))
 
 
-def build(config: IRLConfig, task: HomesTask) -> LangGoalIRL:
+def build(config: IRLConfig, task: Task) -> LangGoalIRL:
     return LangGoalIRLConfig().for_task(config, task).build_algo().start(task)
 
 
@@ -77,7 +77,7 @@ def weights(algorithm: LangGoalIRL) -> dict[str, np.ndarray]:
 
 
 def test_runners_do_not_change_what_is_rolled_out_or_learnt(
-    cluster: None, config: IRLConfig, task: HomesTask
+    cluster: None, config: IRLConfig, task: Task
 ) -> None:
     found = []
     for runners in (0, 2):
@@ -90,7 +90,7 @@ def test_runners_do_not_change_what_is_rolled_out_or_learnt(
         for row in (0, 69):  # what is kept of a roll-out is what is seen from its poses
             walk = algorithm.told.paths[np.array([row])]
             kept = algorithm.sights.gather(walk.sights, walk.length)
-            np.testing.assert_array_equal(kept, task.film(walk)[0])
+            np.testing.assert_array_equal(kept, task.world.film(walk)[0])
         moved = [k for k, v in found[-1][2].items() if not np.array_equal(v, start[k])]
         for network in ("policy.eye", "generator.eye", "reward", "critics", "targets"):
             assert any(name.startswith(network) for name in moved), network
@@ -102,7 +102,7 @@ def test_runners_do_not_change_what_is_rolled_out_or_learnt(
 
 
 def test_a_simulator_that_dies_is_started_again_and_its_episodes_are_named(
-    cluster: None, config: IRLConfig, task: HomesTask, capsys: pytest.CaptureFixture[str]
+    cluster: None, config: IRLConfig, task: Task, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = replace(config, simulator_processes=True, relabel=False, augment=False)
     algorithm = build(settings, task)

@@ -15,8 +15,7 @@ from tests.trainers.conftest import Trained
 from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.config import IRLConfig
 from trainers.irl.run_folder import load_run
-from trainers.irl.scoring import read_any_task
-from trainers.irl.task import Task
+from trainers.irl.task import Task, read_task
 from trainers.runs.checkpoint import latest, load_module
 
 pytestmark = pytest.mark.ray
@@ -70,7 +69,7 @@ def test_a_baseline_trains_what_it_has(
 def begin(trained: Trained, task: Task, **settings: Any) -> tuple[IRLConfig, LangGoalIRL]:
     config, _, _ = load_run(trained.run)
     config = replace(config, **settings)
-    task = read_any_task(task.folder, config, ("train",))  # type: ignore[assignment]
+    task = read_task(task.folder, config, ("train",))  # type: ignore[assignment]
     return config, LangGoalIRLConfig().for_task(config, task).build_algo().start(task)
 
 

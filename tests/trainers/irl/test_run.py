@@ -16,8 +16,8 @@ from envs.houses.dataset import HousesConfig
 from trainers.cli import main
 from trainers.configuration import read_configuration
 from trainers.irl.config import IRLConfig
+from trainers.irl.evaluate import for_split
 from trainers.irl.run_folder import data_folder
-from trainers.irl.scoring import for_split
 from trainers.runs.checkpoint import latest, load_checkpoint
 
 pytestmark = pytest.mark.ray

@@ -25,7 +25,7 @@ from trainers.irl.task import Task
 def module_of(config: IRLConfig, task: Task) -> Agent:
     torch.manual_seed(0)
     module = Agent(**sizes_of(config, task))
-    module.attach(task.world.observer(config))
+    module.attach(task.world.observer())
     return module.eval()
 
 

@@ -43,7 +43,7 @@ def test_a_clone_hands_on_its_log_pi_as_reward(
     own = saved(tmp_path, task, replace(tiny, clone_updates=2, updates=updates), updates)
     module = taken(task, replace(tiny, reward_from=str(tmp_path)))
     for each in (own, module):
-        each.eval().attach(task.world.observer(tiny))
+        each.eval().attach(task.world.observer())
     paths = task.splits["train"].paths[np.arange(6)]
     batch = {name: torch.from_numpy(values) for name, values in path_batch(paths).items()}
     with torch.no_grad():

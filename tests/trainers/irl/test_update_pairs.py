@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from envs.graph.simulator import GraphSimulator
+from envs.graph.world import random_walk
 from rayforge.irl.pairs import Role, forced_pairs, mismatched, pairs_of_update
 from rayforge.irl.replay import Replay
 from rayforge.paths.arrays import Paths
 from trainers.irl.config import IRLConfig
-from trainers.irl.evaluate import random_walk, shuffled, walk
-from trainers.irl.scoring import read_any_task
-from trainers.irl.task import Task
+from trainers.irl.task import Task, read_task, shuffled
 
 USED = Role.REINFORCE | Role.IMPROVE
 
@@ -74,9 +73,9 @@ def test_mismatched_sentences_are_another_paths_of_the_same_building(task: Task)
 
 def test_advice_leads_to_the_goal_from_wherever_the_agent_went(task: Task, tiny: IRLConfig) -> None:
     train, buildings, limit = task.splits["train"], task.data.buildings, tiny.max_steps
-    paths = walk(buildings, train, limit, random_walk(3))
+    paths = task.world.walk(train, random_walk(3))
     rows = np.arange(len(train))
-    advice = task.advice(train, rows, paths, limit)
+    advice = task.world.advice(train, rows, paths)
     checked = 0
     for row in rows:
         for step in range(int(paths.length[row])):
@@ -88,7 +87,7 @@ def test_advice_leads_to_the_goal_from_wherever_the_agent_went(task: Task, tiny:
         assert not advice[row, int(paths.length[row]) :].any()
     assert checked > 20
     # On the expert's own paths it is what the expert does, but for ways of the same length.
-    own = task.advice(train, rows, train.paths, limit)
+    own = task.world.advice(train, rows, train.paths)
     assert (own == train.paths.action).mean() > 0.95
 
 
@@ -96,7 +95,7 @@ def test_forced_pairs_keep_what_was_done_and_imitate_the_advice(
     task: Task, tiny: IRLConfig
 ) -> None:
     train = task.splits["train"]
-    paths = walk(task.data.buildings, train, tiny.max_steps, random_walk(3))
+    paths = task.world.walk(train, random_walk(3))
     advice = np.full_like(paths.action, 5)
     rng = np.random.default_rng(0)
     both, target = forced_pairs(tiny, train, paths, advice, rng)
@@ -111,8 +110,8 @@ def test_shuffled_text_gives_training_paths_other_sentences_and_leaves_the_rest(
     task: Task, tiny: IRLConfig
 ) -> None:
     config = replace(tiny, shuffled_text=True)
-    read = read_any_task(task.folder, config, ("train", "val_seen"))
-    plain = read_any_task(task.folder, tiny, ("train", "val_seen"))
+    read = read_task(task.folder, config, ("train", "val_seen"))
+    plain = read_task(task.folder, tiny, ("train", "val_seen"))
     train, own = read.splits["train"], plain.splits["train"]
     others = shuffled(own.building, own.route, tiny.seed)
     assert (own.route[others] != own.route).all()

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from envs.graph.world import random_walk
 from rayforge.irl.agent import Agent
 from rayforge.irl.pairs import join_parts, pair_batch, pairs_of_update
 from rayforge.irl.replay import Replay
 from rayforge.irl.update import loss_of
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.config import IRLConfig
-from trainers.irl.evaluate import random_walk, walk
 from trainers.irl.task import Task
 
 
@@ -24,7 +24,7 @@ def update(task: Task, config: IRLConfig, improve: bool = True) -> tuple[Agent, 
     """A module, started as training starts it, with the gradients of one update; its figures."""
     torch.manual_seed(0)
     module = Agent(**sizes_of(config, task))
-    module.attach(task.world.observer(config))
+    module.attach(task.world.observer())
     if config.adversarial and config.cloning_first:
         module.start_from_policy()
     if config.reward_from:
@@ -32,7 +32,7 @@ def update(task: Task, config: IRLConfig, improve: bool = True) -> tuple[Agent, 
             assert frozen is not None
             frozen.requires_grad_(False)
     train = task.splits["train"]
-    walked = walk(task.data.buildings, train, config.max_steps, random_walk(1))
+    walked = task.world.walk(train, random_walk(1))
     told = Replay(64, config.max_steps, config.max_words)
     told.add(walked, np.arange(len(walked)))
     parts = pairs_of_update(

@@ -4,7 +4,7 @@ policy agree on most."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,18 +13,8 @@ from torch import Tensor
 from rayforge.goals.agreement import Scores, choose, follower_score, path_posterior
 from rayforge.irl.agent import Agent
 from rayforge.irl.pairs import path_batch
+from rayforge.irl.world import World
 from rayforge.paths.arrays import Padded
-
-
-class AnyWorld(Protocol):
-    """What paths lie in: navigation graphs or 3-D scenes."""
-
-    def other_ways(
-        self, config: Any, paths: Any, count: int, rng: np.random.Generator
-    ) -> tuple[Any, np.ndarray] | None:
-        """For each of B paths `count` others from its start, side by side, and which of them there
-        are, bool [B, count]; None where there are none to be had."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -40,7 +30,9 @@ class Labels:
     speaker: np.ndarray  # float32 [B]
 
 
-def label_paths(agent: Agent, world: AnyWorld, paths: Padded, seed: int, rephrase: bool) -> Labels:
+def label_paths(
+    agent: Agent, world: World[Any], paths: Padded, seed: int, rephrase: bool
+) -> Labels:
     """The best of the configured number of candidates for each path: its own sentence rephrased,
     or one written freely. `kept` says which are good enough to be used."""
     generator, config = agent.generator, agent.config.generator
@@ -71,7 +63,9 @@ def label_paths(agent: Agent, world: AnyWorld, paths: Padded, seed: int, rephras
 
 
 @torch.no_grad()
-def judge(agent: Agent, world: AnyWorld, paths: Padded, sentences: np.ndarray, seed: int) -> Scores:
+def judge(
+    agent: Agent, world: World[Any], paths: Padded, sentences: np.ndarray, seed: int
+) -> Scores:
     """What policy and generator say of B paths under K sentences each: int16 [B, K, N] -> [B, K].
 
     `seed` draws the other ways that the generator compares a path with (none in 3-D scenes). What
@@ -92,7 +86,7 @@ def judge(agent: Agent, world: AnyWorld, paths: Padded, sentences: np.ndarray, s
         for k in kinds
     ]
     rng = np.random.default_rng(seed)
-    ways = world.other_ways(config, paths, config.generator.others, rng)
+    ways = world.other_ways(paths, config.generator.others, rng)
     if ways is None:
         alone = torch.zeros(tokens.shape[:2])
         return Scores(torch.stack(follower, 1), alone, torch.ones_like(alone, dtype=torch.bool))

@@ -16,7 +16,7 @@ from rayforge.paths.walk_observation import WalkObserver
 
 
 class HomeAgents:
-    """`Agents` (see `rollout`) whose goals are the first states and sentences of `Walks`."""
+    """`Agents` of `rayforge.irl.rollout`: goals are the first states and sentences of `Walks`."""
 
     def __init__(
         self, homes: Homes, images: Images, observer: WalkObserver, motion: Motion, keep: bool

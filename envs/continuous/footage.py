@@ -15,11 +15,10 @@ from envs.continuous.images import Images, channels
 from envs.continuous.walks import Walk, demonstrate
 from envs.episodes.continuous_episode import ContinuousEpisode
 from envs.progress import Progress
-from envs.simulators.simulator import Poses
+from envs.simulators.simulator import Poses, SimulatorConfig
 from rayforge.cache import make_cache_folder
 from rayforge.files import whole_file, write_whole
 from rayforge.paths.sights import Footage
-from trainers.irl.config import IRLConfig
 
 MADE = 2
 """Counted up when the expert or the images change, so that older caches are not taken."""
@@ -27,18 +26,22 @@ AT_ONCE = 64
 """Images rendered in a call."""
 
 
-def walked(homes: Homes, config: IRLConfig, episodes: Sequence[ContinuousEpisode]) -> list[Walk]:
-    """The expert's walk of each episode (`demonstrate`), from the cache where it is there."""
+def walked(
+    homes: Homes, simulation: SimulatorConfig, kind: str, limit: int,
+    episodes: Sequence[ContinuousEpisode],
+) -> list[Walk]:  # fmt: skip
+    """The expert's walk of each episode (`demonstrate`), from the cache where it is there; `kind`
+    is the simulator's."""
     told = [
         (e.scene, e.start, e.yaw, e.reference_path, e.goal, e.actions, e.locations)
         for e in episodes
     ]
-    body, motion = asdict(config.simulation.body), asdict(config.simulation.motion)
+    body, motion = asdict(simulation.body), asdict(simulation.motion)
     scenes = [e.scene for e in episodes]
-    key = _key(homes, scenes, [told, body, motion, config.simulator, config.max_walk])
+    key = _key(homes, scenes, [told, body, motion, kind, limit])
     file = make_cache_folder("walks") / f"{key}.npz"
     if not file.is_file():
-        walks = demonstrate(homes, config.simulation.motion, episodes, config.max_walk)
+        walks = demonstrate(homes, simulation.motion, episodes, limit)
         columns = {name: np.concatenate([getattr(w, name) for w in walks]) for name in Walk._fields}
         lengths = np.array([len(w.action) for w in walks], np.int64)
         columns["length"] = lengths
@@ -50,10 +53,13 @@ def walked(homes: Homes, config: IRLConfig, episodes: Sequence[ContinuousEpisode
     return [Walk(*columns) for columns in zip(*parts, strict=True)]
 
 
-def filmed(images: Images, config: IRLConfig, walks: Sequence[Walk], scene: np.ndarray) -> Footage:
+def filmed(
+    images: Images, simulation: SimulatorConfig, kind: str, walks: Sequence[Walk],
+    scene: np.ndarray,
+) -> Footage:  # fmt: skip
     """What the expert sees on its walks in scenes int [n], from the cache where it is there."""
     poses = [[w.position.tobytes().hex(), w.yaw.tobytes().hex()] for w in walks]
-    seen = [asdict(config.simulation), config.simulator, list(images.names)]
+    seen = [asdict(simulation), kind, list(images.names)]
     scenes = [images.homes.scenes[int(number)] for number in scene]
     key = _key(images.homes, scenes, [poses, seen])
     file = make_cache_folder("footage") / f"{key}.npy"

@@ -4,38 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 
-from envs.graph.simulator import GraphSimulator
 from rayforge.irl.networks import Memory, Policy
 from rayforge.language.encoder import Sentences
-from rayforge.paths.arrays import Padded, Paths, join_paths
-from rayforge.paths.observation import GEOMETRY, GraphObserver, Observation
+from rayforge.paths.arrays import Padded, join_paths
+from rayforge.paths.observation import Observation
 
 P = TypeVar("P", bound=Padded)
-
-
-@dataclass(frozen=True)
-class Goals:
-    """What B episodes in navigation graphs are asked to do."""
-
-    viewpoint: np.ndarray  # int32 [B], where they start
-    heading: np.ndarray  # int32 [B], heading bin at the start
-    tokens: np.ndarray  # int16 [B, N], the sentence to follow
-
-    @classmethod
-    def of(cls, paths: Paths) -> Goals:
-        """The starts and sentences of paths."""
-        return cls(paths.viewpoint[:, 0], paths.heading[:, 0].astype(np.int32), paths.tokens)
-
-    def __len__(self) -> int:
-        return len(self.viewpoint)
-
-    def __getitem__(self, rows: np.ndarray | slice) -> Goals:
-        return Goals(self.viewpoint[rows], self.heading[rows], self.tokens[rows])
 
 
 @dataclass(frozen=True)
@@ -61,8 +40,8 @@ class Agents(Protocol[P]):
 
     max_steps: int
 
-    def start(self, goals: Any) -> None:
-        """Put an agent at each start of `goals`."""
+    def start(self, goals: P) -> None:
+        """Put an agent where each of the trajectories `goals` begins."""
         ...
 
     def observe(self, policy: Policy, rows: np.ndarray, step: int) -> Observation:
@@ -82,61 +61,11 @@ class Agents(Protocol[P]):
         ...
 
 
-class GraphAgents:
-    """Agents in the batched graph simulator."""
-
-    def __init__(self, observer: GraphObserver, simulator: GraphSimulator) -> None:
-        self.observer, self.simulator = observer, simulator
-        self.max_steps = observer.max_steps
-
-    def start(self, goals: Goals) -> None:
-        count = len(goals)
-        self.simulator.reset(goals.viewpoint, goals.heading)
-        self._viewpoints = np.zeros((count, self.max_steps), np.int32)
-        self._headings = np.zeros((count, self.max_steps), np.int8)
-        self._arrival = torch.zeros(count, GEOMETRY)
-
-    def observe(self, policy: Policy, rows: np.ndarray, step: int) -> Observation:
-        viewpoint, heading = self.simulator.viewpoint[rows], self.simulator.heading_bin[rows]
-        self._viewpoints[rows, step], self._headings[rows, step] = viewpoint, heading
-        self._at = (torch.from_numpy(viewpoint).long(), torch.from_numpy(heading).long())
-        at = torch.full((len(rows), 1), step)
-        return self.observer(
-            self._at[0][:, None], self._at[1][:, None], at, torch.ones_like(at, dtype=torch.bool),
-            self._arrival[torch.from_numpy(rows), None],
-        )  # fmt: skip
-
-    def act(self, rows: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        taken = np.zeros(len(self._viewpoints), np.int64)
-        taken[rows] = actions
-        arrived = self.observer.arrivals(*self._at, torch.from_numpy(actions))
-        self._arrival[torch.from_numpy(rows)] = arrived
-        self.simulator.step(taken)
-        return ~self.simulator.done[rows]
-
-    def paths(self, action: np.ndarray, length: np.ndarray, tokens: np.ndarray) -> Paths:
-        return Paths(self._viewpoints, self._headings, action, length, tokens)
-
-    def images(self, paths: Paths) -> None:
-        return None
-
-
-def roll_out(
-    policy: Policy,
-    observer: GraphObserver,
-    simulator: GraphSimulator,
-    goals: Goals,
-    draws: np.ndarray | None,
-) -> Rollout[Paths]:
-    """`follow_goals` in navigation graphs."""
-    return follow_goals(policy, GraphAgents(observer, simulator), goals, draws)
-
-
 @torch.inference_mode()
 def follow_goals(
-    policy: Policy, agents: Agents[P], goals: Any, draws: np.ndarray | None
+    policy: Policy, agents: Agents[P], goals: P, draws: np.ndarray | None
 ) -> Rollout[P]:
-    """Follow `goals` (as many as its `tokens` [B, N] has rows) to STOP or the step limit.
+    """Follow the sentences of `goals` from their first states to STOP or the step limit.
 
     Actions are sampled by `draws`, float32 [B, max_steps] in [0, 1), a number for each step of
     each episode; None takes the best action. What an episode does depends on its own row alone
