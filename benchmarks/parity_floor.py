@@ -86,4 +86,5 @@ def actions(recorded: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def yaws(rotation: np.ndarray) -> np.ndarray:
     """Yaws float32 [...] of turns about +y alone, quaternions [..., 4] as x, y, z, w."""
-    return (2 * np.arctan2(rotation[..., 1], rotation[..., 3])).astype(np.float32)
+    found: np.ndarray = (2 * np.arctan2(rotation[..., 1], rotation[..., 3])).astype(np.float32)
+    return found

@@ -165,7 +165,8 @@ def _grow(cluster: Cluster, algorithm: LangGoalIRL, count: int) -> float:
     cluster.wait_for_nodes(timeout=300)
     group.add_workers(more, validate=True)
     _round(cluster, algorithm, count)  # first weights: not measured
-    return (_seconds(head) - before) / more
+    found: float = (_seconds(head) - before) / more
+    return found
 
 
 def _task(folder: Path) -> tuple[IRLConfig, Task]:

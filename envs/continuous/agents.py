@@ -48,7 +48,10 @@ class HomeAgents:
         at = torch.full((len(rows), 1), step)
         way = (self._taken[rows, :step], self._walks.moved[rows, :step])
         arrival = self.observer.arrivals(*(torch.from_numpy(part) for part in way))[:, -1:]
-        return self.observer(codes, at, torch.ones_like(at, dtype=torch.bool), arrival)
+        found: Observation = self.observer(
+            codes, at, torch.ones_like(at, dtype=torch.bool), arrival
+        )
+        return found
 
     def act(self, rows: np.ndarray, actions: np.ndarray) -> np.ndarray:
         before = Poses(self._poses.position[rows], self._poses.yaw[rows])
@@ -56,7 +59,8 @@ class HomeAgents:
         moved = share_moved(before.position, after.position, self.motion)
         self._taken[rows, self._step], self._walks.moved[rows, self._step] = actions, moved
         self._poses.position[rows], self._poses.yaw[rows] = after
-        return actions != Action.STOP
+        found: np.ndarray = actions != Action.STOP
+        return found
 
     def paths(self, action: np.ndarray, length: np.ndarray, tokens: np.ndarray) -> Walks:
         numbers = self._walks.sights

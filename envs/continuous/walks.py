@@ -35,7 +35,8 @@ def place_of(episode: ContinuousEpisode) -> str:
 def share_moved(before: np.ndarray, after: np.ndarray, motion: Motion) -> np.ndarray:
     """Percent of a whole forward step between positions [N, 3], uint8 [N]: 100 where free."""
     metres = np.linalg.norm(after - before, axis=1)
-    return np.clip(np.rint(100.0 * metres / motion.forward), 0, 100).astype(np.uint8)
+    found: np.ndarray = np.clip(np.rint(100.0 * metres / motion.forward), 0, 100).astype(np.uint8)
+    return found
 
 
 def demonstrate(

@@ -107,7 +107,8 @@ class Buildings:
         Raises:
             ValueError: a pair lies in two buildings.
         """
-        return self.geodesics[self._pair(a, b)]
+        found: np.ndarray = self.geodesics[self._pair(a, b)]
+        return found
 
     def next_slot(self, a: np.ndarray | int, goal: np.ndarray | int) -> np.ndarray:
         """Neighbour slot (0..K-1) in which the shortest path from `a` to `goal` goes on: int32.
@@ -117,7 +118,8 @@ class Buildings:
         Raises:
             ValueError: a pair lies in two buildings.
         """
-        return self.next_slots[self._pair(a, goal)].astype(np.int32)
+        found: np.ndarray = self.next_slots[self._pair(a, goal)].astype(np.int32)
+        return found
 
     def _pair(self, a: np.ndarray | int, b: np.ndarray | int) -> np.ndarray:
         row, column = np.asarray(a), np.asarray(b)
@@ -126,9 +128,10 @@ class Buildings:
             raise ValueError("distance between viewpoints of two buildings is not defined")
         start = self.first[building]
         width = self.first[building + 1] - start
-        return (
+        found: np.ndarray = (
             self.geodesic_first[building] + (row - start) * width.astype(np.int64) + column - start
         )
+        return found
 
 
 def join_graphs(graphs: Sequence[NavigationGraph]) -> Buildings:

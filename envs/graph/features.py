@@ -131,7 +131,8 @@ class SemanticStore:
             label = self.room_labels[scan, neighbour]
             if label != NO_LABEL:
                 look[self._neighbour + ROOM_LABELS.index(label)] = 1
-        return look
+        found: np.ndarray = look
+        return found
 
     def check(self, buildings: Buildings) -> None:
         with_boxes = {scan for scan, _ in self._seen}

@@ -89,7 +89,8 @@ class TSVStore:
             raise _missing(self.file, [(scan, viewpoint)]) from None
 
     def towards(self, scan: str, viewpoint: str, neighbour: str, view: int) -> np.ndarray:
-        return self.panorama(scan, viewpoint)[view]
+        found: np.ndarray = self.panorama(scan, viewpoint)[view]
+        return found
 
     def check(self, buildings: Buildings) -> None:
         missing = [place for place in buildings.places() if place not in self._views]
@@ -160,7 +161,8 @@ class HDF5Store:
         return self._last[1]
 
     def towards(self, scan: str, viewpoint: str, neighbour: str, view: int) -> np.ndarray:
-        return self.panorama(scan, viewpoint)[view]
+        found: np.ndarray = self.panorama(scan, viewpoint)[view]
+        return found
 
     def check(self, buildings: Buildings) -> None:
         names = self._datasets()

@@ -51,10 +51,12 @@ def pool_sectors(panorama: np.ndarray, pooling: str) -> np.ndarray:
     if pooling == "max":
         level = rows.max(axis=-3)
         left, right = np.roll(level, 1, axis=-2), np.roll(level, -1, axis=-2)
-        return np.maximum(np.maximum(left, level), right).astype(np.float16)
+        found: np.ndarray = np.maximum(np.maximum(left, level), right).astype(np.float16)
+        return found
     level = rows.mean(axis=-3)
     left, right = np.roll(level, 1, axis=-2), np.roll(level, -1, axis=-2)
-    return ((left + level + right) / 3).astype(np.float16)
+    found: np.ndarray = ((left + level + right) / 3).astype(np.float16)
+    return found
 
 
 def observation_tables(buildings: Buildings, store: FeatureStore) -> ObservationTables:

@@ -89,7 +89,8 @@ class GraphSimulator:
 
     def legal_count(self) -> np.ndarray:
         """Number of legal actions, int32 [B]; they are 0..count-1."""
-        return self._degree.take(self._state_row())
+        found: np.ndarray = self._degree.take(self._state_row())
+        return found
 
     def step(self, action: np.ndarray, waiting: np.ndarray | None = None) -> None:
         """Take `action`, int [B]. Finished rows ignore theirs.

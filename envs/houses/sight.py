@@ -85,4 +85,5 @@ def in_sight(house: House, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
 def heading_degrees(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Heading of each ray in [0, 360) degrees, clockwise from +y."""
     delta = ends - starts
-    return np.degrees(np.arctan2(delta[..., 0], delta[..., 1])) % 360.0
+    found: np.ndarray = np.degrees(np.arctan2(delta[..., 0], delta[..., 1])) % 360.0
+    return found

@@ -78,28 +78,36 @@ class SimulatorProcess:
         return self._process.pid
 
     def render(self, poses: Poses) -> Views:
-        return self._call("render", poses)
+        found: Views = self._call("render", poses)
+        return found
 
     def render_with(self, poses: Poses, cameras: Sequence[Camera]) -> list[Views]:
-        return self._call("render_with", poses, tuple(cameras))
+        found: list[Views] = self._call("render_with", poses, tuple(cameras))
+        return found
 
     def step(self, poses: Poses, actions: np.ndarray) -> Moved:
-        return self._call("step", poses, actions)
+        found: Moved = self._call("step", poses, actions)
+        return found
 
     def snap(self, points: np.ndarray) -> np.ndarray:
-        return self._call("snap", points)
+        found: np.ndarray = self._call("snap", points)
+        return found
 
     def navigable(self, points: np.ndarray) -> np.ndarray:
-        return self._call("navigable", points)
+        found: np.ndarray = self._call("navigable", points)
+        return found
 
     def random_points(self, count: int, seed: int) -> np.ndarray:
-        return self._call("random_points", count, seed)
+        found: np.ndarray = self._call("random_points", count, seed)
+        return found
 
     def geodesic_distance(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        return self._call("geodesic_distance", starts, ends)
+        found: np.ndarray = self._call("geodesic_distance", starts, ends)
+        return found
 
     def shortest_path(self, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-        return self._call("shortest_path", start, end)
+        found: np.ndarray = self._call("shortest_path", start, end)
+        return found
 
     def close(self) -> None:
         """End the process; closing again does nothing."""

@@ -41,7 +41,8 @@ def axes_rotation(up: Vector, front: Vector) -> np.ndarray:
 
 def direction(axis: Vector) -> np.ndarray:
     vector = np.array(axis, dtype=np.float32)
-    return vector / np.sqrt(_dot(vector, vector))
+    found: np.ndarray = vector / np.sqrt(_dot(vector, vector))
+    return found
 
 
 def _between(first: np.ndarray, second: np.ndarray, axis: np.ndarray) -> np.ndarray:

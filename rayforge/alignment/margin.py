@@ -88,7 +88,8 @@ def margin(loss: Loss, chosen: np.ndarray, rejected: np.ndarray, beta: float) ->
     _check_loss(loss, beta)
     best, worst = _finite("reward of chosen", chosen), _finite("reward of rejected", rejected)
     _same_shape("chosen", best, "rejected", worst)
-    return (best - worst) / beta if loss in _SCALED else best - worst
+    found: np.ndarray = (best - worst) / beta if loss in _SCALED else best - worst
+    return found
 
 
 def without_length(margins: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -55,7 +55,8 @@ def oracle_success(
     """
     distances = np.asarray(goal_distance)
     inside = _within(viewpoints, distances.shape[1])
-    return ((distances < threshold) & inside).any(1).astype(np.float64)
+    found: np.ndarray = ((distances < threshold) & inside).any(1).astype(np.float64)
+    return found
 
 
 def navigation_error(goal_distance: np.ndarray, viewpoints: np.ndarray) -> np.ndarray:
@@ -67,7 +68,8 @@ def navigation_error(goal_distance: np.ndarray, viewpoints: np.ndarray) -> np.nd
     """
     distances = np.asarray(goal_distance, np.float64)
     _within(viewpoints, distances.shape[1])
-    return distances[np.arange(len(distances)), np.asarray(viewpoints) - 1]
+    found: np.ndarray = distances[np.arange(len(distances)), np.asarray(viewpoints) - 1]
+    return found
 
 
 def path_length(moves: np.ndarray, viewpoints: np.ndarray) -> np.ndarray:
@@ -79,7 +81,8 @@ def path_length(moves: np.ndarray, viewpoints: np.ndarray) -> np.ndarray:
     """
     metres = np.asarray(moves, np.float64)
     inside = _within(viewpoints, metres.shape[1] + 1)[:, 1:]
-    return np.where(inside, metres, 0.0).sum(1)
+    found: np.ndarray = np.where(inside, metres, 0.0).sum(1)
+    return found
 
 
 def ndtw(
@@ -112,7 +115,8 @@ def ndtw(
             cost[:, i + 1, j + 1] = metres[:, i, j] + before
     references = np.asarray(reference_viewpoints)
     warping = cost[np.arange(len(metres)), np.asarray(viewpoints), references]
-    return np.exp(-warping / (references * threshold))
+    found: np.ndarray = np.exp(-warping / (references * threshold))
+    return found
 
 
 def sdtw(success: np.ndarray, ndtw: np.ndarray) -> np.ndarray:

@@ -38,7 +38,8 @@ def over_orders(wins: np.ndarray) -> np.ndarray:
 
     Raises ValueError for a win outside [0, 1].
     """
-    return _wins(wins, 2).mean(axis=1)
+    found: np.ndarray = _wins(wins, 2).mean(axis=1)
+    return found
 
 
 def win_rate(wins: np.ndarray, seed: int = 0) -> WinRate:
@@ -134,7 +135,8 @@ def _fit(feature: np.ndarray, won: np.ndarray, weight: np.ndarray) -> np.ndarray
     def loss(numbers: np.ndarray) -> np.ndarray:
         logit = numbers @ inputs.T
         nll = np.logaddexp(0, logit) - won * logit
-        return (weight * nll).sum(1) + ridge / 2 * (numbers**2).sum(1)
+        found: np.ndarray = (weight * nll).sum(1) + ridge / 2 * (numbers**2).sum(1)
+        return found
 
     now = loss(found)
     for _ in range(_STEPS):

@@ -10,7 +10,7 @@ Encoder q(z | tau, G), prior N(0, I), decoder p(G | tau, z) with attention over 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -223,8 +223,8 @@ class GoalGenerator(nn.Module):
         return written
 
     def _decode(
-        self, words: Tensor, z: Tensor, path: Tensor, real: Tensor, memory: tuple | None
-    ) -> tuple[Tensor, tuple]:
+        self, words: Tensor, z: Tensor, path: Tensor, real: Tensor, memory: tuple[Any, ...] | None
+    ) -> tuple[Tensor, tuple[Any, ...]]:
         """Logits [B, N, vocabulary] of the next words and the recurrences' states."""
         if memory is None:
             start = self.begin(torch.cat([_mean(path, real), z], -1)).tanh().chunk(2, -1)

@@ -75,7 +75,8 @@ class ActingAgent:
         if not self.text:
             tokens[:] = PAD
             tokens[0] = END
-        return tokens
+        found: np.ndarray = tokens
+        return found
 
     @torch.inference_mode()
     def reset(self, rows: np.ndarray | None = None) -> None:
@@ -209,7 +210,10 @@ class ActingAgent:
         codes = eye(torch.from_numpy(images)).view(self._count, 1, SECTORS, -1)
         # The environment cuts episodes off; no action is forced before that.
         at = torch.zeros(self._count, 1, dtype=torch.int64)
-        return walks(codes, at, torch.ones_like(at, dtype=torch.bool), arrival[:, None])
+        found: Observation = walks(
+            codes, at, torch.ones_like(at, dtype=torch.bool), arrival[:, None]
+        )
+        return found
 
     def _remember(self, seen: Observation, action: Tensor) -> None:
         rows = torch.arange(self._count)

@@ -61,4 +61,5 @@ class Eye(nn.Module):
             strips = numbers.view(count, -1, SECTORS, wide).transpose(1, 2)
             bags = strips.reshape(count * SECTORS, -1)
             codes = torch.cat([codes, self.categories(bags).view(count, SECTORS, -1)], -1)
-        return self.join(codes).relu()
+        found: Tensor = self.join(codes).relu()
+        return found

@@ -82,7 +82,8 @@ class Trunk(nn.Module):
         return self._code(progress, sentences)
 
     def _look(self, state: Tensor, arrival: Tensor) -> Tensor:
-        return self.dropout(self.look(torch.cat([state, arrival], -1)).relu())
+        found: Tensor = self.dropout(self.look(torch.cat([state, arrival], -1)).relu())
+        return found
 
     def _read(self, history: Tensor, sentences: Sentences) -> Tensor:
         history = self.dropout(history)
@@ -91,7 +92,8 @@ class Trunk(nn.Module):
     def _code(self, progress: Tensor, sentences: Sentences) -> Tensor:
         progress = self.dropout(progress)
         words = self.attend_again(progress, *sentences)
-        return self.dropout(self.join(torch.cat([progress, words], -1)).tanh())
+        found: Tensor = self.dropout(self.join(torch.cat([progress, words], -1)).tanh())
+        return found
 
 
 class Scorer(nn.Module):
@@ -109,7 +111,8 @@ class Scorer(nn.Module):
 
     def embedded(self, seen: Observation) -> Tensor:
         """The candidates [M, H]: the same for every sentence."""
-        return self.dropout(self.embed(seen.candidates).relu())
+        found: Tensor = self.dropout(self.embed(seen.candidates).relu())
+        return found
 
     def compare(self, codes: Tensor, embedded: Tensor, place: Tensor, actions: int) -> Tensor:
         """Scores of embedded candidates at their places in [B, T, actions]."""
@@ -226,13 +229,15 @@ class Reward(nn.Module):
         values, codes = self.values(seen, sentences, lengths)
         taken = values[0].gather(-1, action[..., None]).squeeze(-1)
         if self.potential is None:
-            return taken
+            found: Tensor = taken
+            return found
         potential = self.potential(codes).squeeze(-1)
         following = torch.zeros_like(potential)
         following[:, :-1] = potential[:, 1:]
         steps = torch.arange(action.shape[1], device=action.device)
         following = following * (steps + 1 < lengths[:, None])
-        return taken + self.gamma * following - potential
+        found: Tensor = taken + self.gamma * following - potential
+        return found
 
 
 class Classifier(nn.Module):
@@ -254,7 +259,8 @@ class Classifier(nn.Module):
         """d [B, T] of the actions taken, int64 [B, T]."""
         codes = self.trunk(seen, sentences, lengths)
         scores = self.scorer(codes, seen).gather(-1, action[..., None])
-        return (scores + self.value(codes)).squeeze(-1)
+        found: Tensor = (scores + self.value(codes)).squeeze(-1)
+        return found
 
     @torch.no_grad()
     def start_from(self, policy: Policy) -> None:

@@ -127,7 +127,8 @@ def join_parts(parts: Sequence[tuple[Any, Role]]) -> tuple[Any, np.ndarray]:
 
 
 def pairs_of_update(
-    config: AgentConfig, demonstrations: Demonstrations, told: Replay, relabelled: Replay,
+    config: AgentConfig, demonstrations: Demonstrations, told: Replay[Any],
+    relabelled: Replay[Any],
     goals: Padded, improve: bool, rng: np.random.Generator,
 ) -> Parts:  # fmt: skip
     """The parts of one update's batch, each with its roles.

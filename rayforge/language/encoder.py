@@ -59,7 +59,8 @@ def run_lstm(lstm: nn.LSTM, inputs: Tensor, lengths: Tensor) -> Tensor:
     steps = inputs.shape[1]
     sizes, ends = like_lengths(lengths[order], steps)
     if len(sizes) == 1:
-        return lstm(inputs)[0]
+        found: Tensor = lstm(inputs)[0]
+        return found
     # Splits and selections of whole rows: their gradients are put together in one go.
     parts = [
         F.pad(lstm(part[:, :end])[0], (0, 0, 0, steps - end))

@@ -180,7 +180,8 @@ class GraphObserver(nn.Module):
         taken = self.arrivals(viewpoint.flatten(), heading.flatten(), action.flatten())
         arrival = torch.zeros(*viewpoint.shape, GEOMETRY, device=viewpoint.device)
         arrival[:, 1:] = taken.view(*viewpoint.shape, GEOMETRY)[:, :-1]
-        return self(viewpoint, heading, step, valid, arrival)
+        found: Observation = self(viewpoint, heading, step, valid, arrival)
+        return found
 
     def observe_batch(self, batch: dict[str, Tensor], eye: nn.Module | None) -> Observation:
         """`observe_paths` of the columns of `Paths`; tables need no eye."""

@@ -42,7 +42,8 @@ class Footage:
 
     @cached_property
     def images(self) -> np.ndarray:
-        return np.load(self.file, mmap_mode="r", allow_pickle=False)
+        found: np.ndarray = np.load(self.file, mmap_mode="r", allow_pickle=False)
+        return found
 
     def __getstate__(self) -> dict[str, object]:
         return {"file": self.file, "first": self.first}  # never the images themselves

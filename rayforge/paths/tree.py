@@ -170,7 +170,8 @@ class TreeBatch:
         before = (self.viewpoint.gather(1, self.parent), self.heading.gather(1, self.parent))
         came = observer.arrivals(*(part.flatten() for part in (*before, self.action)))
         arrival = came.view(*self.viewpoint.shape, GEOMETRY)
-        return observer(self.viewpoint, self.heading, self.depth, self.valid, arrival)
+        found: Observation = observer(self.viewpoint, self.heading, self.depth, self.valid, arrival)
+        return found
 
     def along(self, values: Tensor) -> Tensor:
         """Values of actions in states [G, N, A] -> those taken along each path, [G, C, T]; 0 in

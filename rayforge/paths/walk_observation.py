@@ -107,4 +107,5 @@ class WalkObserver(nn.Module):
         codes = torch.cat([codes, codes.new_zeros(1, *codes.shape[1:])])
         spread = codes.index_select(0, image.where(valid, len(codes) - 1).flatten())
         arrival = self.arrivals(action, batch["moved"])[:, :-1]
-        return self(spread.view(*action.shape, SECTORS, -1), step, valid, arrival)
+        found: Observation = self(spread.view(*action.shape, SECTORS, -1), step, valid, arrival)
+        return found

@@ -50,12 +50,14 @@ class FloorPlan:
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
         """Where points [n, 3] lie on the drawn map, float [n, 2] in pixels (across, down)."""
-        return (np.asarray(points)[:, [0, 2]] - self.corner) / self.cell * self.scale
+        found: np.ndarray = (np.asarray(points)[:, [0, 2]] - self.corner) / self.cell * self.scale
+        return found
 
     @property
     def scale(self) -> float:
         """Pixels of a cell; the longer side fills the map."""
-        return SIDE / max(self.open.shape)
+        found: float = SIDE / max(self.open.shape)
+        return found
 
 
 def draw_map(plan: FloorPlan, line: dict[str, Any], step: int) -> Image.Image:

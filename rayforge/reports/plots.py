@@ -41,7 +41,8 @@ class Series:
     @property
     def finite(self) -> np.ndarray:
         """The values that are drawn."""
-        return self.y[np.isfinite(self.y) & np.isfinite(self.x)]
+        found: np.ndarray = self.y[np.isfinite(self.y) & np.isfinite(self.x)]
+        return found
 
 
 def mark(tag: str, words: str = "", /, kind: str = "", **attributes: object) -> Markup:

@@ -101,7 +101,8 @@ def floors(heights: np.ndarray) -> np.ndarray:
     for place in np.argsort(-crowd, kind="stable"):
         if crowd[place] >= fewest and all(abs(z[place] - level) >= _STOREY for level in levels):
             levels.append(float(z[place]))
-    return np.abs(z[:, None] - np.sort(levels)[None, :]).argmin(1)
+    found: np.ndarray = np.abs(z[:, None] - np.sort(levels)[None, :]).argmin(1)
+    return found
 
 
 def _building(scan: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -272,7 +272,8 @@ class PythonFunction:
             ) from None
         if not callable(found):
             raise ConfigurationError(f"judge {self.name} is no function")
-        return found
+        value: Callable[..., Any] = found
+        return value
 
 
 @dataclass(frozen=True)

@@ -228,7 +228,10 @@ _SORTED = 16
 
 def longest_sides(pairs: TokenPairs) -> np.ndarray:
     """Tokens of each pair's prompt with its longer side, int64 [n]."""
-    return np.array([len(prompt) for prompt in pairs.prompt]) + pairs.lengths().max(axis=1)
+    found: np.ndarray = np.array([len(prompt) for prompt in pairs.prompt]) + pairs.lengths().max(
+        axis=1
+    )
+    return found
 
 
 def of_like_length(

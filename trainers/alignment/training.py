@@ -96,7 +96,7 @@ class PairTrainer(DPOTrainer):
         return dataset
 
     def _set_signature_columns_if_needed(self) -> None:
-        super()._set_signature_columns_if_needed()
+        super()._set_signature_columns_if_needed()  # type: ignore[no-untyped-call]
         columns: Any = self._signature_columns
         if STEP_TOKENS not in columns:
             columns.append(STEP_TOKENS)
@@ -115,7 +115,7 @@ class PairTrainer(DPOTrainer):
             own = int(mask[: len(mask) // 2].sum())
             share = own * self.parts / float(tokens[0])
             self.loss_weights = [*self.loss_weights[:-1], self.anchor * share]
-        return super()._compute_loss(model, inputs, return_outputs)
+        return super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]
 
     anchor: float = 0.0
     """Weight of the anchor, the last of the loss's terms."""

@@ -41,7 +41,10 @@ def hand_out(
             or a runner raised something else than a failing episode; names building and episode.
     """
     if not group.num_remote_env_runners():
-        return group.local_env_runner.sample(chunks=chunks, weights=weights, number=number)
+        found: list[ChunkResult] = group.local_env_runner.sample(
+            chunks=chunks, weights=weights, number=number
+        )
+        return found
     shared = ray.put(weights)
     done: dict[int, ChunkResult] = {}
     for _ in range(ATTEMPTS):

@@ -93,7 +93,8 @@ class Population(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         report = result[REPORT]
         if report % self.grace or self.metric_name not in result:
-            return TrialScheduler.CONTINUE
+            found: str = TrialScheduler.CONTINUE
+            return found
         number = trial.config[NUMBER]
         others = [t for t in tune_controller.get_trials() if t is not trial]
         alive = {t.config[NUMBER] for t in others if not t.is_finished()}
@@ -105,9 +106,11 @@ class Population(FIFOScheduler):
             record.takeover, record.takeovers = takeover, record.takeovers + 1
             start = asdict(start_of(takeover, result[SECONDS]))
             trial.set_config({**trial.config, **takeover.settings, START: start})
-            return TrialScheduler.PAUSE  # and goes on with that
+            found: str = TrialScheduler.PAUSE  # and goes on with that
+            return found
         waiting = any(t.status in (Trial.PENDING, Trial.PAUSED) for t in others)
-        return TrialScheduler.PAUSE if waiting else TrialScheduler.CONTINUE
+        found: str = TrialScheduler.PAUSE if waiting else TrialScheduler.CONTINUE
+        return found
 
     def score(self, record: Record) -> float:
         """A member's figure when it was last compared; NaN where it never was."""

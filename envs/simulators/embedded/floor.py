@@ -181,7 +181,8 @@ class FloorMap:
 
     def snap(self, points: np.ndarray) -> np.ndarray:
         """The nearest walkable points, float32 [N, 3]; NaN where there is none near."""
-        return nearest(self.mesh, _points(points))[1]
+        found: np.ndarray = nearest(self.mesh, _points(points))[1]
+        return found
 
     def navigable(self, points: np.ndarray) -> np.ndarray:
         """Whether a body can stand there, bool [N]; see `BESIDE` and `ABOVE`."""
@@ -189,7 +190,8 @@ class FloorMap:
         polygon, found = nearest(self.mesh, points)
         off = found - points
         beside = np.hypot(off[:, 0], off[:, 2])
-        return (polygon >= 0) & (np.abs(off[:, 1]) <= ABOVE) & (beside <= BESIDE)
+        value: np.ndarray = (polygon >= 0) & (np.abs(off[:, 1]) <= ABOVE) & (beside <= BESIDE)
+        return value
 
     def check_standing(self, points: np.ndarray, what: str) -> None:
         """Raise SceneError for the first of `points` where a body cannot stand."""
@@ -251,13 +253,17 @@ class FloorMap:
         starts, ends = _points(starts), _points(ends)
         first, on_first = nearest(self.mesh, starts)
         last, on_last = nearest(self.mesh, ends)
-        return distances(self.mesh, first, last, on_first, on_last, starts, ends)
+        found: np.ndarray = distances(self.mesh, first, last, on_first, on_last, starts, ends)
+        return found
 
     def shortest_path(self, start: np.ndarray, end: np.ndarray) -> np.ndarray:
         """Corners [K, 3] of the walk between two points [3]; K = 0 where there is none."""
         ends = _points(np.stack([start, end]))
         polygon, found = nearest(self.mesh, ends)
-        return shortest_way(self.mesh, polygon[0], polygon[1], found[0], found[1], ends[0], ends[1])
+        value: np.ndarray = shortest_way(
+            self.mesh, polygon[0], polygon[1], found[0], found[1], ends[0], ends[1]
+        )
+        return value
 
 
 def _points(points: np.ndarray) -> np.ndarray:

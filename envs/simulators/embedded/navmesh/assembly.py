@@ -80,13 +80,15 @@ def islands_of(beside: np.ndarray) -> np.ndarray:
     rows, edges = np.nonzero(beside >= 0)
     shape = (len(beside), len(beside))
     graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, beside[rows, edges])), shape)
-    return connected_components(graph, directed=False)[1].astype(np.int32)
+    found: np.ndarray = connected_components(graph, directed=False)[1].astype(np.int32)
+    return found
 
 
 def triangle_areas(points: np.ndarray, triangle: np.ndarray) -> np.ndarray:
     """Square metres of each triangle, [T]."""
     a, b, c = (points[triangle[:, k]] for k in range(3))
-    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+    found: np.ndarray = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+    return found
 
 
 def _bounds(frame: Frame, corners: int, heights: Heights) -> np.ndarray:

@@ -335,7 +335,8 @@ def _merge(field: Field, region: np.ndarray, ids: int) -> np.ndarray:
             merged = True
     kept = sorted(set(name) - {0}, key=name.index)
     number_of = {old: new for new, old in enumerate(kept, start=1)} | {0: 0}
-    return np.array([number_of[old] for old in name], dtype=np.int32)[region]
+    found: np.ndarray = np.array([number_of[old] for old in name], dtype=np.int32)[region]
+    return found
 
 
 def _drop_small_islands(name: list[int], size: list[int], around: list[list[int]]) -> None:

@@ -71,7 +71,8 @@ def flat_enough(vertices: np.ndarray, faces: np.ndarray, slope: float) -> np.nda
     length = np.sqrt((normal * normal).sum(axis=1, dtype=np.float32))
     steepest = np.float32(np.cos(np.float32(slope) / np.float32(180.0) * np.float32(np.pi)))
     with np.errstate(divide="ignore", invalid="ignore"):  # a face without area has no slope
-        return (normal[:, 1] / length) > steepest
+        found: np.ndarray = (normal[:, 1] / length) > steepest
+        return found
 
 
 def find_field(
