@@ -134,7 +134,7 @@ class Benchmark:
             del small[place:stop]
         return ["--data", str(folder), *small]
 
-    def _task(self) -> tuple[Task, Demonstrations]:
+    def _task(self) -> tuple[Task[Any], Demonstrations]:
         """Held-out episodes, a sample of them, of the buildings that are asked for."""
         config, vocabulary, objects = load_run(self.out / "generator")
         name = "val_unseen" if self.houses else "held_out"
@@ -157,7 +157,9 @@ class Benchmark:
 class Measurement:
     """One generator with the follower, measured with the judge."""
 
-    def __init__(self, benchmark: Benchmark, task: Task, split: Demonstrations, name: str) -> None:
+    def __init__(
+        self, benchmark: Benchmark, task: Task[Any], split: Demonstrations, name: str
+    ) -> None:
         self.out, self.task, self.split, self.name = benchmark.out, task, split, name
         self.seed, self.tuning = benchmark.seed, benchmark.tuning
         self.chosen = self._agent(**CHOSEN)

@@ -22,7 +22,9 @@ class SmallPolicyConfig(AlgorithmConfig):
         super().__init__()
         self.sizes: dict[str, int] = {}
 
-    def for_task(self, task: Task, batch: int, max_steps: int, words: int) -> SmallPolicyConfig:
+    def for_task(
+        self, task: Task[Any], batch: int, max_steps: int, words: int
+    ) -> SmallPolicyConfig:
         self.sizes = {
             "vocabulary": len(task.vocabulary),
             "dimension": task.data.tables.dimension,

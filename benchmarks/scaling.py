@@ -169,7 +169,7 @@ def _grow(cluster: Cluster, algorithm: LangGoalIRL, count: int) -> float:
     return found
 
 
-def _task(folder: Path) -> tuple[IRLConfig, Task]:
+def _task(folder: Path) -> tuple[IRLConfig, Task[Any]]:
     """The default agent on generated houses."""
     if not folder.exists():
         write_houses(folder, train_houses=4, unseen_houses=0, paths_per_house=60, seed=0)

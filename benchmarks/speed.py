@@ -42,9 +42,9 @@ from rayforge.paths.arrays import Paths
 from rayforge.paths.observation import GraphObserver
 from trainers.irl.algorithm import LangGoalIRLConfig
 from trainers.irl.config import IRLConfig
-from trainers.irl.run import hardware
 from trainers.irl.runner import Chunk, ChunkResult, PathRunner
 from trainers.irl.task import Task, read_task
+from trainers.runs.folder import hardware
 
 CHUNKS = 16
 """Batches that one call of a runner rolls out: about half a second of work, as an iteration of
@@ -159,7 +159,7 @@ def simulator(rounds: int) -> list[Figure]:
     ]
 
 
-def policy(task: Task, config: IRLConfig, rounds: int) -> Figure:
+def policy(task: Task[Any], config: IRLConfig, rounds: int) -> Figure:
     """Sampled roll-outs of the policy of the default size, features and sentences included."""
     split, data = task.splits["train"], task.data
     torch.manual_seed(0)
@@ -186,7 +186,7 @@ class SmallConfig(LangGoalIRLConfig):
         return RLModuleSpec(module_class=SmallModule, model_config=self.sizes)
 
 
-def runners(task: Task, config: IRLConfig, rounds: int) -> list[Figure]:
+def runners(task: Task[Any], config: IRLConfig, rounds: int) -> list[Figure]:
     """The same small policy, environment and batch in our runner, in RLlib's and without Ray."""
     ray.init(address="local", num_cpus=4, include_dashboard=False, logging_level="ERROR")
     try:
@@ -223,7 +223,8 @@ def runners(task: Task, config: IRLConfig, rounds: int) -> list[Figure]:
         def through_rllib(actors: Sequence[Any]) -> float:
             start = time.perf_counter()
             steps = sum(ray.get([actor.steps.remote(2 * BATCH) for actor in actors]))
-            return steps / (time.perf_counter() - start)
+            found: float = steps / (time.perf_counter() - start)
+            return found
 
         ways = [
             alone,
@@ -247,7 +248,7 @@ def runners(task: Task, config: IRLConfig, rounds: int) -> list[Figure]:
     ]
 
 
-def chunk(task: Task, config: IRLConfig, number: int) -> Chunk:
+def chunk(task: Task[Any], config: IRLConfig, number: int) -> Chunk:
     """One batch of goals, as the algorithm hands them out."""
     split = task.splits["train"]
     rows = np.random.default_rng(number).integers(len(split), size=BATCH)
@@ -256,7 +257,7 @@ def chunk(task: Task, config: IRLConfig, number: int) -> Chunk:
     return Chunk(number * BATCH, number, paths, names, sample=True, rephrase=never, label=False)
 
 
-def memory(task: Task, config: IRLConfig) -> Figure:
+def memory(task: Task[Any], config: IRLConfig) -> Figure:
     """Megabytes of a replay of a million steps, in episodes as long as the experts'."""
     paths = task.splits["train"].paths
     episodes = int(np.ceil(1e6 / paths.length.mean()))

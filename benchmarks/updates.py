@@ -28,9 +28,9 @@ import tyro
 
 from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.config import IRLConfig
-from trainers.irl.run import hardware
 from trainers.irl.run_folder import data_folder
 from trainers.irl.task import read_task
+from trainers.runs.folder import hardware
 
 T = TypeVar("T")
 

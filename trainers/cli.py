@@ -533,7 +533,8 @@ def _with_judge(
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     judge = confirmed(settings.judge, asked.settings.judge, file)
-    return replace(asked, settings=replace(asked.settings, judge=judge))
+    found: AlignTrain = replace(asked, settings=replace(asked.settings, judge=judge))
+    return found
 
 
 def _take(arguments: list[str], flag: str) -> tuple[str | None, list[str]]:

@@ -38,10 +38,11 @@ class GraphAgents:
         self._viewpoints[rows, step], self._headings[rows, step] = viewpoint, heading
         self._at = (torch.from_numpy(viewpoint).long(), torch.from_numpy(heading).long())
         at = torch.full((len(rows), 1), step)
-        return self.observer(
+        found: Observation = self.observer(
             self._at[0][:, None], self._at[1][:, None], at, torch.ones_like(at, dtype=torch.bool),
             self._arrival[torch.from_numpy(rows), None],
         )  # fmt: skip
+        return found
 
     def act(self, rows: np.ndarray, actions: np.ndarray) -> np.ndarray:
         taken = np.zeros(len(self._viewpoints), np.int64)
@@ -49,7 +50,8 @@ class GraphAgents:
         arrived = self.observer.arrivals(*self._at, torch.from_numpy(actions))
         self._arrival[torch.from_numpy(rows)] = arrived
         self.simulator.step(taken)
-        return ~self.simulator.done[rows]
+        found: np.ndarray = ~self.simulator.done[rows]
+        return found
 
     def paths(self, action: np.ndarray, length: np.ndarray, tokens: np.ndarray) -> Paths:
         return Paths(self._viewpoints, self._headings, action, length, tokens)

@@ -55,7 +55,7 @@ def pool_sectors(panorama: np.ndarray, pooling: str) -> np.ndarray:
         return found
     level = rows.mean(axis=-3)
     left, right = np.roll(level, 1, axis=-2), np.roll(level, -1, axis=-2)
-    found: np.ndarray = ((left + level + right) / 3).astype(np.float16)
+    found = ((left + level + right) / 3).astype(np.float16)
     return found
 
 

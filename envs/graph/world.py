@@ -158,7 +158,8 @@ class GraphWorld:
 
 
 def _last(viewpoints: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    return viewpoints[np.arange(len(counts)), counts - 1][:, None]
+    found: np.ndarray = viewpoints[np.arange(len(counts)), counts - 1][:, None]
+    return found
 
 
 def straight(steps: int) -> Choose:
@@ -180,6 +181,7 @@ def random_walk(seed: int) -> Choose:
 
     def choose(simulator: GraphSimulator) -> np.ndarray:
         legal = simulator.legal()
-        return np.argmax(legal * rng.random(legal.shape), axis=1)
+        found: np.ndarray = np.argmax(legal * rng.random(legal.shape), axis=1)
+        return found
 
     return choose

@@ -236,7 +236,7 @@ class Reward(nn.Module):
         following[:, :-1] = potential[:, 1:]
         steps = torch.arange(action.shape[1], device=action.device)
         following = following * (steps + 1 < lengths[:, None])
-        found: Tensor = taken + self.gamma * following - potential
+        found = taken + self.gamma * following - potential
         return found
 
 

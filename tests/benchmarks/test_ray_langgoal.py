@@ -46,7 +46,12 @@ def test_the_benchmark_trains_adapts_and_writes_its_page_and_only_reports_when_d
         "Left out: nothing." in said and (tmp_path / "c/full-0/evidence_val_unseen.json").exists()
     )
     page = (tmp_path / "report.html").read_text()
-    for heading in ("Paired differences", "Learning", "Instructions beside", "Failures, one by one"):
+    for heading in (
+        "Paired differences",
+        "Learning",
+        "Instructions beside",
+        "Failures, one by one",
+    ):
         assert heading in page
     assert "Semantic observations" not in page, "these agents see images"
     before = (tmp_path / "c/full-0/train.log").read_bytes()

@@ -183,7 +183,10 @@ def detours(paths: Paths, buildings: Buildings) -> np.ndarray:
     at = np.where(steps <= last[:, None], paths.viewpoint, ends[:, None])
     walked = buildings.distance(at[:, :-1], at[:, 1:]).astype(np.float64).sum(1)
     straight = buildings.distance(at[:, 0], ends).astype(np.float64)
-    return np.divide(walked, straight, out=np.full(len(paths), np.inf), where=straight > 0)
+    found: np.ndarray = np.divide(
+        walked, straight, out=np.full(len(paths), np.inf), where=straight > 0
+    )
+    return found
 
 
 def resemblance(paths: Paths, room: Sequence[str], described: Described) -> np.ndarray:

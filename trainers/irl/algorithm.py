@@ -122,7 +122,8 @@ class LangGoalIRL(Algorithm):
 
     @property
     def irl(self) -> IRLConfig:
-        return self.config.irl
+        found: IRLConfig = self.config.irl
+        return found
 
     @property
     def phase(self) -> str:
@@ -195,7 +196,8 @@ class LangGoalIRL(Algorithm):
                 rows = expert[result.first - results[0].first + result.rows]
                 told = result.rollout.paths.tokens
                 parts.append(self.train_split.paths[rows].with_tokens(told))
-        return join_paths(parts)
+        found: Padded = join_paths(parts)
+        return found
 
     def _pairs(self, goals: Padded) -> tuple[Padded, np.ndarray]:
         """The paths of one update and the role of each. During the warm-up the cloning term alone
@@ -249,7 +251,8 @@ class LangGoalIRL(Algorithm):
 
     def _expert_rows(self, count: int) -> np.ndarray:
         rng = self._rng("goals", self.counts["irl"])
-        return self.task.world.draw(self.train_split, rng, count, CHUNK)
+        found: np.ndarray = self.task.world.draw(self.train_split, rng, count, CHUNK)
+        return found
 
     def _rng(self, purpose: str, number: int) -> np.random.Generator:
         """Random numbers that depend on the seed and the place in the run alone, so that a resumed

@@ -8,6 +8,7 @@ went, by an oracle that executes them. Written to `evidence_SPLIT.json`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -195,11 +196,12 @@ def _right_and_wrong(
     own = judge(agent, rolled_out)
     lost = np.flatnonzero(_left(buildings, split, rolled_out)[:, -1] >= SUCCESS_METRES)
     found: dict[str, Interval] = {}
-    for name, score_of in (
+    scores: tuple[tuple[str, Callable[[Any], np.ndarray]], ...] = (
         ("reward", lambda judged: judged.reward.sum(1)),
         ("discriminator", lambda judged: judged.logit.sum(1)),
         ("policy's likelihood", lambda judged: judged.log_pi.sum(1)),
-    ):
+    )
+    for name, score_of in scores:
         a = score_of(right)
         cases = (
             ("right sentence over another's", wrong_sentence, kept),

@@ -128,7 +128,7 @@ class PlannedAgent(NamedTuple):
     """A run's agent in the buildings of some splits."""
 
     config: IRLConfig
-    task: Task
+    task: Task[Any]
     module: Agent
 
 
@@ -195,7 +195,7 @@ def own_reward(run: Path, agent: PlannedAgent) -> PathReward:
 
 
 def train_reward(
-    settings: PlanConfig, config: IRLConfig, task: Task, module: Agent, ways: Ways
+    settings: PlanConfig, config: IRLConfig, task: Task[Any], module: Agent, ways: Ways
 ) -> tuple[PathReward, list[dict[str, float]]]:
     """The reward at its best on the held-back instructions, and how it came there.
 
@@ -284,7 +284,7 @@ class Taught(NamedTuple):
 
 
 def generated_pairs(
-    settings: PlanConfig, task: Task, module: Agent, ways: Ways
+    settings: PlanConfig, task: Task[Any], module: Agent, ways: Ways
 ) -> Demonstrations | None:
     """Paths in training buildings that nobody described, about as long as described ones, with a
     sentence that the goal generator writes freely; None where none are asked for."""

@@ -46,7 +46,7 @@ class ChunkResult:
     first: int
     numbers: np.ndarray  # int64 [B], numbers of the episodes that ended well
     rows: np.ndarray  # int64 [B], their rows in the chunk
-    rollout: Rollout | None
+    rollout: Rollout[Any] | None
     rephrased: np.ndarray  # bool, of the rows that asked for a paraphrase: which got one
     labels: Labels | None  # of the paths rolled out
     images: tuple[np.ndarray, ...] | None  # uint8 [T, H, W, C] of each, in 3-D scenes
@@ -127,7 +127,7 @@ class PathRunner(EnvRunner):
         draws: np.ndarray | None,
         rows: np.ndarray,
         failures: list[str],
-    ) -> list[tuple[np.ndarray, Rollout]]:
+    ) -> list[tuple[np.ndarray, Rollout[Any]]]:
         """Rows of a chunk and what they did; those that raise are left out and named in `failures`.
 
         Where something raises, the rows are halved until what raises is alone: every row has its
@@ -158,7 +158,7 @@ class PathRunner(EnvRunner):
             )
         return [(rows, done)]
 
-    def get_spaces(self) -> dict[str, tuple[gym.Space, gym.Space]]:
+    def get_spaces(self) -> dict[str, tuple[gym.Space[Any], gym.Space[Any]]]:
         # Networks read integer states through the observer, whatever the number of neighbours;
         # RLlib asks for spaces all the same.
         spaces = (self.config.observation_space, self.config.action_space)
@@ -179,4 +179,5 @@ class PathRunner(EnvRunner):
         assert self.module is not None, "the runner has no module: its construction failed"
 
     def get_metrics(self) -> dict[str, Any]:
-        return self.metrics.reduce()
+        found: dict[str, Any] = self.metrics.reduce()
+        return found

@@ -106,10 +106,10 @@ class Population(FIFOScheduler):
             record.takeover, record.takeovers = takeover, record.takeovers + 1
             start = asdict(start_of(takeover, result[SECONDS]))
             trial.set_config({**trial.config, **takeover.settings, START: start})
-            found: str = TrialScheduler.PAUSE  # and goes on with that
+            found = TrialScheduler.PAUSE  # and goes on with that
             return found
         waiting = any(t.status in (Trial.PENDING, Trial.PAUSED) for t in others)
-        found: str = TrialScheduler.PAUSE if waiting else TrialScheduler.CONTINUE
+        found = TrialScheduler.PAUSE if waiting else TrialScheduler.CONTINUE
         return found
 
     def score(self, record: Record) -> float:
