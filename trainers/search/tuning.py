@@ -85,15 +85,8 @@ def _fit(tuner: Tuner) -> list[str]:
 def make_tuner(plan: Search, folder: Folder, state: State, at_once: int) -> Tuner:
     """A tuner for the trials that are missing."""
     settings = plan.settings
-    starts = {
-        number: start_of(record.takeover, record.seconds)
-        if record.takeover is not None
-        else Start(f"attempt-{state.attempt}", record.snapshot, record.seconds)
-        for number, record in state.trials.items()
-        if record.takeover is not None or record.snapshot
-    }
     return Tuner(
-        _trainable(plan, folder, starts),
+        _trainable(plan, folder, starts_of(state)),
         tune_config=TuneConfig(
             search_alg=searcher(plan, state),
             scheduler=scheduler(plan, state),
@@ -114,6 +107,17 @@ def make_tuner(plan: Search, folder: Folder, state: State, at_once: int) -> Tune
             ],
         ),
     )  # fmt: skip
+
+
+def starts_of(state: State) -> dict[int, Start]:
+    """What the trials of an earlier start go on with, by their numbers."""
+    return {
+        number: start_of(record.takeover, record.seconds)
+        if record.takeover is not None
+        else Start(f"attempt-{state.attempt}", record.snapshot, record.seconds)
+        for number, record in state.trials.items()
+        if record.takeover is not None or record.snapshot
+    }
 
 
 def takes_turns(plan: Search) -> bool:
