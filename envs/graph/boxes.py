@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from envs.graph.buildings import VIEWS
@@ -131,7 +131,11 @@ def _files(source: Path, prefixes: tuple[str, ...]) -> Iterator[tuple[str, bytes
         return name.endswith(".json") and name.startswith(prefixes)
 
     for name, content in read_tar(source, wanted):
-        yield PurePosixPath(name).stem, content, f"{source}: member {shown(name)}"
+        yield (
+            name.rpartition("/")[2].removesuffix(".json"),
+            content,
+            f"{source}: member {shown(name)}",
+        )
 
 
 def _objects(place: str, content: bytes) -> tuple[str, tuple[SeenObject, ...]]:

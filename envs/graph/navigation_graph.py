@@ -148,8 +148,7 @@ def _check_entry(place: str, entry: Any, count: int) -> None:
     if (
         not isinstance(pose, list)
         or len(pose) != 16
-        or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in pose)
-        or not (np.abs(pose) <= _FAR).all()
+        or not all(type(v) in (int, float) and -_FAR <= v <= _FAR for v in pose)
     ):
         raise DataError(
             f"{place}: pose must be 16 finite numbers (4 x 4, row-major; metres), none above"

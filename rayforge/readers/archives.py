@@ -9,7 +9,7 @@ import lzma
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from rayforge.errors import DataError, UserError
@@ -103,20 +103,25 @@ def _content(
     kind: type[UserError],
 ) -> bytes | None:  # fmt: skip
     """A member's bytes; None for folders and for files that are not wanted."""
-    place = f"{file}: member {shown(member.name)}"
-    path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts:
-        raise kind(f"{place} points out of the archive; pack it again")
+    parts = member.name.split("/")
+    if member.name.startswith("/") or ".." in parts:
+        raise kind(f"{_place(file, member)} points out of the archive; pack it again")
     if member.isdir():
         return None
     if not member.isreg() or member.issparse():
-        raise kind(f"{place} is a link or device, or sparse; only plain files are read")
-    if not wanted(path.name):
+        raise kind(
+            f"{_place(file, member)} is a link or device, or sparse; only plain files are read"
+        )
+    if not wanted(parts[-1]):
         return None
-    check_size(place, member.size, limits.MEMBER, kind)
+    check_size(_place(file, member), member.size, limits.MEMBER, kind)
     stream = archive.extractfile(member)
     assert stream is not None, "a plain file has content"
     content = stream.read()
     if len(content) != member.size:
         raise kind(f"{file}: not a whole tar archive (it ends in {member.name}); copy it again")
     return content
+
+
+def _place(file: Path, member: tarfile.TarInfo) -> str:
+    return f"{file}: member {shown(member.name)}"

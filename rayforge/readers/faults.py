@@ -23,7 +23,8 @@ _short.maxstring = SHOWN - 2
 def shown(value: Any) -> str:
     """A value as a message shows it: on one line, cut to 80 characters, however deep it is."""
     try:
-        text = _short.repr(value)
+        plain = type(value) is str and len(value) <= SHOWN - 2
+        text = repr(value) if plain else _short.repr(value)
     except Exception:  # a whole number of more digits than Python prints
         text = f"a value of type {type(value).__name__}"
     return one_line(text)
@@ -31,7 +32,10 @@ def shown(value: Any) -> str:
 
 def one_line(text: object, limit: int = SHOWN) -> str:
     """The words of a text on one line, cut to `limit` characters."""
-    line = " ".join(str(text).split())
+    text = str(text)
+    if len(text) <= limit and text.isascii() and text.isprintable():
+        return text  # as nearly always: messages' places are made for every record
+    line = " ".join(text.split())
     # An encoder met later (a terminal, a log) must not fail on half a character.
     line = line.encode("utf-8", "backslashreplace").decode()
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
