@@ -125,6 +125,8 @@ class Planning:
     """Which runs: start, gcbc, gail, completion, hindsight, full."""
     kinds: tuple[str, ...] = ("map", "other", "samples", "search")
     """What is scored: on a map, there under another's sentence, imagined, searched."""
+    roll_outs: int = 64
+    """Roll-outs imagined for an instruction at most."""
     tuning: bool = False
     """Score the buildings for tuning, not those of reported figures."""
     make: bool = True
@@ -201,7 +203,7 @@ class Planning:
         every = 1 if split == HELD_BACK else EVERY[kind]
         asked = asked.take(np.arange(0, len(asked), every))
         if kind == "samples":
-            return imagined(plans.planner, agent.module, asked, max(COUNTS))
+            return imagined(plans.planner, agent.module, asked, self.roll_outs)
         tokens = asked.paths.tokens
         if kind == "other":
             tokens = tokens[shuffled(asked.building, asked.route, 0)]
@@ -252,11 +254,12 @@ class Planning:
 
     def _imagined_table(self, split: str) -> str:
         """Success by roll-outs; the weights are fitted for each number of them."""
-        lines = [f"imagined, {split}:", "", f"| | {' | '.join(map(str, COUNTS))} |"]
-        lines.append("|---" * (1 + len(COUNTS)) + "|")
+        counts = [count for count in COUNTS if count <= self.roll_outs]
+        lines = [f"imagined, {split}:", "", f"| | {' | '.join(map(str, counts))} |"]
+        lines.append("|---" * (1 + len(counts)) + "|")
         for row, names in (*IMAGINED.items(), ("an oracle", ())):
             cells = []
-            for count in COUNTS:
+            for count in counts:
                 values = []
                 for seed in self.seeds:
                     held = self._load("start", seed, HELD_BACK, "samples")
