@@ -223,22 +223,22 @@ def fuzz(reader: Reader, inputs: int, keep: Path, first: int = 0) -> tuple[Count
                         counts[kind] += 1
                         longest = max(longest, seconds)
                         if kind not in ("read", "refused"):
-                            _keep(reader, folder, keep, number, kind, said)
+                            _keep(reader, valid, keep, number, kind, said)
             process.join()
             if process.exitcode != 0:
                 hung = process.exitcode == -signal.SIGALRM
                 kind = "hang" if hung else f"crash {process.exitcode}"
                 counts[kind] += 1
-                prepare(reader, valid, folder, number)
-                _keep(reader, folder, keep, number, kind, "")
+                _keep(reader, valid, keep, number, kind, "")
             number += 1
     return counts, longest
 
 
-def _keep(reader: Reader, folder: Path, keep: Path, number: int, kind: str, said: str) -> None:
-    """Keep and show an input that is a fault; of each reader the first few."""
+def _keep(reader: Reader, valid: Path, keep: Path, number: int, kind: str, said: str) -> None:
+    """Keep and show an input that is a fault; of each reader the first few. It is made again here:
+    the process goes on with the next."""
     if len(list(keep.glob(f"{reader.name}-*"))) < KEPT:
-        shutil.copytree(folder, keep / f"{reader.name}-{number}", dirs_exist_ok=True)
+        prepare(reader, valid, keep / f"{reader.name}-{number}", number)
         print(f"  {reader.name} {number}: {kind}: {' '.join(said.split())[:300]}", flush=True)
 
 
