@@ -18,11 +18,11 @@ from trainers.alignment.judging import (
     CommandJudge,
     FunctionJudge,
     Judge,
-    PythonFunction,
     ScoringJudge,
     named_judge,
 )
 from trainers.alignment.named_code import confirmed, recorded, runs_code, without_commands
+from trainers.alignment.python_function import PythonFunction
 from trainers.alignment.run import train
 from trainers.cli import main
 from trainers.search.config import SearchConfig, make_search
@@ -153,6 +153,8 @@ def test_with_ray_a_function_runs_in_an_actor(cluster: None, tmp_path: Path) -> 
     assert first == again != [__import__("os").getpid()]
     import ray
 
+    with pytest.raises(ConfigurationError, match="has no attribute 'nothing'"):
+        PythonFunction("remote_judge:nothing", str(tmp_path))(["p"], ["a"])
     ray.kill(function._actor)
     assert function(["p"], ["a"]) != first  # one that died is replaced
 
