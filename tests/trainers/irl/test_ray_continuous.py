@@ -105,6 +105,7 @@ def test_a_simulator_that_dies_is_started_again_and_its_episodes_are_named(
     cluster: None, config: IRLConfig, task: Task, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = replace(config, simulator_processes=True, relabel=False, augment=False)
+    task = replace(task, world=replace(task.world, own_process=True))
     algorithm = build(settings, task)
     rows = np.array([0, 3])  # two walks
     whole = algorithm.roll_out(task.splits["train"], rows, sample=False)[0].rollout

@@ -21,7 +21,7 @@ from trainers.irl.run_folder import data_folder
 from trainers.runs.checkpoint import latest, load_checkpoint
 
 pytestmark = pytest.mark.ray
-AGENTS = {"agent", "no text", "shuffled text", "straight", "random", "expert"}
+AGENTS = {"agent", "no text", "shuffled text", "straight", "shortest path", "random", "expert"}
 METRICS = {
     "success", "spl", "oracle_success", "navigation_error", "ndtw", "sdtw", "path_length",
     "forced_stop",

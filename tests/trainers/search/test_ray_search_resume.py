@@ -30,7 +30,7 @@ from trainers.search.snapshots import TRIAL
 from trainers.search.state import STATE
 from trainers.search.storage import Folder
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # several searches one after the other
 
 ENDS = re.compile(r"trial +(\d+)  (?:is finished|was stopped early)", re.MULTILINE)
 STARTS = re.compile(r"trial +(\d+)  starts", re.MULTILINE)
@@ -169,11 +169,8 @@ def test_asha_and_optuna_go_on_with_what_is_missing(
     assert any(b"hparams" in file.read_bytes() for file in events)
     best = read_configuration(IRLConfig, tmp_path / "mine" / "best.yaml")
     assert best.houses == tiny.houses and best.evaluate == ("val_unseen",)
-    # What is left is a run folder for each trial, and no pickle.
-    left = [file for file in (tmp_path / "mine").rglob("*") if file.suffix == ".pkl"]
-    assert {file.relative_to(tmp_path / "mine").parts[0] for file in left} <= {
-        "tuner.pkl", "trainable.pkl",
-    }  # fmt: skip
+    # Of Tune's own files nothing is left; what was planted elsewhere was never read.
+    assert not list((tmp_path / "mine").glob("tune-*/**/*.pkl"))
     assert not (tmp_path / "code ran").exists()
     run = tmp_path / "mine" / f"{TRIAL}0002"
     for command in (["irl", "evaluate", str(run), "--split", "val_unseen"], ["report", str(run)]):
