@@ -127,6 +127,8 @@ def _convert(kind: Any, value: Any, place: str) -> Any:
     if origin is dict:
         if not isinstance(value, dict):
             raise ConfigurationError(f"{place} must be KEY: VALUE, got {shown(value)}")
+        if other := [key for key in value if not isinstance(key, str)]:
+            raise ConfigurationError(f"{place}: a key must be a text, got {shown(other[0])}")
         return value
     if origin is typing.Literal:
         if value not in typing.get_args(kind):

@@ -217,3 +217,11 @@ def test_trials_that_wait_for_their_workers_leave_them_their_cpus(tmp_path: Path
     assert concurrency(search, 2, 0, "the cluster") == 1
     assert concurrency(search, 2, 0, "this machine", spare=1) == 2
     assert concurrency(search, 4, 0, "this machine", spare=1) == 4
+
+
+@pytest.mark.parametrize("key", ["null", "3", "true", "2024-01-01"])
+def test_keys_are_texts(tmp_path: Path, key: str) -> None:
+    file = tmp_path / "search.yaml"
+    file.write_text(f"half: irl\nspace: {{}}\nmetrics: {{{key}: max}}\n")
+    with pytest.raises(ConfigurationError, match="key must be a text"):
+        read_search(file)
