@@ -156,6 +156,9 @@ def test_with_ray_a_function_runs_in_an_actor(cluster: None, tmp_path: Path) -> 
     with pytest.raises(ConfigurationError, match="has no attribute 'nothing'"):
         PythonFunction("remote_judge:nothing", str(tmp_path))(["p"], ["a"])
     ray.kill(function._actor)
+    with pytest.raises(ray.exceptions.RayActorError):
+        while True:  # a kill takes a moment
+            ray.get(function._actor.here.remote([["p"], ["a"]]))
     assert function(["p"], ["a"]) != first  # one that died is replaced
 
 
