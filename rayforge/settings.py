@@ -18,6 +18,8 @@ from enum import Enum
 from functools import cache
 from typing import Any, Literal
 
+Sized = typing.TypeVar("Sized")
+
 
 class Nature(Enum):
     """What a setting is. A field without one decides what is learnt, and stays as it is."""
@@ -128,6 +130,12 @@ def changed(config: Any, values: dict[str, Any]) -> Any:
             flat[head] = value
     flat |= {head: changed(getattr(config, head), inner) for head, inner in nested.items()}
     return dataclasses.replace(config, **flat)
+
+
+def at_most(config: Sized, sizes: dict[str, int]) -> Sized:
+    """A configuration with sizes of at most these, by name; what it asks less of stays."""
+    lowered = {name: min(getattr(config, name), size) for name, size in sizes.items()}
+    return dataclasses.replace(config, **lowered)  # type: ignore[type-var]
 
 
 def check_limits(config: Any, place: str = "") -> None:

@@ -1,4 +1,7 @@
-"""The `rayforge` command. Thin: it reads arguments, and imports what a command needs only then."""
+"""The `rayforge` command: it collects the commands of the systems, and those about all of them.
+
+Thin: it reads arguments, and imports what a command needs only then.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,21 @@ import sys
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
 from envs.houses.dataset import HousesConfig
 from rayforge.errors import EXIT_CODES, ConfigurationError, MachineError, RunError, UserError
 from rayforge.settings import NOT_LEARNT, settings_with
+from trainers.alignment.commands import AlignTrain
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.named_code import confirmed, runs_code
+from trainers.alignment.system import ALIGN
 from trainers.configuration import read_configuration
-from trainers.irl.adapt_config import AdaptConfig
+from trainers.irl.commands import Train
 from trainers.irl.config import IRLConfig
-from trainers.irl.plan_config import PlanConfig
+from trainers.irl.system import IRL
 from trainers.systems import is_place
 
 HELP = """usage: rayforge COMMAND ...
@@ -62,16 +67,6 @@ rayforge COMMAND --help lists the settings of a command; rayforge --version says
 exit codes: """ + "\n            ".join(f"{code:<4} {said}" for code, said in EXIT_CODES.items())
 
 
-def _run_folder(run: Path | None, resume: Path | None) -> Path:
-    """The folder that `--run` or `--resume` names; raises ConfigurationError for none or both."""
-    named = [folder for folder in (run, resume) if folder is not None]
-    if len(named) != 1:
-        raise ConfigurationError(
-            "say where the run goes, --run DIR, or what to go on with, --resume RUN"
-        )
-    return named[0]
-
-
 @dataclass(frozen=True)
 class Houses:
     """Write generated houses: connectivity, object boxes, room labels, R2R episodes.
@@ -93,235 +88,6 @@ class Houses:
         for split, count in summary.instructions.items():
             print(f"  {split}: {summary.paths[split]} paths, {count} instructions")
         print(f"  {summary.templates} templates, {summary.words} words in training")
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train an agent: LangGoalIRL, one of its rungs, or goal-conditioned cloning.
-
-    --config FILE.yaml starts from that file's settings; any of them can be given here as well.
-
-    Examples:
-      rayforge irl train --data houses --run runs/full
-      rayforge irl train --data ../r2r --method gcbc --seed 1 --run runs/gcbc
-      rayforge irl train --env continuous --data runs/houses --run runs/continuous
-      rayforge irl train --config runs/full/config.yaml --runners 2 --run runs/again
-      rayforge irl train --resume runs/full
-    """
-
-    settings: Annotated[IRLConfig, tyro.conf.arg(name="")]
-    run: Path | None = None
-    """Folder of the run; it must not hold one yet."""
-    resume: Path | None = None
-    """A run to go on with from its last checkpoint, under its own settings."""
-    debug: bool = False
-    """Everything in this process and over in a minute: breakpoints work, each size is small."""
-
-    def __call__(self) -> None:
-        run = _run_folder(self.run, self.resume)
-        from trainers.debugging import small_agent
-        from trainers.irl.preflight import check_run
-
-        settings = small_agent(self.settings) if self.debug else self.settings
-        check_run(settings, run, self.resume is not None)
-        from trainers.irl.run import train
-        from trainers.runs.folder import command_line
-
-        train(settings, run, self.resume is not None, command_line())
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Score a trained agent on a split, beside its controls.
-
-    Example: rayforge irl evaluate runs/r2r --split val_unseen --data ../r2r
-    """
-
-    run: tyro.conf.Positional[Path]
-    """Folder of the run."""
-    split: str
-    """val_seen, val_unseen, held_out, train: any R2R_SPLIT.json of the data folder."""
-    data: Path | None = None
-    """Another data folder than the run's; its buildings may be new."""
-    planner: Literal["none", "search", "samples", "map"] = "none"
-    """"none": the policy, at first sight. "search": at first sight too, walking and turning back.
-    "samples": the best of roll-outs in a model of the building. "map": the best of all ways on the
-    building's graph. All but "none" need `rayforge irl plan` first."""
-    candidates: int = 16
-    """Roll-outs of "samples", and places that "search" looks at."""
-
-    def __call__(self) -> None:
-        if self.candidates < 1:
-            raise ConfigurationError(f"candidates must be at least 1, got {self.candidates}")
-        from trainers.runs.folder import command_line
-
-        if self.planner != "none":
-            from trainers.irl.planned import evaluate_planned
-
-            evaluate_planned(
-                self.run, self.split, self.data, self.planner, self.candidates, command_line()
-            )
-            return
-        from trainers.irl.evaluate import evaluate_run
-
-        evaluate_run(self.run, self.split, self.data, command_line())
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a run's reward knows on a split, and what training did to the cloned policy.
-
-    Right against wrong sentences and paths, correlation with progress, divergence from the clone;
-    in generated houses, how many generated sentences an oracle accepts.
-
-    Example: rayforge irl evidence runs/full --split held_out
-    """
-
-    run: tyro.conf.Positional[Path]
-    """Folder of the run."""
-    split: str = "unseen"
-    """A split of the data folder; "unseen" as in training."""
-    episodes: int = 600
-    """Episodes drawn from it at most."""
-    seed: int = 0
-    """Seed of that draw, of roll-outs and of generated sentences."""
-    data: Path | None = None
-    """Another data folder than the run's."""
-
-    def __call__(self) -> None:
-        from trainers.irl.evidence import find_evidence
-        from trainers.runs.folder import command_line
-
-        find_evidence(self.run, self.split, self.data, self.episodes, self.seed, command_line())
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Make a page of a run's episodes: the instruction, both paths on a map, step by step. In 3-D
-    scenes: a film (MP4) with the view and the map, and a contact sheet (PNG).
-
-    Example: rayforge irl watch runs/r2r --split val_seen
-    """
-
-    run: tyro.conf.Positional[Path]
-    """Folder of the run."""
-    split: str = "val_seen"
-    """A split that was evaluated."""
-    episodes: int = 60
-    """Episodes shown at most, half of them failures where there are as many."""
-    data: Path | None = None
-    """The data folder, where it is not the run's."""
-
-    def __call__(self) -> None:
-        from trainers.irl.watch import watch
-
-        print(watch(self.run, self.split, self.episodes, self.data))
-
-
-@dataclass(frozen=True)
-class Adapt:
-    """Adapt a trained agent to new buildings: it walks there without a goal, describes its walks,
-    and learns from those that it can follow again. Transductive: graphs of the new buildings are
-    used, their episodes are not. The same command goes on where it was broken off.
-
-    Examples:
-      rayforge irl adapt runs/r2r --scans B6ByNegPMKs,E9uDoFAP3SH --out runs/adapted
-      rayforge irl adapt runs/r2r --scans B6ByNegPMKs --walks random --out runs/control
-      rayforge irl adapt runs/full --scans house00040 house00041 --runners 1 --out runs/own
-    """
-
-    run: tyro.conf.Positional[Path]
-    """Folder of the run, a finished one with a goal generator."""
-    scans: tuple[str, ...]
-    """Names of the buildings, with commas or spaces between them; training ones are a control."""
-    out: Path
-    """Folder of the adapted run: a new one, or one to go on with."""
-    settings: Annotated[AdaptConfig, tyro.conf.arg(name="")]
-    data: Path | None = None
-    """The run's data folder, where it is not where it was."""
-
-    def __call__(self) -> None:
-        from trainers.irl.adapt import adapt
-        from trainers.runs.folder import command_line
-
-        scans = tuple(name for word in self.scans for name in word.split(",") if name)
-        adapt(self.run, scans, self.out, self.data, self.settings, command_line())
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Teach a trained agent the reward that plans, and fit what each of its scores weighs.
-
-    The run has to have held instructions back (--held-back 0.05); policy and goal generator stay
-    as they are. `rayforge irl evaluate RUN --planner map` then plans.
-
-    Example: rayforge irl plan runs/r2r --reward maxent
-    """
-
-    run: tyro.conf.Positional[Path]
-    """Folder of the run, a finished one in navigation graphs."""
-    settings: Annotated[PlanConfig, tyro.conf.arg(name="")]
-
-    def __call__(self) -> None:
-        from trainers.irl.plan import plan_run
-        from trainers.runs.folder import command_line
-
-        plan_run(self.run, self.settings, command_line())
-
-
-@dataclass(frozen=True)
-class AlignTrain:
-    """Align a language model: SeRA, DPO, iterative DPO, random selection, or a curriculum.
-
-    --config FILE.yaml starts from that file's settings; any of them can be given here as well.
-
-    Examples:
-      rayforge align train --run runs/sera
-      rayforge align train --method dpo --routes.flip-share 0.2 --run runs/dpo
-      rayforge align train --data pairs.jsonl.gz --model Qwen/Qwen3-0.6B --lora-rank 16 --run runs/q
-      rayforge align train --resume runs/sera
-    """
-
-    settings: Annotated[AlignConfig, tyro.conf.arg(name="")]
-    run: Path | None = None
-    """Folder of the run; it must not hold one yet."""
-    resume: Path | None = None
-    """A run to go on with, under its own settings."""
-    debug: bool = False
-    """Everything in this process and small, without Ray: breakpoints work."""
-
-    def __call__(self) -> None:
-        run = _run_folder(self.run, self.resume)
-        from trainers.alignment.preflight import check_run
-        from trainers.debugging import small_language_model
-
-        settings = small_language_model(self.settings) if self.debug else self.settings
-        check_run(settings, run, self.resume is not None)
-        from trainers.alignment.run import train
-        from trainers.runs.folder import command_line
-
-        train(settings, run, self.resume is not None, command_line())
-
-
-@dataclass(frozen=True)
-class AlignEvaluate:
-    """Compare a run's answers with another's, prompt by prompt: win rate, length-controlled too.
-
-    Example: rayforge align evaluate runs/sera --against runs/dpo
-    """
-
-    run: tyro.conf.Positional[Path]
-    """Folder of the run."""
-    against: Path
-    """Another run's folder, or a model's."""
-    judge: str = ""
-    """As in training; empty: the run's own judge."""
-
-    def __call__(self) -> None:
-        from trainers.alignment.evaluate import evaluate_against
-        from trainers.runs.folder import command_line
-
-        evaluate_against(self.run, self.against, self.judge, command_line())
 
 
 @dataclass(frozen=True)
@@ -416,16 +182,9 @@ class Doctor:
         raise SystemExit(examine(self.storage))
 
 
-COMMANDS: dict[tuple[str, ...], type] = {
+COMMANDS: dict[tuple[str, ...], type[Any]] = {
     ("houses",): Houses,
-    ("irl", "train"): Train,
-    ("irl", "evaluate"): Evaluate,
-    ("irl", "evidence"): Evidence,
-    ("irl", "watch"): Watch,
-    ("irl", "adapt"): Adapt,
-    ("irl", "plan"): Plan,
-    ("align", "train"): AlignTrain,
-    ("align", "evaluate"): AlignEvaluate,
+    **{(system.name, name): c for system in (IRL, ALIGN) for name, c in system.commands.items()},
     ("tune",): Tune,
     ("report",): Report,
     ("doctor",): Doctor,

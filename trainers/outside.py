@@ -11,6 +11,7 @@ import tyro
 
 from rayforge.errors import ConfigurationError, RunError
 from trainers.configuration import read_configuration
+from trainers.runs.folder import named_folder
 from trainers.runs.system import System
 from trainers.systems import find_system
 
@@ -66,10 +67,7 @@ def _train(system: System, place: str, arguments: list[str], prog: str) -> None:
     asked = tyro.cli(
         command, args=given, prog=prog, default=command(start), description=kind.__doc__
     )
-    if (asked.run is None) == (asked.resume is None):
-        raise ConfigurationError(
-            "say where the run goes, --run DIR, or what to go on with, --resume RUN"
-        )
+    run = named_folder(asked.run, asked.resume)
     from trainers.runs.train import train
 
-    train(system, place, asked.settings, asked.run or asked.resume, asked.resume is not None)
+    train(system, place, asked.settings, run, asked.resume is not None)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from rayforge.readers.arrays import map_npy
+
 FAR = 10.0
 """Metres of depth that the brightest byte stands for; whatever is farther looks like it."""
 
@@ -42,8 +44,7 @@ class Footage:
 
     @cached_property
     def images(self) -> np.ndarray:
-        found: np.ndarray = np.load(self.file, mmap_mode="r", allow_pickle=False)
-        return found
+        return map_npy(self.file)
 
     def __getstate__(self) -> dict[str, object]:
         return {"file": self.file, "first": self.first}  # never the images themselves

@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.langgoal_plan import BY_SLUG, METHODS, Setting, cells_of, settings_of
 from benchmarks.r2r import HELD_OUT
-from trainers.cli import Adapt, Train, _read
+from trainers.cli import _read
+from trainers.irl.commands import Adapt, Train
 from trainers.irl.config import IRLConfig
 
 SETTINGS = [

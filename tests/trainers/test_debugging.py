@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from trainers.alignment.config import AlignConfig
+from trainers.alignment.debugging import small_language_model
 from trainers.configuration import to_yaml
-from trainers.debugging import small_agent, small_language_model
 from trainers.irl.config import IRLConfig
+from trainers.irl.debugging import small_agent
 
 
 def test_nothing_is_left_to_other_processes() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rayforge.errors import ConfigurationError
+from trainers.alignment.commands import AlignEvaluate, AlignTrain
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.named_code import recorded, runs_code
 from trainers.runs.system import Bundle, Need, System
@@ -79,4 +80,5 @@ ALIGN = System(
     check_file=check_file,
     reports=rounds,
     use=("rayforge align evaluate {run} --against OTHER_RUN",),
+    commands={"train": AlignTrain, "evaluate": AlignEvaluate},
 )

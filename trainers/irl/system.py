@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rayforge.errors import ConfigurationError
+from trainers.irl.commands import Adapt, Evaluate, Evidence, Plan, Train, Watch
 from trainers.irl.config import IRLConfig
 from trainers.runs.system import Need, System
 
@@ -58,4 +59,12 @@ IRL = System(
     resources=resources,
     prepare=prepare,
     use=("rayforge irl evaluate {run} --split val_seen", "rayforge irl watch {run}"),
+    commands={
+        "train": Train,
+        "evaluate": Evaluate,
+        "evidence": Evidence,
+        "watch": Watch,
+        "adapt": Adapt,
+        "plan": Plan,
+    },
 )

@@ -18,6 +18,16 @@ from rayforge.errors import ConfigurationError, RunError
 from rayforge.files import write_text
 
 
+def named_folder(run: Path | None, resume: Path | None) -> Path:
+    """The folder that `--run` or `--resume` names; raises ConfigurationError for none or both."""
+    named = [folder for folder in (run, resume) if folder is not None]
+    if len(named) != 1:
+        raise ConfigurationError(
+            "say where the run goes, --run DIR, or what to go on with, --resume RUN"
+        )
+    return named[0]
+
+
 def check_place(run: Path, resume: bool) -> None:
     """Raises RunError or ConfigurationError where nobody can train in this folder now."""
     if not resume:

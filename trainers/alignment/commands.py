@@ -1,0 +1,67 @@
+"""The commands of alignment: `rayforge align ...`. What is heavy is imported when one is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from trainers.alignment.config import AlignConfig
+from trainers.runs.folder import named_folder
+
+
+@dataclass(frozen=True)
+class AlignTrain:
+    """Align a language model: SeRA, DPO, iterative DPO, random selection, or a curriculum.
+
+    --config FILE.yaml starts from that file's settings; any of them can be given here as well.
+
+    Examples:
+      rayforge align train --run runs/sera
+      rayforge align train --method dpo --routes.flip-share 0.2 --run runs/dpo
+      rayforge align train --data pairs.jsonl.gz --model Qwen/Qwen3-0.6B --lora-rank 16 --run runs/q
+      rayforge align train --resume runs/sera
+    """
+
+    settings: Annotated[AlignConfig, tyro.conf.arg(name="")]
+    run: Path | None = None
+    """Folder of the run; it must not hold one yet."""
+    resume: Path | None = None
+    """A run to go on with, under its own settings."""
+    debug: bool = False
+    """Everything in this process and small, without Ray: breakpoints work."""
+
+    def __call__(self) -> None:
+        run = named_folder(self.run, self.resume)
+        from trainers.alignment.debugging import small_language_model
+        from trainers.alignment.preflight import check_run
+
+        settings = small_language_model(self.settings) if self.debug else self.settings
+        check_run(settings, run, self.resume is not None)
+        from trainers.alignment.run import train
+        from trainers.runs.folder import command_line
+
+        train(settings, run, self.resume is not None, command_line())
+
+
+@dataclass(frozen=True)
+class AlignEvaluate:
+    """Compare a run's answers with another's, prompt by prompt: win rate, length-controlled too.
+
+    Example: rayforge align evaluate runs/sera --against runs/dpo
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run."""
+    against: Path
+    """Another run's folder, or a model's."""
+    judge: str = ""
+    """As in training; empty: the run's own judge."""
+
+    def __call__(self) -> None:
+        from trainers.alignment.evaluate import evaluate_against
+        from trainers.runs.folder import command_line
+
+        evaluate_against(self.run, self.against, self.judge, command_line())
