@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from envs.simulators.embedded.coincident import opposite_sides
-from envs.simulators.embedded.shading import TensorViews, pixel_rays, pixel_steps
+from envs.simulators.embedded.rays import pixel_rays, pixel_steps
+from envs.simulators.embedded.shading import TensorViews
 from envs.simulators.embedded.stored import Annotated, Model
 from envs.simulators.simulator import Camera, Poses, Views
 from rayforge.errors import SceneError

@@ -8,9 +8,8 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
 from envs.simulators.embedded.coincident import SAME_PLANE, opposite_sides
+from envs.simulators.embedded.rays import FAR, NEAR, pixel_rays, world_rays
 from envs.simulators.embedded.shading import (
-    FAR,
-    NEAR,
     Hits,
     TensorViews,
     colour_image,
@@ -20,8 +19,6 @@ from envs.simulators.embedded.shading import (
     packed_faces,
     packed_image,
     painted_id_image,
-    pixel_rays,
-    world_rays,
 )
 from envs.simulators.embedded.stored import Model
 from envs.simulators.simulator import Camera, Poses, Views

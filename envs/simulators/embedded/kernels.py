@@ -8,7 +8,7 @@ import warp as wp
 from envs.simulators.embedded.coincident import SAME_PLANE
 from envs.simulators.embedded.embree import MOST_BACK_FACES, STEP
 from envs.simulators.embedded.parts import CLAMP, MIRROR, NEAREST_MIP, NO_MIPS
-from envs.simulators.embedded.shading import FAR, NEAR
+from envs.simulators.embedded.rays import FAR, NEAR
 
 wp.set_module_options({"enable_backward": False})  # nothing is differentiated through images
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from envs.simulators.embedded.coincident import opposite_sides
 from envs.simulators.embedded.embree import Embree, EmbreeRenderer
 from envs.simulators.embedded.parts import CLAMP, MIRROR, REPEAT, Texture
+from envs.simulators.embedded.rays import pixel_rays
 from envs.simulators.embedded.shading import (
     Hits,
     _sampled,
@@ -18,7 +19,6 @@ from envs.simulators.embedded.shading import (
     id_image,
     packed_faces,
     packed_image,
-    pixel_rays,
 )
 from envs.simulators.embedded.stored import load_model
 from envs.simulators.embedded.textures import build_textures
