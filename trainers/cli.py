@@ -45,7 +45,7 @@ about them.
   rayforge irl watch RUN        make a page of its episodes: maps, step by step
   rayforge align train          align a language model (SeRA, or a baseline)
   rayforge align evaluate RUN   compare its answers with those of another run
-  rayforge tune FILE            search for settings, of either half or of both
+  rayforge tune FILE            search for settings of a system, or of both at once
   rayforge report RUN...        the report of a run, or of several side by side
   rayforge doctor               check this machine
   rayforge MODULE:NAME train    train a system of your own
