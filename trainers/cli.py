@@ -26,6 +26,7 @@ from trainers.alignment.config import AlignConfig
 from trainers.alignment.named_code import confirmed, runs_code
 from trainers.alignment.system import ALIGN
 from trainers.configuration import read_configuration
+from trainers.feedback.commands import COMMANDS as FEEDBACK
 from trainers.irl.commands import Train
 from trainers.irl.config import IRLConfig
 from trainers.irl.system import IRL
@@ -45,6 +46,7 @@ about them.
   rayforge irl watch RUN        make a page of its episodes: maps, step by step
   rayforge align train          align a language model (SeRA, or a baseline)
   rayforge align evaluate RUN   compare its answers with those of another run
+  rayforge feedback check LOG   read a session log and name what is wrong with it
   rayforge tune FILE            search for settings of a system, or of both at once
   rayforge report RUN...        the report of a run, or of several side by side
   rayforge doctor               check this machine
@@ -185,6 +187,7 @@ class Doctor:
 COMMANDS: dict[tuple[str, ...], type[Any]] = {
     ("houses",): Houses,
     **{(system.name, name): c for system in (IRL, ALIGN) for name, c in system.commands.items()},
+    **{("feedback", name): command for name, command in FEEDBACK.items()},
     ("tune",): Tune,
     ("report",): Report,
     ("doctor",): Doctor,
