@@ -81,15 +81,16 @@ def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def clear_parts(folder: Path, *, older_than_s: float = _DAY_S) -> None:
-    """Remove what kills left half-written in a folder: temporary names of that age and more.
+def clear_parts(folder: Path, *, below: bool = False, older_than_s: float = _DAY_S) -> None:
+    """Remove what kills left half-written in a folder, with `below` in those that it holds as well:
+    temporary names of that age and more.
 
     Whoever holds a folder alone (the lock of a run) clears with 0 seconds.
     """
     if not folder.is_dir():
         return
     for pattern in (".*.part", ".*.part.*"):
-        for part in folder.glob(pattern):
+        for part in list(folder.rglob(pattern) if below else folder.glob(pattern)):
             try:
                 if time.time() - part.lstat().st_mtime < older_than_s:
                     continue

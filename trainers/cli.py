@@ -30,6 +30,7 @@ from trainers.feedback.commands import COMMANDS as FEEDBACK
 from trainers.irl.commands import Train
 from trainers.irl.config import IRLConfig
 from trainers.irl.system import IRL
+from trainers.runs import stopping
 from trainers.systems import is_place
 
 HELP = """usage: rayforge COMMAND ...
@@ -197,9 +198,18 @@ COMMANDS: dict[tuple[str, ...], type[Any]] = {
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; its exit codes are those of `rayforge.errors`."""
     given = sys.argv[1:] if arguments is None else arguments
+    with stopping.listening():
+        _main(given)
+
+
+def _main(given: list[str]) -> None:
     try:
         try:
             _run(given)
+        except Exception as error:
+            if stopping.asked():  # what a signal broke in two is not told as a fault of its own
+                raise KeyboardInterrupt(stopping.how_to_go_on()) from error
+            raise
         finally:
             sys.stdout.flush()  # a reader that is gone is noticed here, not at the very end
     except BrokenPipeError:  # as in `rayforge ... | head`: whoever read has seen enough
@@ -207,7 +217,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(128 + signal.SIGPIPE) from None
     except KeyboardInterrupt as stop:
         print(f"rayforge: {str(stop) or 'interrupted'}", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(stopping.EXIT_CODE) from None
     except UserError as error:
         print(f"rayforge: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None

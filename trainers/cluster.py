@@ -85,13 +85,17 @@ def own_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.getsignal(number) for number in numbers}
+    own, numbers = signal.signal, (signal.SIGTERM, signal.SIGINT)
+
+    def others(number: int, handler: Any) -> Any:
+        return signal.getsignal(number) if number in numbers else own(number, handler)
+
+    # Set back afterwards, Ray's would be there for the seconds that its start takes.
+    signal.signal = others
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal = own
 
 
 def join_cluster(*, log_to_driver: bool) -> None:

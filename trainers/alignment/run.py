@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rayforge.errors import ConfigurationError, RunError
-from rayforge.files import write_json, write_text
+from rayforge.files import clear_parts, write_json, write_text
 from rayforge.reports.alignment import write_alignment_report
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.generation import check_engine
@@ -35,6 +33,7 @@ from trainers.configuration import placed, read_configuration, to_yaml
 from trainers.runs.folder import hardware, held, prepare
 from trainers.runs.identity import check_settings
 from trainers.runs.pool import Pool
+from trainers.runs.stopping import resume_with, stoppable
 from trainers.runs.tracking import check_trackers, tracked
 
 
@@ -105,7 +104,7 @@ def train(config: AlignConfig, run: Path, resume: bool, command: str) -> None:
     print(f"learning rate {config.step_size:g} ({_whose(config)})", flush=True)
     if not resume:
         prepare(run)
-    with held(run):
+    with held(run), stoppable(resume_with("rayforge align train", run)):
         _train(config, run, resume, command, prepared)
 
 
@@ -128,19 +127,13 @@ def _train(config: AlignConfig, run: Path, resume: bool, command: str, prepared:
         import torch
 
         torch.set_num_threads(config.threads)
-    previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         start_ray(config)
         pool = make_pool(config)
         rounds = Rounds(config, run, prepared.task, prepared.initial, prepared.tokeniser, pool)
         with tracked(config.track, run, config.recorded()):
             rounds.go()
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"stopped; go on with: rayforge align train --resume {run}"
-        ) from None
     finally:
-        signal.signal(signal.SIGTERM, previous)
         stop_ray()
     print(f"report: {write_alignment_report(run)}", flush=True)
 
@@ -148,10 +141,6 @@ def _train(config: AlignConfig, run: Path, resume: bool, command: str, prepared:
 def _whose(config: AlignConfig) -> str:
     """Where the step size comes from, in words."""
     return "as asked for" if config.learning_rate is not None else f"default of a {config.kind}"
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def start_ray(config: AlignConfig) -> None:
@@ -184,11 +173,7 @@ def stop_ray() -> None:
 
 def clear_leftovers(run: Path) -> None:
     """Remove what a kill left half-written; everything whole has a name of its own."""
-    for part in run.rglob(".*.part"):
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)
+    clear_parts(run, below=True, older_than_s=0.0)
     for parts in run.rglob("*.parts"):
         if parts.with_suffix(".parquet").is_file():  # they were joined, but not yet removed
             shutil.rmtree(parts, ignore_errors=True)

@@ -29,7 +29,7 @@ from envs.graph.navigation_data import nearest_name
 from envs.graph.navigation_graph import SUFFIX
 from rayforge.errors import ConfigurationError, DataError, RunError
 from rayforge.evaluation.intervals import paired_difference
-from rayforge.files import write_json, write_text
+from rayforge.files import clear_parts, write_json, write_text
 from rayforge.language.vocabulary import Vocabulary
 from rayforge.reports.report import write_report
 from trainers.configuration import to_dict, to_yaml
@@ -49,6 +49,7 @@ from trainers.irl.run_folder import data_folder, load_run, resolve_split
 from trainers.irl.task import read_task
 from trainers.runs.checkpoint import latest, load_checkpoint, save_checkpoint
 from trainers.runs.folder import hardware, prepare
+from trainers.runs.stopping import stoppable
 
 FIRST_PATH_ID = 1_000_000_000
 """Path ids of the pairs made here; those of data sets are smaller."""
@@ -79,18 +80,19 @@ def adapt(
     config = replace(config, data=str(folder))
     load_weights(run, load_run(run)[0])
     begun = {"run": str(run), "scans": list(scans), "settings": asdict(settings)}
-    _begin(out, begun)
-
-    if settings.walks == "none":
-        _describe_nothing(run, out, settings)
-    elif not (out / "further.json").is_file():
-        _clone_without_text(config, settings, out / "goal_agnostic", command)
-        _describe(run, scans, out, folder, config, settings, vocabulary, objects)
-    if latest(out / "checkpoints") is None:
-        _start_from(run, out, config, settings, command)
-    train(adapted(config, settings, out), out, True, command)
-    _compare(run, out)
-    print(f"report: {write_report(out)}", flush=True)
+    with stoppable(lambda: f"the same command goes on: {command}"):
+        _begin(out, begun)
+        clear_parts(out, below=True, older_than_s=0.0)
+        if settings.walks == "none":
+            _describe_nothing(run, out, settings)
+        elif not (out / "further.json").is_file():
+            _clone_without_text(config, settings, out / "goal_agnostic", command)
+            _describe(run, scans, out, folder, config, settings, vocabulary, objects)
+        if latest(out / "checkpoints") is None:
+            _start_from(run, out, config, settings, command)
+        train(adapted(config, settings, out), out, True, command)
+        _compare(run, out)
+        print(f"report: {write_report(out)}", flush=True)
 
 
 def _clone_without_text(config: IRLConfig, settings: AdaptConfig, pi_0: Path, command: str) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from safetensors.torch import save
 from torch.utils.tensorboard import SummaryWriter
 
 from rayforge.errors import DivergedError, RunError
-from rayforge.files import write_json, write_text, write_whole
+from rayforge.files import clear_parts, write_json, write_text, write_whole
 from rayforge.reports.report import write_report
 from trainers.cluster import start_here
 from trainers.configuration import placed, to_dict, to_yaml
@@ -34,6 +32,7 @@ from trainers.irl.task import Task, read_task
 from trainers.runs.checkpoint import Checkpoint, latest, save_checkpoint
 from trainers.runs.folder import clear_figures, forget_after, hardware, held, prepare
 from trainers.runs.gauges import Gauges
+from trainers.runs.stopping import asked, asking, resume_with, stoppable
 from trainers.runs.tracking import check_trackers, tracked
 
 
@@ -47,7 +46,8 @@ def train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
     check_trackers(config.track)
     if not resume:
         prepare(run)
-    with held(run):
+    with held(run), stoppable(resume_with("rayforge irl train", run)):
+        clear_parts(run, below=True, older_than_s=0.0)
         _train(config, run, resume, command)
 
 
@@ -152,7 +152,6 @@ class _Run:
         self.config, self.run, self.task, self.algorithm = config, run, task, algorithm
         self.clock = _Clock({}, {})
         self.elapsed_before, self.iteration = algorithm.seconds_before, 0
-        self.stopped: str | None = None
         if saved is not None:
             self._restore(saved)
         self.started = time.perf_counter()
@@ -164,18 +163,17 @@ class _Run:
         return self.elapsed_before + time.perf_counter() - self.started
 
     def go(self, splits: list[str], command: str) -> None:
-        previous = {s: signal.signal(s, self._stop) for s in (signal.SIGTERM, signal.SIGINT)}
         saved = time.perf_counter()
         algorithm, config = self.algorithm, self.config
         try:
-            with (self.run / "metrics.jsonl").open("a") as log:
-                while not algorithm.finished and self.stopped is None:
+            with asking(self._notice), (self.run / "metrics.jsonl").open("a") as log:
+                while not algorithm.finished and not asked():
                     self._keep_clone()
                     self._iterate(log)
                     if time.perf_counter() - saved > 60 * config.checkpoint_minutes:
                         self.save()
                         saved = time.perf_counter()
-            self.save()
+                self.save()
         except DivergedError as error:
             kept = latest(self.run / "checkpoints")
             of_before = (
@@ -183,13 +181,7 @@ class _Run:
             )
             raise DivergedError(f"{error}; {of_before}") from None
         finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
             self.writer.close()
-        if self.stopped:
-            raise KeyboardInterrupt(
-                f"stopped by {self.stopped}; go on with: rayforge irl train --resume {self.run}"
-            )
         agent = algorithm.agent()
         for name in dict.fromkeys(splits):
             scores = evaluate_split(self.run, config, agent, self.task, name, command, self.elapsed)
@@ -214,9 +206,8 @@ class _Run:
             }
             write_whole(self.run / CLONED, lambda stream: stream.write(save(weights)))
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self.stopped = signal.Signals(number).name
-        print(f"{self.stopped}: writing a checkpoint after this iteration", flush=True)
+    def _notice(self, name: str) -> None:
+        print(f"{name}: writing a checkpoint after this iteration", flush=True)
 
     def _iterate(self, log: Any) -> None:
         algorithm, phase = self.algorithm, self.algorithm.phase

@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import json
 import math
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rayforge.errors import RunError
-from rayforge.files import write_json, write_text
+from rayforge.files import clear_parts, write_json, write_text
 from rayforge.readers.json_text import read_json_lines
 from rayforge.reports.page import report_page
 from rayforge.reports.section import Cell, Code, Facts, Row, Section, Table, Text
 from trainers.configuration import read_configuration, to_yaml
 from trainers.runs.folder import check_place, command_line, forget_after, hardware, held, prepare
 from trainers.runs.identity import check_settings
+from trainers.runs.stopping import resume_with, stoppable
 from trainers.runs.system import System
 
 REPORTS = 8
@@ -43,8 +40,8 @@ def train(system: System, place: str, config: Any, run: Path, resume: bool) -> N
     if not resume:
         prepare(run)
         write_json(run / "run.json", {"command": command_line(), "hardware": hardware()})
-    go_on = f"stopped; go on with: rayforge {place} train --resume {run}"
-    with held(run), stoppable(go_on):
+    with held(run), stoppable(resume_with(f"rayforge {place} train", run)):
+        clear_parts(run, below=True, older_than_s=0.0)
         write_text(run / "config.yaml", to_yaml(config))
         done = len(records_of(run))
         forget_after(run / "metrics.jsonl", done)  # a line that a kill cut short
@@ -54,23 +51,7 @@ def train(system: System, place: str, config: Any, run: Path, resume: bool) -> N
                 log.write(json.dumps({"iteration": number, **figures}) + "\n")
             shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
             print(f"report {number}/{last}  {shown}", flush=True)
-    print(f"report: {write_report(run)}", flush=True)
-
-
-@contextmanager
-def stoppable(go_on: str) -> Iterator[None]:
-    """SIGTERM ends what is inside as Ctrl-C does; either way the message says how to go on."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(go_on) from None
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+        print(f"report: {write_report(run)}", flush=True)
 
 
 def records_of(run: Path) -> list[dict[str, Any]]:

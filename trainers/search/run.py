@@ -12,12 +12,14 @@ from typing import Any
 import yaml
 
 from rayforge.errors import ConfigurationError, RunError
+from rayforge.files import clear_parts
 from rayforge.readers.yaml_text import parse_yaml
 from trainers.cluster import check_shared, check_storage, join_cluster, start_here
 from trainers.configuration import from_dict, to_dict
 from trainers.machine import processors
 from trainers.runs.folder import check_lasting, held
 from trainers.runs.identity import check_settings
+from trainers.runs.stopping import BEFORE, stoppable
 from trainers.runs.tracking import check_trackers
 from trainers.search.config import Search, SearchConfig, make_search, read_search, renamed
 from trainers.search.resources import concurrency, largest
@@ -51,21 +53,26 @@ def search(file: Path, changes: Mapping[str, Any], resume: bool, command: str) -
     if not alone:
         _start_ray(0)  # what cannot be joined or placed is told before anything is made
         at_once = _places(plan)
-    go_on = resume_command(file, changes)
+
+    def line() -> str:
+        begun = folder.read(FILE) is not None
+        return f"go on with: {resume_command(file, changes)}" if begun else BEFORE
+
     if folder.remote:
-        _go(plan, folder, state, at_once, resume, command, go_on)
-    else:
-        Path(str(folder)).mkdir(parents=True, exist_ok=True)
-        with held(Path(str(folder))):
-            state = check_folder(folder, plan, resume)  # nobody else changes it now
-            _go(plan, folder, state, at_once, resume, command, go_on)
+        with stoppable(line):
+            _go(plan, folder, state, at_once, resume, command)
+        return folder
+    Path(str(folder)).mkdir(parents=True, exist_ok=True)
+    with held(Path(str(folder))), stoppable(line):
+        clear_parts(Path(str(folder)), below=True, older_than_s=0.0)
+        state = check_folder(folder, plan, resume)  # nobody else changes it now
+        _go(plan, folder, state, at_once, resume, command)
     return folder
 
 
 def _go(
-    plan: Search, folder: Folder, state: State, at_once: int, resume: bool, command: str,
-    go_on: str,
-) -> None:  # fmt: skip
+    plan: Search, folder: Folder, state: State, at_once: int, resume: bool, command: str
+) -> None:
     """Take the folder, make what the trials read, and run them."""
     if not resume:
         state.save(folder)
@@ -85,7 +92,7 @@ def _go(
 
     try:
         _say(plan, folder, at_once)
-        tune_all(plan, folder, state, at_once, command, go_on)
+        tune_all(plan, folder, state, at_once, command)
     finally:
         ray.shutdown()
 

@@ -17,6 +17,7 @@ from ray.tune import TuneConfig, Tuner
 from ray.tune.logger import TBXLoggerCallback
 
 from rayforge.errors import RunError
+from trainers.runs.stopping import asking, limit
 from trainers.search.config import Search
 from trainers.search.recorder import Progress, Recorder
 from trainers.search.results import trials_of, write_results
@@ -28,23 +29,23 @@ from trainers.search.storage import Folder
 from trainers.search.tracking import TrackedTrials
 from trainers.search.trial import NUMBER, Start, clear_leftovers, run_trial, start_of
 
+WIND_DOWN_S = 60.0
+"""Seconds that Tune has to stop its trials once a signal came."""
 KEPT = 4
 """Snapshots kept a trial: one that others copy must not vanish meanwhile."""
 
 
-def tune_all(
-    plan: Search, folder: Folder, state: State, at_once: int, command: str, go_on: str
-) -> None:
+def tune_all(plan: Search, folder: Folder, state: State, at_once: int, command: str) -> None:
     """Run the trials that are missing, on the Ray that runs; write the results, however it ends.
 
-    Raises KeyboardInterrupt after SIGTERM or SIGINT, with what was reached saved and `go_on` as the
-    command to go on with, and RunError where no trial came to a report.
+    Raises KeyboardInterrupt after SIGTERM or SIGINT, with what was reached saved, and RunError
+    where no trial came to a report.
     """
     clear_leftovers()
     state.attempt += 1
     settle(folder, state)
     state.save(folder)
-    stopped: list[str] = []
+    stopped = False
     if state.missing(plan.trials):
         stopped = _fit(make_tuner(plan, folder, state, at_once))
         settle(folder, state)
@@ -52,34 +53,34 @@ def tune_all(
     write_results(folder, plan, trials, command)
     print(f"report: {folder}/report.html", flush=True)
     if stopped:
-        raise KeyboardInterrupt(f"stopped by {stopped[0]}; go on with: {go_on}")
+        raise KeyboardInterrupt
     if not any(trial.figures for trial in trials):
         first = next((trial.error for trial in trials if trial.error), "")
         raise RunError(f"no trial reported anything; the first ended with: {first}")
 
 
-def _fit(tuner: Tuner) -> list[str]:
-    """Run a tuner to its end, or to a signal, whose name is returned."""
-    stopped: list[str] = []
+def _fit(tuner: Tuner) -> bool:
+    """Run a tuner to its end, or to a signal: whether it was that."""
 
-    def wind_down(number: int, frame: FrameType | None) -> None:
-        stopped.append(signal.Signals(number).name)
+    def wind_down(name: str) -> None:
+        limit(WIND_DOWN_S)
         signal.raise_signal(signal.SIGUSR1)  # Tune stops its trials
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt  # before Tune listens, there is nothing to stop
 
-    previous = {s: signal.signal(s, wind_down) for s in (signal.SIGTERM, signal.SIGINT)}
-    previous[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, interrupt)
+    previous = signal.signal(signal.SIGUSR1, interrupt)
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     # Tables and records of Tune's own would stand beside the search's, one of them a pickle.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     try:
-        tuner.fit()
+        with asking(wind_down):
+            tuner.fit()
+    except KeyboardInterrupt:
+        return True
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    return stopped
+        signal.signal(signal.SIGUSR1, previous)
+    return False
 
 
 def make_tuner(plan: Search, folder: Folder, state: State, at_once: int) -> Tuner:
