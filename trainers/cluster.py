@@ -91,7 +91,7 @@ def own_signals() -> Iterator[None]:
         return signal.getsignal(number) if number in numbers else own(number, handler)
 
     # Set back afterwards, Ray's would be there for the seconds that its start takes.
-    signal.signal = others
+    signal.signal = others  # type: ignore[assignment]
     try:
         yield
     finally:
