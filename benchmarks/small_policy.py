@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from envs.graph_env import GEOMETRY as ENVIRONMENT_GEOMETRY
 from rayforge.irl.agent import Agent
-from rayforge.irl.networks import Memory, log_policy
+from rayforge.irl.networks import log_policy
+from rayforge.irl.trunks.memory import Memory
 from rayforge.language.encoder import Sentences
 from rayforge.language.vocabulary import PAD
 from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
@@ -59,9 +60,7 @@ class SmallPolicy(nn.Module):
         candidates = self.layers.embed(seen.candidates).relu()
         scores = codes.new_zeros(batch * actions)
         scores[seen.place] = (codes[seen.place // actions] * candidates).sum(-1)
-        nothing = codes.new_zeros(1, batch, 0)
-        memory = ((nothing, nothing), (nothing, nothing))
-        return log_policy(scores.view(batch, steps, actions), seen.legal), memory
+        return log_policy(scores.view(batch, steps, actions), seen.legal), ()
 
 
 class SmallAgent(Agent):

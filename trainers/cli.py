@@ -44,6 +44,7 @@ about them.
   rayforge irl evidence RUN     what its reward knows, what training did to the clone
   rayforge irl adapt RUN        let a trained agent make its own training data in new buildings
   rayforge irl plan RUN         teach a trained agent to choose among paths on a map
+  rayforge irl prune RUN        take modules out of a trained circuit: a smaller run
   rayforge irl watch RUN        make a page of its episodes: maps, step by step
   rayforge align train          align a language model (SeRA, or a baseline)
   rayforge align evaluate RUN   compare its answers with those of another run

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rayforge.irl.agent import Agent
 from rayforge.irl.eye import Eye
-from rayforge.irl.networks import Memory
+from rayforge.irl.trunks.memory import Memory
 from rayforge.language.encoder import Sentences
 from rayforge.language.vocabulary import END, PAD, Vocabulary
 from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
@@ -65,7 +65,7 @@ class ActingAgent:
             # A STOP forced by the limit is no success there, and it is the environment that cuts.
             self.environment |= {"max_steps": step_limit - 1, "categories": categories}
         self._count = 0  # episodes that go on
-        self._memory: Memory
+        self._memory: Memory | None = None
         self._sentences: Sentences
 
     def encode(self, instruction: str) -> np.ndarray:
@@ -87,8 +87,8 @@ class ActingAgent:
             self._tokens[rows] = -1  # read anew
             self._step[rows] = 0
             self._arrival[rows] = 0.0
-            for state in (*self._memory[0], *self._memory[1]):
-                state[:, torch.as_tensor(np.asarray(rows))] = 0.0
+            for part in self._memory or ():
+                part[torch.as_tensor(np.asarray(rows))] = 0
 
     def act(self, observation: Observed, draw: float | None = None) -> int:
         """The action for one environment's observation; `draw` as in `act_batch`."""
@@ -145,15 +145,13 @@ class ActingAgent:
             )
 
     def _begin(self, tokens: np.ndarray) -> None:
-        count, hidden = len(tokens), self.agent.config.network.hidden
-        self._count = count
+        self._count = count = len(tokens)
         self._tokens = np.full_like(tokens, -1)
         self._step = np.zeros(count, np.int64)
         self._arrival = torch.zeros(count, GEOMETRY)
         self._taken = torch.zeros(count, self.step_limit, dtype=torch.int64)
         self._moved = torch.zeros(count, self.step_limit)
-        zeros = [torch.zeros(1, count, hidden) for _ in range(4)]
-        self._memory = ((zeros[0], zeros[1]), (zeros[2], zeros[3]))
+        self._memory = None
 
     def _read(self, tokens: np.ndarray) -> None:
         """Encode the instructions, where one is another than before."""

@@ -55,8 +55,10 @@ class Agent(nn.Module):
             self.generator = GoalGenerator(vocabulary, dimension, config.generator, self._new_eye())
         if config.adversarial and not acting_only:
             # No dropout where the policy is judged: dropped-out values are nearer to uniform than
-            # what they were started from, and would teach the policy to hesitate.
-            steady = replace(config.network, dropout=0.0)
+            # what they were started from, and would teach the policy to hesitate. No links are
+            # drawn there either.
+            fixed = replace(config.network.circuit, sampled=False)
+            steady = replace(config.network, dropout=0.0, circuit=fixed)
             self.reward: Reward | Classifier = (
                 Reward(dimension, steady, config.potential_shaping, config.gamma)
                 if config.method == "langgoal"

@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, NamedTuple
 
+from rayforge.circuits.config import CircuitConfig
 from rayforge.goals.config import GeneratorConfig
 from rayforge.settings import FOLDER, SHARE, UNDER_WAY, Above, AtLeast, Within, check_limits
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Sizes of every network of an agent."""
+    """Trunk and sizes of every network of an agent."""
 
+    trunk: Literal["lstm", "transformer", "circuit", "circuit-conditioned"] = "lstm"
+    """What reads instruction and history. "lstm": recurrent. "transformer": causal attention over
+    the states so far. "circuit": sparsely wired modules. "circuit-conditioned": the same, and each
+    instruction makes the modules and their wiring. All have as many parameters as the first."""
     word: Annotated[int, AtLeast(1)] = 128
     """Size of word vectors."""
     hidden: Annotated[int, AtLeast(2)] = 256
@@ -24,6 +29,8 @@ class NetworkConfig:
 
     view: Annotated[int, AtLeast(1)] = 48
     """Numbers that say what each of an image's four strips shows (3-D scenes)."""
+    circuit: CircuitConfig = field(default_factory=CircuitConfig)
+    """Modules and wiring, where the trunk is a circuit."""
 
     def __post_init__(self) -> None:
         check_limits(self, "network.")

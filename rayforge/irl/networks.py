@@ -10,90 +10,13 @@ one encoder of sentences; reward and critics attend to its codes (words cost mor
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rayforge.irl.config import NetworkConfig
-from rayforge.language.encoder import (
-    Attention,
-    Dropout,
-    LockedDropout,
-    SentenceEncoder,
-    Sentences,
-    like_lengths,
-    step_lstm,
-)
-from rayforge.paths.observation import GEOMETRY, SECTORS, FeatureDropout, Observation
-from rayforge.paths.tree import Levels, tree_lstm
-
-Memory = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""States (h, c), each [1, B, H], of a trunk's two recurrences."""
-
-
-class Trunk(nn.Module):
-    """Codes [B, T, H] of what was seen, done and read: LSTM, attention over the words, LSTM."""
-
-    def __init__(self, dimension: int, config: NetworkConfig) -> None:
-        super().__init__()
-        hidden = config.hidden
-        self.dropout = LockedDropout(config.dropout)
-        self.look = nn.Linear(SECTORS * dimension + GEOMETRY, hidden)
-        self.history = nn.LSTM(hidden, hidden, batch_first=True)
-        self.attend = Attention(hidden, hidden)
-        self.progress = nn.LSTM(2 * hidden, hidden, batch_first=True)
-        self.attend_again = Attention(hidden, hidden)
-        self.join = nn.Linear(2 * hidden, hidden)
-
-    def forward(self, seen: Observation, sentences: Sentences, lengths: Tensor) -> Tensor:
-        """Codes of whole paths; `lengths` [B] counts the real states of each.
-
-        Paths run together with their neighbours of like length: sorted ones are the fastest.
-        """
-        steps = seen.state.shape[1]
-        sizes, ends = like_lengths(lengths, steps)
-        columns = (seen.state, seen.arrival, sentences.codes, sentences.mask)
-        runs = zip(ends, *(column.split(sizes) for column in columns), strict=True)
-        parts = []
-        for end, state, arrival, codes, mask in runs:
-            words = Sentences(codes, mask)
-            history, _ = self.history(self._look(state[:, :end], arrival[:, :end]))
-            progress, _ = self.progress(self._read(history, words))
-            parts.append(F.pad(self._code(progress, words), (0, 0, 0, steps - end)))
-        return torch.cat(parts)
-
-    def step(
-        self, seen: Observation, sentences: Sentences, memory: Memory | None
-    ) -> tuple[Tensor, Memory]:
-        """Codes [B, 1, H] of one further state (T = 1) and the memory to go on with."""
-        look = self._look(seen.state, seen.arrival)
-        history, first = step_lstm(self.history, look, memory and memory[0])
-        read = self._read(history, sentences)
-        progress, second = step_lstm(self.progress, read, memory and memory[1])
-        return self._code(progress, sentences), (first, second)
-
-    def recall(self, seen: Observation, levels: Levels) -> Tensor:
-        """What of the codes of trees of states is the same for every sentence, [G, N, H]."""
-        return tree_lstm(self.history, self._look(seen.state, seen.arrival), levels)
-
-    def read_tree(self, recalled: Tensor, sentences: Sentences, levels: Levels) -> Tensor:
-        """Codes [G, N, H] of trees that were recalled, under a sentence each: those of `forward`
-        along every path."""
-        progress = tree_lstm(self.progress, self._read(recalled, sentences), levels)
-        return self._code(progress, sentences)
-
-    def _look(self, state: Tensor, arrival: Tensor) -> Tensor:
-        found: Tensor = self.dropout(self.look(torch.cat([state, arrival], -1)).relu())
-        return found
-
-    def _read(self, history: Tensor, sentences: Sentences) -> Tensor:
-        history = self.dropout(history)
-        return torch.cat([history, self.attend(history, *sentences)], -1)
-
-    def _code(self, progress: Tensor, sentences: Sentences) -> Tensor:
-        progress = self.dropout(progress)
-        words = self.attend_again(progress, *sentences)
-        found: Tensor = self.dropout(self.join(torch.cat([progress, words], -1)).tanh())
-        return found
+from rayforge.irl.trunks.making import Trunk, make_trunk
+from rayforge.irl.trunks.memory import Memory
+from rayforge.language.encoder import Dropout, SentenceEncoder, Sentences
+from rayforge.paths.observation import GEOMETRY, FeatureDropout, Observation
 
 
 class Scorer(nn.Module):
@@ -148,7 +71,7 @@ class Policy(nn.Module):
         self.eye = eye
         self.sentence = SentenceEncoder(vocabulary, config.word, config.hidden, config.dropout)
         self.hide = FeatureDropout(config.feature_dropout)
-        self.trunk = Trunk(dimension, config)
+        self.trunk = make_trunk(dimension, config)
         self.scorer = Scorer(dimension, config)
 
     def forward(self, seen: Observation, sentences: Sentences, lengths: Tensor) -> Tensor:
@@ -175,7 +98,7 @@ class ActionValues(nn.Module):
 
     def __init__(self, dimension: int, config: NetworkConfig, heads: int) -> None:
         super().__init__()
-        self.trunk = Trunk(dimension, config)
+        self.trunk = make_trunk(dimension, config)
         self.scorers = nn.ModuleList(Scorer(dimension, config) for _ in range(heads))
         self.values = nn.Linear(config.hidden, heads)
         nn.init.zeros_(self.values.weight)
@@ -218,6 +141,10 @@ class Reward(nn.Module):
             nn.init.zeros_(self.potential.weight)
             nn.init.zeros_(self.potential.bias)
 
+    @property
+    def trunk(self) -> Trunk:
+        return self.values.trunk
+
     def start_from(self, policy: Policy) -> None:
         """f = log pi, whatever the potential."""
         self.values.start_from(policy)
@@ -246,7 +173,7 @@ class Classifier(nn.Module):
 
     def __init__(self, dimension: int, config: NetworkConfig) -> None:
         super().__init__()
-        self.trunk = Trunk(dimension, config)
+        self.trunk = make_trunk(dimension, config)
         self.scorer = Scorer(dimension, config)
         self.value = nn.Linear(config.hidden, 1)
         for layer in (self.scorer.query, self.value):

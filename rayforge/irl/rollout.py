@@ -9,7 +9,8 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 import torch
 
-from rayforge.irl.networks import Memory, Policy
+from rayforge.irl.networks import Policy
+from rayforge.irl.trunks.memory import Memory
 from rayforge.language.encoder import Sentences
 from rayforge.paths.arrays import Padded, join_paths
 from rayforge.paths.observation import Observation
@@ -106,6 +107,5 @@ def follow_goals(
             keep = torch.from_numpy(np.flatnonzero(going))
             rows = rows[going]
             sentences = Sentences(*(part.index_select(0, keep) for part in sentences))
-            (h1, c1), (h2, c2) = memory
-            memory = ((h1[:, keep], c1[:, keep]), (h2[:, keep], c2[:, keep]))
+            memory = tuple(part[keep] for part in memory)
     return Rollout(agents.paths(actions, length, tokens), chances, entropies.sum(1) / length)

@@ -147,14 +147,16 @@ def generator_step(agent: Agent, batch: dict[str, Tensor]) -> Loss:
 
 def cloning_step(agent: Agent, batch: dict[str, Tensor]) -> Loss:
     """L_clone: the policy imitates every pair."""
-    pairs = Pairs(agent.observe(batch, agent.policy.eye), batch).having(Role.CLONE)
-    log_pi = agent.policy(pairs.seen, agent.policy.sentence(pairs.tokens), pairs.length)
-    loss = _cloning_loss(agent.config, pairs, log_pi)
-    return loss, {"clone/loss": loss}
+    policy = agent.policy
+    pairs = Pairs(agent.observe(batch, policy.eye), batch).having(Role.CLONE)
+    sentences = policy.sentence(pairs.tokens)
+    loss = _cloning_loss(agent.config, pairs, policy(pairs.seen, sentences, pairs.length))
+    return loss + policy.trunk.prior_loss(sentences), {"clone/loss": loss}
 
 
 def adversarial_step(agent: Agent, batch: dict[str, Tensor]) -> Loss:
-    """L_D + L_Q + L_pi + L_clone + L_alpha; every network reads its own loss's pairs alone."""
+    """L_D + L_Q + L_pi + L_clone + L_alpha (and of circuits how far their wirings are from the
+    prior); every network reads its own loss's pairs alone."""
     config, policy = agent.config, agent.policy
     # Every image is encoded once. The eye stays as cloning made it; where nothing was cloned, the
     # policy's losses teach it, and never those of other networks.
@@ -163,9 +165,10 @@ def adversarial_step(agent: Agent, batch: dict[str, Tensor]) -> Loss:
 
     # The policy as it learns, with dropout.
     learning = pairs.having(Role.CLONE | Role.IMPROVE)
-    cloning_loss = actor_loss = torch.zeros((), device=batch["role"].device)
+    cloning_loss = actor_loss = prior_loss = torch.zeros((), device=batch["role"].device)
     if len(learning):
         sentences = policy.sentence(learning.tokens)
+        prior_loss = policy.trunk.prior_loss(sentences)
         log_pi_learning = policy(learning.seen, sentences, learning.length)
         cloning_loss = _cloning_loss(config, learning, log_pi_learning)
 
@@ -192,6 +195,8 @@ def adversarial_step(agent: Agent, batch: dict[str, Tensor]) -> Loss:
     valued, log_pi, read = judged.take(rows), log_pi[rows], Sentences(*(p[rows] for p in sentences))
     legal, weight = valued.seen.legal, valued.weight(Role.REINFORCE)
     q, _ = agent.critics(valued.seen, read, valued.length)
+    prior_loss = prior_loss + agent.critics.trunk.prior_loss(read)
+    prior_loss = prior_loss + agent.reward.trunk.prior_loss(sentences)
     with torch.no_grad():
         agent.targets.eval()
         q_target, _ = agent.targets(valued.seen, read, valued.length)
@@ -210,7 +215,7 @@ def adversarial_step(agent: Agent, batch: dict[str, Tensor]) -> Loss:
         )  # fmt: skip
 
     loss = discriminator_loss + critic_loss + config.reinforcement_weight * actor_loss
-    loss = loss + config.imitation_weight * cloning_loss
+    loss = loss + config.imitation_weight * cloning_loss + prior_loss
     if config.entropy_target > 0:
         loss = loss + losses.temperature_loss(
             agent.log_temperature, log_pi, legal, config.entropy_target, weight

@@ -91,6 +91,19 @@ class Levels:
             for k in range(1, len(self.sizes))
         ]
         self.shape = (groups, size)
+        self.depth, self.parent = depth, parent
+
+    def lines(self, longest: int) -> tuple[Tensor, Tensor]:
+        """Each state with those before it, `longest` at most: places int64 [G, N, W], from the
+        state itself back to the start, and which of them there are, bool."""
+        width = min(longest, len(self.sizes))
+        at = torch.arange(self.shape[1], device=self.parent.device).expand(self.shape)
+        places = [at]
+        for _ in range(width - 1):
+            at = self.parent.gather(1, at)
+            places.append(at)
+        back = torch.arange(width, device=self.depth.device)
+        return torch.stack(places, -1), back <= self.depth[..., None]
 
 
 def tree_lstm(lstm: nn.LSTM, inputs: Tensor, levels: Levels) -> Tensor:

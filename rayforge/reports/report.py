@@ -38,6 +38,7 @@ from rayforge.reports.section import (
     spoken,
 )
 from rayforge.reports.tables import AGENTS, agent_colour, metric_table, ordered_agents
+from rayforge.reports.wiring import wiring
 
 SEMANTIC_NOTE = (
     "Semantic observations: the agent sees room labels, object names and geometry instead of "
@@ -62,6 +63,7 @@ def agent_sections(run: RunFolder) -> list[Section]:
     """The report of an agent's run."""
     return [
         _summary(run), _evaluation(run), *adaptation(run.folder), _episodes(run), *_reward(run),
+        *wiring(run.folder),
         learning(
             run, LEARNING, "updates of all phases",
             "Dotted lines mark where a phase begins. Of long curves the faint line is every "

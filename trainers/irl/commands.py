@@ -187,3 +187,30 @@ class Plan:
         from trainers.runs.folder import command_line
 
         plan_run(self.run, self.settings, command_line())
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Take modules out of a run's circuits: a smaller and faster run, in a folder of its own.
+
+    Those without a way to an output go first, then those that least of which gets to one.
+
+    Examples:
+      rayforge irl prune runs/circuit --keep 0.25 --out runs/quarter
+      rayforge irl evaluate runs/quarter --split val_seen
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run; its network.trunk is a circuit."""
+    out: Path
+    """Folder of the smaller run."""
+    keep: float = 0.25
+    """Share of the modules that stay."""
+    threshold: bool = False
+    """Keep of the links those above one half alone, at full strength."""
+
+    def __call__(self) -> None:
+        from trainers.irl.prune import prune
+        from trainers.runs.folder import command_line
+
+        prune(self.run, self.keep, self.threshold, self.out, command_line())

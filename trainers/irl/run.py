@@ -29,6 +29,7 @@ from trainers.irl.evaluate import evaluate_split, write_sentences
 from trainers.irl.preflight import check_run, join_for_runners
 from trainers.irl.run_folder import CLONED, data_folder, load_run, read_saved, resolve_split
 from trainers.irl.task import Task, read_task
+from trainers.irl.wiring import is_circuit, write_wiring
 from trainers.runs.checkpoint import Checkpoint, latest, save_checkpoint
 from trainers.runs.folder import clear_figures, forget_after, hardware, held, prepare
 from trainers.runs.gauges import Gauges
@@ -188,6 +189,8 @@ class _Run:
             self._show_scores(name, scores)
         if config.generates:
             write_sentences(self.run, config, agent, self.task)
+        if is_circuit(config):
+            write_wiring(self.run, agent, self.task)
         print(f"report: {write_report(self.run)}", flush=True)
 
     def _show_scores(self, split: str, scores: dict[str, Any]) -> None:

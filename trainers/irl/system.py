@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rayforge.errors import ConfigurationError
-from trainers.irl.commands import Adapt, Evaluate, Evidence, Plan, Train, Watch
+from trainers.irl.commands import Adapt, Evaluate, Evidence, Plan, Prune, Train, Watch
 from trainers.irl.config import IRLConfig
 from trainers.runs.system import Need, System
 
@@ -66,5 +66,6 @@ IRL = System(
         "watch": Watch,
         "adapt": Adapt,
         "plan": Plan,
+        "prune": Prune,
     },
 )

@@ -16,11 +16,11 @@ from rayforge.irl.config import NetworkConfig
 from rayforge.irl.networks import (
     ActionValues,
     Classifier,
-    Memory,
     Policy,
     Reward,
     probabilities,
 )
+from rayforge.irl.trunks.memory import Memory
 from rayforge.language import encoder
 from rayforge.language.encoder import SentenceEncoder
 from rayforge.paths.arrays import Paths
