@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fuzz lint docs cuda clean
+.PHONY: demo test curvature fuzz lint docs cuda clean
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
@@ -23,7 +23,13 @@ lint: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
+# An oracle of the Fisher information. Without dependencies: backpack asks for torchvision, of which
+# no build goes with our torch. Where it is absent, the one test that needs it is skipped.
+curvature: .venv/ready
+	-$(BIN)/pip install --quiet --no-deps --constraint constraints.txt \
+	  curvlinops-for-pytorch backpack-for-pytorch unfoldNd einconv einops opt-einsum linear-operator
+
+test: lint curvature
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # Every reader on 2,000 changed files each; faults are kept in runs/fuzz.

@@ -61,8 +61,9 @@ def squared_batch_scores(
         parameters: parameters by name.
         decisions: how many samples each batch holds.
 
-    The score has mean zero under the model's own labels, so || sum of B scores ||^2 has B times the
-    trace as its expectation. With labels of the data the mean is not zero and the estimate is wrong.
+    The score has mean zero under the model's own labels, so || sum of B scores ||^2 has B times
+    the trace as its expectation. With labels of the data the mean is not zero and the estimate is
+    wrong.
     """
     found: dict[str, list[Tensor]] = {name: [] for name in parameters}
     for log_likelihood, count in zip(log_likelihoods, decisions, strict=True):

@@ -2,10 +2,10 @@
 
     C_beta(Q) = E_{w ~ Q} [ L(w) ] + beta KL(Q || P)
 
-L is the mean loss in nats, P = N(0, lambda^2 I) a code fixed before the data, Q = N(w*, S) a law of
-noise around the trained weights. The information in the weights is KL(Q || P) at the optimum
-(Achille, Paolini & Soatto, arXiv 1905.12213). The published width S is half of the optimum (a factor
-1/2 is missing in its Taylor term); the correct one is used here.
+L is the mean loss in nats, P = N(0, lambda^2 I) a code fixed before the data, Q = N(w*, S) a law
+of noise around the trained weights. The information in the weights is KL(Q || P) at the optimum
+(Achille, Paolini & Soatto, arXiv 1905.12213). The published width S is half of the optimum (a
+factor 1/2 is missing in its Taylor term); the correct one is used here.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def rows_information(
 
 
 def prior_variance_of(weights: Mapping[str, Tensor]) -> float:
-    """The mean square of all weights: the variance of the code N(0, lambda^2 I) that fits them best.
+    """The mean square of all weights: the variance of the code N(0, lambda^2 I) that fits best.
 
     Chosen after training, it costs the description of one number more, which is left out.
     """

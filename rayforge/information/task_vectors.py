@@ -1,9 +1,9 @@
 """A task as one vector: the Fisher information of a fixed probe network's weights on its data.
 
-After Task2Vec (Achille et al., ICCV 2019, arXiv 1902.03545, and the authors' code). Formulas that the
-code does not have are marked. Two departures from the code, both named in its own comments or by its
-algebra: evaluation mode throughout, and multiplication by the batch size, so that vectors do not
-depend on it.
+After Task2Vec (Achille et al., ICCV 2019, arXiv 1902.03545, and the authors' code). Formulas that
+the code does not have are marked. Two departures from the code, both named in its own comments or
+by its algebra: evaluation mode throughout, and multiplication by the batch size, so that vectors do
+not depend on it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def rows_of(squares: Mapping[str, Tensor]) -> Tensor:
 
     A row is an output of a layer (a filter): the first dimension of its weight.
     """
-    return torch.cat([s.flatten(1).mean(1) if s.dim() > 1 else s.flatten() for s in squares.values()])
+    rows = (s.flatten(1).mean(1) if s.dim() > 1 else s.flatten() for s in squares.values())
+    return torch.cat(list(rows))
 
 
 def variational_vector(log_variances: Mapping[str, Tensor]) -> Tensor:

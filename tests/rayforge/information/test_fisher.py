@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import curvlinops
 import pytest
 import torch
 from torch import Tensor, nn
@@ -81,8 +80,8 @@ def test_the_batch_trick_needs_labels_of_the_model(size: int) -> None:
             own = _drawn(p[rows], number)
             labels = own if labels_of_model else torch.zeros_like(own)
             likelihoods.append(
-                lambda rows=rows, labels=labels: -nn.functional.cross_entropy(
-                    network(x[rows]), labels, reduction="sum"
+                lambda rows=rows, labels=labels: (
+                    -nn.functional.cross_entropy(network(x[rows]), labels, reduction="sum")
                 )
             )
         parameters = dict(network.named_parameters())
@@ -94,6 +93,7 @@ def test_the_batch_trick_needs_labels_of_the_model(size: int) -> None:
 
 
 def test_per_sample_trace_agrees_with_curvlinops_within_its_sampling_error() -> None:
+    curvlinops = pytest.importorskip("curvlinops", reason="curvlinops is absent: make curvature")
     torch.manual_seed(2)
     network = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4)).eval()
     x = torch.randn(512, 6)

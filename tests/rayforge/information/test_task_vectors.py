@@ -37,8 +37,9 @@ def test_distances_of_the_sheet() -> None:
 def test_the_symmetric_distance_is_symmetric_and_within_zero_and_one(
     a: list[float], b: list[float]
 ) -> None:
-    there, back = symmetric_distance(np.array(a), np.array(b)), symmetric_distance(
-        np.array(b), np.array(a)
+    there, back = (
+        symmetric_distance(np.array(a), np.array(b)),
+        symmetric_distance(np.array(b), np.array(a)),
     )
     assert there == pytest.approx(back)
     assert 0 <= there <= 1
