@@ -92,7 +92,7 @@ def learnt_noise(
             noisy[name] = w.detach() + ((0.5 * rows).exp() * noise).view(w.shape)
             kl = kl + divergence(w.detach().flatten(), rows.exp().flatten(), prior_variance)
         optimizer.zero_grad()
-        (loss(noisy) + beta * kl).backward()  # type: ignore[no-untyped-call]
+        (loss(noisy) + beta * kl).backward()
         optimizer.step()
     return {name: value.detach() for name, value in logs.items()}
 
