@@ -283,8 +283,8 @@ def two_groups(values: Sequence[str] | np.ndarray, name: str) -> np.ndarray:
         )
     if array.dtype.kind in "iuf":
         split = array > np.median(array)
-        return (split if split.any() else array >= np.median(array)).astype(np.float64)
-    return (array == kinds[counts.argmax()]).astype(np.float64)
+        return np.asarray(split if split.any() else array >= np.median(array), np.float64)
+    return np.asarray(array == kinds[counts.argmax()], np.float64)
 
 
 def _pair(predicted: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -63,7 +63,8 @@ def effective_robustness(
     line: Line, source: np.ndarray, target: np.ndarray, count: int | np.ndarray = 10_000
 ) -> np.ndarray:
     """Target rates [n] less those that the line of the base runs predicts from the source's."""
-    return np.asarray(target, np.float64) - line.predict(probit(source, count))
+    found: np.ndarray = np.asarray(target, np.float64) - line.predict(probit(source, count))
+    return found
 
 
 class Predictor(NamedTuple):
