@@ -37,7 +37,9 @@ def _exact(network: nn.Module) -> float:
         log_p = network(x[None]).log_softmax(-1)[0]
         for k in range(3):
             gradients = torch.autograd.grad(log_p[k], parameters, retain_graph=True)
-            total += float(log_p[k].detach().exp()) * sum(float(g.square().sum()) for g in gradients)
+            total += float(log_p[k].detach().exp()) * sum(
+                float(g.square().sum()) for g in gradients
+            )
     return total / 128
 
 
