@@ -49,6 +49,10 @@ about them.
   rayforge align train          align a language model (SeRA, or a baseline)
   rayforge align evaluate RUN   compare its answers with those of another run
   rayforge feedback check LOG   read a session log and name what is wrong with it
+  rayforge feedback labels      label the sessions of a log: goals, success, slots
+  rayforge feedback rephrases   find which requests of a log were said again, and better
+  rayforge feedback rewrite     learn from a log how to rewrite requests that will fail
+  rayforge feedback serve       answer rewrites over HTTP, on Ray Serve
   rayforge tune FILE            search for settings of a system, or of both at once
   rayforge report RUN...        the report of a run, or of several side by side
   rayforge doctor               check this machine

@@ -47,6 +47,15 @@ def words_of(text: str) -> list[str]:
     return _word_with_marks().findall(unicodedata.normalize("NFC", text))
 
 
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Where the words and punctuation marks of a text stand in it: [begin, end) of each, in order.
+
+    The words are those of `words_of`, before letters are made small and brought to form NFC.
+    """
+    pattern = _WORD if text.isascii() else _word_with_marks()
+    return [match.span() for match in pattern.finditer(text)]
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """Known words in a fixed order; a word's number is its place.

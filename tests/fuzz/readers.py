@@ -26,6 +26,8 @@ from envs.graph.navigation_graph import read_connectivity
 from envs.houses.dataset import read_houses
 from rayforge.alignment.preferences import read_preferences
 from rayforge.errors import RunError
+from rayforge.feedback.formats import read_engine, read_rewrites, read_utterances
+from rayforge.feedback.rewriter_files import load_rewriter
 from rayforge.language.vocabulary import Vocabulary
 from rayforge.readers.arrays import map_npy, read_npz, read_tensors
 from rayforge.readers.content import read_text
@@ -44,7 +46,32 @@ FOLLOWED = {
     "demonstration_id": 5, "instruction_id": 26, "annotator_id": 43,
     "path": ["alpha00", "alpha01"], "metrics": {"ne": 0},
 }  # fmt: skip
+CQR = {"dialogue": [
+    {"turn": "driver", "data": {"utterance": "There, please."}},
+    {"turn": "assistant", "data": {"utterance": "Going."}, "reformulation": {
+        "reformulated_utt": "To the café.", "gold_slots": ["café"],
+        "mturk_reformulations": ["Go to the café"]}},
+]}  # fmt: skip
+SNIPS = {"Go": [{"data": [{"text": "go to "}, {"text": "bed", "entity": "place"}]}] * 2}
+FIGURE = {"70": [0.5, 1.0]}
+ENGINE = {"intents": {"Go": {"precision": FIGURE, "recall": FIGURE, "slots": {
+    "place": {"precision": FIGURE, "recall": FIGURE, "rate": 3}}}}}  # fmt: skip
 PAIR = {"prompt": "How far?", "chosen": "Two metres.", "rejected": "No idea.", "flipped": False}
+
+
+def _rewriter(folder: Path) -> None:
+    from rayforge.feedback.encoder import EncoderConfig, RequestEncoder
+    from rayforge.feedback.entries import Entry
+    from rayforge.feedback.ranking import FEATURES, RankerConfig, train_ranker
+    from rayforge.feedback.rewriter_files import save_rewriter
+    from rayforge.feedback.rewriting import Rewriter, RewritingConfig
+
+    features = np.eye(4, len(FEATURES), dtype=np.float32)
+    ranker = train_ranker(RankerConfig(hidden=2, epochs=1), features, features[:, 0] > 0)
+    encoder = RequestEncoder(EncoderConfig(width=8)).eval()
+    entries = [Entry("go up", None, 3), Entry("my corner", "ann", 2)]
+    table = {"go op": ("go up", 0.9)}
+    save_rewriter(Rewriter(RewritingConfig(), encoder, ranker, entries, table), folder / "rewriter")
 
 
 @cache
@@ -325,6 +352,13 @@ READERS = (
         _write(pairs__json=json.dumps([PAIR, PAIR | {"prompt": "How near?"}]).encode()),
         lambda f: read_preferences(f / "pairs.json"),
     ),
+    Reader("rewrites", _write(cqr__json=json.dumps([CQR] * 2).encode()),
+           lambda f: read_rewrites(f / "cqr.json")),
+    Reader("utterances", _write(snips__json=json.dumps(SNIPS).encode()),
+           lambda f: read_utterances(f / "snips.json")),
+    Reader("engine", _write(Luis_metrics__json=json.dumps(ENGINE).encode()),
+           lambda f: read_engine(f / "Luis_metrics.json")),
+    Reader("rewriter", _rewriter, lambda f: load_rewriter(f / "rewriter")),
     Reader("run report", _run, _report),
     Reader("checkpoint", _checkpoint, _load_checkpoint),
     Reader("run folder", _loadable, _loaded),

@@ -10,6 +10,7 @@ from typing import Any
 import tyro
 
 from rayforge.errors import ConfigurationError
+from trainers.feedback.rewriting_commands import Labels, Rephrases, Rewrite, Serve
 
 
 @dataclass(frozen=True)
@@ -53,5 +54,7 @@ class Check:
         print(f"{len(sessions)} sessions, {well} of them ended well")
 
 
-COMMANDS: dict[str, type[Any]] = {"check": Check}
+COMMANDS: dict[str, type[Any]] = {
+    "check": Check, "labels": Labels, "rephrases": Rephrases, "rewrite": Rewrite, "serve": Serve,
+}  # fmt: skip
 """The commands by name."""
