@@ -145,7 +145,7 @@ class StaticVectors:
         if len(self._known) + len(new) > 500_000:  # hostile logs: every word a new one
             self._known.clear()
             new = sorted({w.lower() for words in sentences for w in words})
-        pieces = self._tokenizer.encode_batch(new, add_special_tokens=False)
+        pieces = self._tokenizer.encode_batch(_sound(new), add_special_tokens=False)
         for word, piece in zip(new, pieces, strict=True):
             ids = np.minimum(np.array(piece.ids, np.int64), len(self.table) - 1)
             vector = self.table[ids].mean(0) if len(ids) else np.zeros(self.width)
@@ -155,6 +155,11 @@ class StaticVectors:
 
     def alone(self, words: Sequence[str]) -> np.ndarray:
         return self.vectors([words])[0]
+
+
+def _sound(words: Sequence[str]) -> list[str]:
+    """Words without halves of surrogate pairs, which no tokeniser takes."""
+    return [word.encode("utf-8", "replace").decode() for word in words]
 
 
 class ContextVectors:
@@ -197,7 +202,7 @@ class ContextVectors:
         return np.stack([self._known[word] for word in words])
 
     def _batch(self, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
-        filled = [list(words) or ["."] for words in sentences]
+        filled = [_sound(words) or ["."] for words in sentences]
         encoded = self._tokenizer(
             filled, is_split_into_words=True, padding=True, truncation=True,
             max_length=self._limit, return_tensors="pt",

@@ -11,16 +11,18 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
 
 from rayforge.errors import DataError
 from rayforge.feedback.rewriting import Answer
-from rayforge.readers.faults import kind_of, shown
+from rayforge.readers.faults import kind_of, one_line, shown
 from rayforge.readers.json_text import parse_json
 from trainers.feedback.replica import Asked
 
@@ -39,6 +41,7 @@ WAITING = 5_000
 TRIES = 6
 """Times that a batch is asked before its requests are answered with 503."""
 
+log = logging.getLogger("rayforge.feedback")
 Ask = Callable[[list[Asked]], Awaitable[list[dict[str, Any]]]]
 """Asks some replica; raises where it is gone."""
 
@@ -161,6 +164,46 @@ async def _plain_errors(
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
         return web.Response(status=405, text=f"only {allowed} here\n", headers={"Allow": allowed})
+
+
+class _OneLine(web.RequestHandler):
+    """A connection. What is no HTTP at all is refused in one line, and no log grows from it."""
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:  # fmt: skip
+        if status >= 500:
+            log.error("a request failed", exc_info=exc)
+            message = "a fault of the service; it is in its log"
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer was under way")
+        text = one_line(message or "this is no HTTP request", 120)
+        response = web.Response(status=status, text=f"{text}\n")
+        response.force_close()
+        return response
+
+
+@asynccontextmanager
+async def listening(front: Front, host: str, port: int) -> AsyncIterator[str]:
+    """Take requests while the block runs; its value is HOST:PORT. Raises OSError where the port is
+    taken."""
+    runner = web.AppRunner(front.application(), access_log=None, handle_signals=False)
+    await runner.setup()
+    loop = asyncio.get_running_loop()
+
+    def connection() -> asyncio.Protocol:
+        assert runner.server is not None, "set up above"
+        # A packed body stays packed, and is no JSON then.
+        return _OneLine(runner.server, loop=loop, keepalive_timeout=75, auto_decompress=False)
+
+    server = await loop.create_server(connection, host, port, backlog=2048)
+    try:
+        place = server.sockets[0].getsockname()
+        yield f"[{place[0]}]:{place[1]}" if ":" in place[0] else f"{place[0]}:{place[1]}"
+    finally:
+        server.close()
+        await runner.cleanup()
 
 
 def parse_request(body: bytes) -> Asked:

@@ -101,22 +101,17 @@ def serve_folder(
 async def _run(front: Any, host: str, port: int, ready: Path | None) -> None:
     import signal
 
-    from aiohttp import web
+    from trainers.feedback.front import listening
 
-    runner = web.AppRunner(front.application(), access_log=None, handle_signals=False)
-    await runner.setup()
-    site = web.TCPSite(runner, host, port, backlog=2048)
-    await site.start()
-    address = runner.addresses[0]
-    print(f"rewriting at http://{address[0]}:{address[1]}/rewrite", flush=True)
-    if ready is not None:
-        write_bytes(ready, f"{address[0]}:{address[1]}\n".encode())
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    await ended.wait()
-    await runner.cleanup()
+    async with listening(front, host, port) as place:
+        print(f"rewriting at http://{place}/rewrite", flush=True)
+        if ready is not None:
+            write_bytes(ready, f"{place}\n".encode())
+        await ended.wait()
 
 
 def run_service(

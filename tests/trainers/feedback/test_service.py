@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from aiohttp import ClientSession
-from aiohttp.test_utils import TestServer
 
 from rayforge.errors import ConfigurationError, DataError
 from rayforge.feedback.encoder import EncoderConfig, RequestEncoder
@@ -20,7 +19,16 @@ from rayforge.feedback.entries import Entry
 from rayforge.feedback.ranking import FEATURES, Ranker
 from rayforge.feedback.rewriter_files import save_rewriter
 from rayforge.feedback.rewriting import Rewriter, RewritingConfig
-from trainers.feedback.front import BODY, MOST, TRIES, BadRequest, Front, as_body, parse_request
+from trainers.feedback.front import (
+    BODY,
+    MOST,
+    TRIES,
+    BadRequest,
+    Front,
+    as_body,
+    listening,
+    parse_request,
+)
 from trainers.feedback.replica import Asked
 from trainers.feedback.rewriting_commands import Serve
 from trainers.feedback.service import start_replicas, token_of
@@ -38,8 +46,8 @@ def talk(front: Front, what: Talk) -> None:
     """Run a conversation with a front over HTTP."""
 
     async def run() -> None:
-        async with TestServer(front.application()) as server, ClientSession() as session:
-            await what(session, f"http://{server.host}:{server.port}")
+        async with listening(front, "127.0.0.1", 0) as place, ClientSession() as session:
+            await what(session, f"http://{place}")
 
     asyncio.run(run())
 
@@ -109,6 +117,38 @@ def test_the_front_answers_and_refuses() -> None:
             assert found.status == 413
 
     talk(Front(echo, TOKEN), conversation)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00binary\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /rewrite HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+        b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"b" * 9000 + b"\r\n\r\n",
+        b"POST /rewrite HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer 0123456789abcdef\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\nzzz\r\n",
+        b"POST /rewrite HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer 0123456789abcdef\r\n"
+        b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\x00",
+    ],
+)  # fmt: skip
+def test_what_is_no_http_is_refused_in_one_line(
+    sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> bytes:
+        async with listening(Front(echo, TOKEN), "127.0.0.1", 0) as place:
+            host, _, port = place.rpartition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(sent)
+            answer = await asyncio.wait_for(reader.read(4000), 5)
+            writer.close()
+            return answer
+
+    head, _, body = asyncio.run(run()).partition(b"\r\n\r\n")
+    assert head.split()[1] == b"400"
+    assert body.count(b"\n") == 1
+    assert len(body) < 200
+    assert not caplog.records
 
 
 def test_waiting_requests_go_together_and_keep_their_answers() -> None:
