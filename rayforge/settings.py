@@ -31,6 +31,7 @@ class Nature(Enum):
     RESOURCE = "asks for processors, graphics cards or places in a cluster"
     FOLDER = "may name a file or folder on the disk"
     FILE = "may name a file on the disk, and a folder of that name is none"
+    MAIN = "one that most users set: `--help` has it, and `--help-all` has the others too"
 
 
 MAY_CHANGE = Nature.MAY_CHANGE
@@ -40,6 +41,14 @@ NOT_LEARNT = Nature.NOT_LEARNT
 RESOURCE = Nature.RESOURCE
 FOLDER = Nature.FOLDER
 FILE = Nature.FILE
+MAIN = Nature.MAIN
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What `--help` puts above a setting and those that follow it."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,7 @@ SHARE = Within(0, 1)
 def settings_with(kind: Any, nature: Nature) -> tuple[str, ...]:
     """The dotted names of the settings of a configuration that have a nature, in their order."""
     names: list[str] = []
-    for name, inner, said in _annotated(kind):
+    for name, inner, said in annotated(kind):
         if dataclasses.is_dataclass(inner):
             within = everything(inner) if nature in said else settings_with(inner, nature)
             names += [f"{name}.{rest}" for rest in within]
@@ -105,7 +114,7 @@ def settings_with(kind: Any, nature: Nature) -> tuple[str, ...]:
 def everything(kind: Any) -> tuple[str, ...]:
     """The dotted names of all settings of a configuration, in their order."""
     names: list[str] = []
-    for name, inner, _ in _annotated(kind):
+    for name, inner, _ in annotated(kind):
         deep = everything(inner) if dataclasses.is_dataclass(inner) else ()
         names += [f"{name}.{rest}" for rest in deep] or [name]
     return tuple(names)
@@ -144,7 +153,7 @@ def check_limits(config: Any, place: str = "") -> None:
     Groups check themselves; `place` ("network.") is what their names begin with in the message.
     Raises ValueError with the setting, its limit and its value.
     """
-    for name, _, said in _annotated(config.__class__):
+    for name, _, said in annotated(config.__class__):
         value = getattr(config, name)
         for limit in said:
             if not isinstance(limit, AtLeast | Above | Within):
@@ -155,8 +164,8 @@ def check_limits(config: Any, place: str = "") -> None:
 
 
 @cache
-def _annotated(kind: Any) -> tuple[tuple[str, Any, tuple[Any, ...]], ...]:
-    """Name, plain type and metadata of each field."""
+def annotated(kind: Any) -> tuple[tuple[str, Any, tuple[Any, ...]], ...]:
+    """Name, plain type and metadata of each field of a dataclass."""
     hints = typing.get_type_hints(kind, include_extras=True)
     found = []
     for field in dataclasses.fields(kind):

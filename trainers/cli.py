@@ -27,6 +27,7 @@ from trainers.alignment.named_code import confirmed, runs_code
 from trainers.alignment.system import ALIGN
 from trainers.configuration import read_configuration
 from trainers.feedback.commands import COMMANDS as FEEDBACK
+from trainers.help import help_of, wants_help
 from trainers.irl.commands import Train
 from trainers.irl.config import IRLConfig
 from trainers.irl.system import IRL
@@ -70,7 +71,8 @@ examples:
   rayforge align evaluate runs/sera --against runs/dpo
   rayforge tune tune_configs/irl.yaml
 
-rayforge COMMAND --help lists the settings of a command; rayforge --version says which this is.
+rayforge COMMAND --help lists the main settings of a command, --help-all every one;
+rayforge --version says which this is.
 
 exit codes: """ + "\n            ".join(f"{code:<4} {said}" for code, said in EXIT_CODES.items())
 
@@ -279,6 +281,7 @@ def _unknown(given: list[str]) -> str:
 
 def _read(command: type, name: str, arguments: list[str]) -> Any:
     """A command with its arguments; `train` starts from a YAML file where one is named."""
+    asked = wants_help(arguments)
     given: dict[str, Any] = {"prog": f"rayforge {name}", "description": inspect.getdoc(command)}
     if command in (Train, AlignTrain):
         kind: type[Any] = IRLConfig if command is Train else AlignConfig
@@ -290,9 +293,12 @@ def _read(command: type, name: str, arguments: list[str]) -> Any:
             raise RunError(f"{resume} holds no run to go on with: it has no config.yaml")
         file = config or (resume and str(Path(resume) / "config.yaml"))
         settings = read_configuration(kind, Path(file)) if file else kind()
-        if command is AlignTrain and file:
+        if command is AlignTrain and file and not asked:
             return _with_judge(settings, file, arguments, given)
         given["default"] = command(settings)
+    if asked:
+        print(help_of(command, name, given.get("default"), asked == "--help-all"))
+        raise SystemExit(0)
     try:
         return tyro.cli(command, args=arguments, **given)
     except ValueError as error:  # a setting out of its range, said by the configuration itself

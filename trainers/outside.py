@@ -11,6 +11,7 @@ import tyro
 
 from rayforge.errors import ConfigurationError, RunError
 from trainers.configuration import read_configuration
+from trainers.help import help_of, wants_help
 from trainers.runs.folder import named_folder
 from trainers.runs.system import System
 from trainers.systems import find_system
@@ -27,7 +28,11 @@ def run_outside(place: str, arguments: list[str]) -> None:
     system = find_system(place)
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     prog = f"rayforge {place} {name}"
+    flag = wants_help(rest)
     if name in system.commands:
+        if flag:
+            print(help_of(system.commands[name], f"{place} {name}", None, flag == "--help-all"))
+            raise SystemExit(0)
         tyro.cli(system.commands[name], args=rest, prog=prog)()
     elif name == "train":
         _train(system, place, rest, prog)
@@ -64,6 +69,11 @@ def _train(system: System, place: str, arguments: list[str], prog: str) -> None:
             if flag == "--resume" and not file.is_file():
                 raise RunError(f"{folder} holds no run to go on with: it has no config.yaml")
             start = read_configuration(kind, file)
+    if asked_for := wants_help(given):
+        command.__doc__ = kind.__doc__
+        name, every = prog.removeprefix("rayforge "), asked_for == "--help-all"
+        print(help_of(command, name, command(start), every))
+        raise SystemExit(0)
     asked = tyro.cli(
         command, args=given, prog=prog, default=command(start), description=kind.__doc__
     )

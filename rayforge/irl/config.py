@@ -7,7 +7,17 @@ from typing import Annotated, Literal, NamedTuple
 
 from rayforge.circuits.config import CircuitConfig
 from rayforge.goals.config import GeneratorConfig
-from rayforge.settings import FOLDER, SHARE, UNDER_WAY, Above, AtLeast, Within, check_limits
+from rayforge.settings import (
+    FOLDER,
+    MAIN,
+    SHARE,
+    UNDER_WAY,
+    Above,
+    AtLeast,
+    Heading,
+    Within,
+    check_limits,
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,11 @@ class ImageShape(NamedTuple):
 class AgentConfig:
     """An agent's networks and its update: all that `Agent`, `Update` and `pairs_of_update` read."""
 
-    method: Literal["langgoal", "gcbc", "gail", "completion", "hindsight", "forcing"] = "langgoal"
+    method: Annotated[
+        Literal["langgoal", "gcbc", "gail", "completion", "hindsight", "forcing"],
+        MAIN,
+        Heading("Method"),
+    ] = "langgoal"
     """"langgoal": adversarial, with f - log pi as the discriminator's logit. "gcbc":
     goal-conditioned behaviour cloning for as many updates. "gail": a plain classifier of the
     expert's steps gives the reward, no goal generator. "completion": a classifier of "this path
@@ -77,7 +91,7 @@ class AgentConfig:
     """Sizes of policy, reward and critics."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     """The goal generator."""
-    max_words: Annotated[int, AtLeast(2)] = 80
+    max_words: Annotated[int, AtLeast(2), Heading("Update")] = 80
     """Longer sentences are cut there, and counted."""
     spared: Annotated[float, SHARE] = 0.25
     """Share of the roll-outs that the completion classifier likes best, which are not taught to it
@@ -88,7 +102,7 @@ class AgentConfig:
     """Rolled-out pairs in an adversarial update."""
     recent: Annotated[int, AtLeast(1)] = 2_048
     """Newest episodes that negatives are drawn from."""
-    learning_rate: Annotated[float, UNDER_WAY, Above(0)] = 2e-3
+    learning_rate: Annotated[float, MAIN, UNDER_WAY, Above(0)] = 2e-3
     """Adam's step size while cloning; falls along a cosine to a tenth."""
     policy_learning_rate: Annotated[float, UNDER_WAY, Above(0)] = 1e-4
     """Adam's step size of the policy in adversarial updates; falls likewise."""

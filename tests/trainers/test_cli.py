@@ -19,6 +19,8 @@ from rayforge.errors import (
     SceneError,
     UserError,
 )
+from rayforge.settings import MAIN, everything, settings_with
+from trainers.alignment.config import AlignConfig
 from trainers.cli import COMMANDS, HELP, main
 from trainers.configuration import to_yaml
 from trainers.irl.config import IRLConfig
@@ -72,11 +74,8 @@ def test_exit_codes_tell_kinds_of_errors_apart(
 
 
 @pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
-def test_help_of_every_command(name: tuple[str, ...]) -> None:
-    done = run(*name, "--help")
-    assert done.returncode == 0, done.stderr
-    assert f"rayforge {' '.join(name)}" in done.stdout
-    assert not done.stderr
+def test_help_of_every_command(name: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert helped(capsys, *name, "--help").startswith(f"usage: rayforge {' '.join(name)} ")
 
 
 def test_help_names_every_command_and_imports_nothing_slow() -> None:
@@ -137,13 +136,47 @@ def test_wrong_usage_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert "learning-rat" in error
 
 
-def test_settings_are_options_with_their_documentation() -> None:
-    told = " ".join(run("irl", "train", "--help").stdout.replace("│", " ").split())
+def helped(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What a command prints when it is asked for help."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_settings_are_options_with_their_documentation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = " ".join(helped(capsys, "irl", "train", "--help-all").split())
     for text in (
-        "--potential-shaping", "--network.hidden", "--generator.top-p", "--houses.seed", "--resume",
-        "Share of the critics that flows into their targets each update.",
+        "--[no-]potential-shaping", "--network.hidden N", "--generator.top-p X", "--houses.seed",
+        "--resume PATH", "Share of the critics that flows into their targets each update. [0.01]",
+        "--simulation.camera.width N",
     ):  # fmt: skip
         assert text in told
+    words = (word for word in told.split() if word.startswith("--"))
+    listed = {word.removeprefix("--").replace("[no-]", "").replace("-", "_") for word in words}
+    assert set(everything(IRLConfig)) <= listed
+
+
+@pytest.mark.parametrize("system", ["irl", "align"])
+def test_the_short_form_has_the_main_settings_in_groups(
+    system: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short, long = (helped(capsys, system, "train", flag) for flag in ("--help", "--help-all"))
+    assert len(short.splitlines()) < 90 < len(long.splitlines())
+    kind: type = IRLConfig if system == "irl" else AlignConfig
+    for name in settings_with(kind, MAIN):
+        assert f"--{name.replace('_', '-')} " in short
+    assert "--help-all has all" in short and "\nMachine and record\n" in short
+    assert "--network.hidden" not in short and max(map(len, long.splitlines())) <= 100
+
+
+def test_help_shows_what_a_file_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run.yaml").write_text("updates: 77\n")
+    said = helped(capsys, "irl", "train", "--config", str(tmp_path / "run.yaml"), "-h")
+    assert "[77]" in said
+    assert "RUN --split TEXT [SETTINGS]" in helped(capsys, "irl", "evaluate", "--help")
 
 
 def test_a_missing_data_folder_is_one_line(

@@ -10,6 +10,7 @@ from rayforge.alignment.selection import Rule
 from rayforge.language.tiny_model import TinyModelConfig
 from rayforge.settings import (
     FOLDER,
+    MAIN,
     MAY_CHANGE,
     MAY_GROW,
     NOT_LEARNT,
@@ -18,6 +19,7 @@ from rayforge.settings import (
     UNDER_WAY,
     Above,
     AtLeast,
+    Heading,
     Within,
     check_limits,
 )
@@ -50,13 +52,13 @@ class TRLLoss(NamedTuple):
 class AlignConfig:
     """SeRA and the baselines it is compared with; all take the same number of optimiser steps."""
 
-    data: Annotated[str, FOLDER] = "routes"
+    data: Annotated[str, FOLDER, MAIN, Heading("Data and model")] = "routes"
     """"routes" (generated houses, judged by execution), a file or folder of preference pairs
     (JSONL, gzipped too, Parquet, `datasets`; TRL's, HH-RLHF's or UltraFeedback's format), or a hub
     name."""
     evaluation: Annotated[str, FOLDER] = ""
     """Held-out pairs, as `data`; empty: a tenth of the data, chosen by the prompts."""
-    model: Annotated[str, FOLDER] = "tiny"
+    model: Annotated[str, FOLDER, MAIN] = "tiny"
     """A model folder or hub name; "tiny": a small Llama-type model made from the data and
     fine-tuned on the chosen side first."""
 
@@ -67,24 +69,24 @@ class AlignConfig:
     start: StartConfig = field(default_factory=StartConfig)
     """How the tiny model is fine-tuned before round 1; made once and kept."""
 
-    method: Method = "sera"
+    method: Annotated[Method, MAIN, Heading("Method")] = "sera"
     """"sera"; "dpo": one long run of as many steps; "iterative": rounds without selection;
     "random": SeRA's sizes, chosen at random; "curriculum": all pairs, largest margin first."""
-    rounds: Annotated[int, MAY_GROW, AtLeast(1)] = 3
+    rounds: Annotated[int, MAIN, MAY_GROW, AtLeast(1)] = 3
     """Rounds; the first is plain DPO on all pairs. A run that goes on may be given more."""
-    steps: Annotated[int, AtLeast(1)] = 32
+    steps: Annotated[int, MAIN, AtLeast(1)] = 32
     """Optimiser steps a round."""
-    batch: Annotated[int, AtLeast(1)] = 32
+    batch: Annotated[int, MAIN, AtLeast(1)] = 32
     """Pairs a step, all workers and accumulated gradients together."""
     accumulate: Annotated[int, AtLeast(1)] = 1
     """Parts that a worker's share of a batch is computed in."""
     reference: Literal["initial", "previous"] = "initial"
     """The reference model of a round: the model training began with, or the previous round's."""
 
-    loss: Loss = "sigmoid"
+    loss: Annotated[Loss, MAIN, Heading("Loss")] = "sigmoid"
     """"sigmoid" is DPO's; "hinge" TRL's; "slic" the true SLiC-HF, without reference; "simpo"
     without reference, per token."""
-    beta: Annotated[float, UNDER_WAY, Above(0)] = 0.1
+    beta: Annotated[float, MAIN, UNDER_WAY, Above(0)] = 0.1
     """How far the policy may leave the reference: low is far. For "ipo" it is tau, for "simpo" the
     reward's scale; "slic" does not use it."""
     label_smoothing: Annotated[float, UNDER_WAY, Within(0, 0.5, "[)")] = 0.1
@@ -96,9 +98,9 @@ class AlignConfig:
     anchor: Annotated[float, UNDER_WAY, AtLeast(0)] = 0.0
     """Weight of the chosen side's negative log-likelihood per token, added to any loss."""
 
-    rule: Rule = "top"
+    rule: Annotated[Rule, Heading("Selection")] = "top"
     """Which pairs a round keeps, by their margin under the ensembled implicit reward."""
-    keep: Annotated[float, UNDER_WAY, Within(0, 1, "(]")] = 0.7
+    keep: Annotated[float, MAIN, UNDER_WAY, Within(0, 1, "(]")] = 0.7
     """Share of the given pairs that is kept ("band": of the middle)."""
     keep_generated: Annotated[float, UNDER_WAY, Within(0, 1, "(]")] = 0.5
     """Share of the generated pairs that is kept."""
@@ -114,9 +116,11 @@ class AlignConfig:
     """"two": (1 - gamma) of the last round's reward and gamma of the one before; "all": every
     earlier round's, each gamma times the weight of the next one."""
 
-    generated_share: Annotated[tuple[float, ...], Within(0, 1, "[)")] = (0.0, 0.3, 0.5)
+    generated_share: Annotated[
+        tuple[float, ...], MAIN, Within(0, 1, "[)"), Heading("Own pairs")
+    ] = (0.0, 0.3, 0.5)
     """Share of generated pairs in the training set of each round; the last holds for the rest."""
-    score: Score = "implicit"
+    score: Annotated[Score, MAIN] = "implicit"
     """What ranks a prompt's own responses: "implicit" reward, that "per_token", the policy's own
     "probability" per token, "agreement" (the implicit reward, where the probability orders the pair
     alike), "judge" (the true judge: an upper bound, not a method)."""
@@ -138,14 +142,14 @@ class AlignConfig:
     """Longest prompt with response; longer pairs are left out and counted."""
     generator: Literal["transformers", "vllm"] = "transformers"
 
-    judge: str = ""
+    judge: Annotated[str, MAIN, Heading("Judge and review")] = ""
     """"execution" (routes only), a reward model's folder, "command: PROGRAM ..." that reads JSON
     lines, or a Python function MODULE:FUNCTION (docs/sera.md says how); empty: execution for
     routes, none for other data. Commands and functions are taken from the command line alone."""
     evaluation_prompts: Annotated[int, AtLeast(0)] = 200
     """Held-out prompts answered after every round, greedily and sampled."""
 
-    learning_rate: Annotated[float | None, UNDER_WAY, Above(0)] = None
+    learning_rate: Annotated[float | None, MAIN, UNDER_WAY, Above(0), Heading("Optimiser")] = None
     """Step size; left out, the default of the kind of model: 1.5e-4 where it is made here, 1e-4 for
     a LoRA adapter, 5e-6 for all weights of a pretrained one. Each run says what it takes."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -154,17 +158,19 @@ class AlignConfig:
     """Share of a round's steps over which the learning rate rises."""
     gradient_norm: Annotated[float, UNDER_WAY, Above(0)] = 1.0
     """Gradients are clipped to this norm."""
-    lora_rank: Annotated[int, AtLeast(0)] = 0
+    lora_rank: Annotated[int, MAIN, AtLeast(0)] = 0
     """Rank of a LoRA adapter, merged at the end of a round; 0 trains all weights."""
     lora_alpha: int = 32
 
-    workers: Annotated[int, MAY_CHANGE, NOT_LEARNT, RESOURCE, AtLeast(0)] = 0
+    workers: Annotated[
+        int, MAIN, MAY_CHANGE, NOT_LEARNT, RESOURCE, AtLeast(0), Heading("Machine and record")
+    ] = 0
     """Ray Train workers, data parallel; 0 trains in this process, where a breakpoint works."""
-    actors: Annotated[int, MAY_CHANGE, NOT_LEARNT, RESOURCE, AtLeast(0)] = 0
+    actors: Annotated[int, MAIN, MAY_CHANGE, NOT_LEARNT, RESOURCE, AtLeast(0)] = 0
     """Ray actors that sample and score; 0 does it in this process."""
     max_failures: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 2
     """Times a round's workers are started again after one died."""
-    device: Annotated[Literal["cpu", "cuda"], NOT_LEARNT, RESOURCE] = "cpu"
+    device: Annotated[Literal["cpu", "cuda"], MAIN, NOT_LEARNT, RESOURCE] = "cpu"
     bf16: bool = True
     """bfloat16 arithmetic, on the GPU only."""
     activation_checkpointing: Annotated[bool, NOT_LEARNT] = False
@@ -181,7 +187,7 @@ class AlignConfig:
     """Optimiser steps between records."""
     track: Annotated[tuple[Tracker, ...], MAY_CHANGE, NOT_LEARNT] = ()
     """Services that get the run's figures as well: "wandb", "mlflow"."""
-    seed: Annotated[int, NOT_LEARNT, AtLeast(0)] = 0
+    seed: Annotated[int, MAIN, NOT_LEARNT, AtLeast(0)] = 0
     """Seed of everything random."""
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from rayforge.irl.config import AgentConfig
 from rayforge.settings import (
     FILE,
     FOLDER,
+    MAIN,
     MAY_CHANGE,
     MAY_GROW,
     NOT_LEARNT,
@@ -18,6 +19,7 @@ from rayforge.settings import (
     SHARE,
     UNDER_WAY,
     AtLeast,
+    Heading,
 )
 from trainers.runs.tracking import Tracker
 
@@ -27,12 +29,12 @@ class IRLConfig(AgentConfig):
     """LangGoalIRL, its rungs (base, + augment, + relabel, full) and the baselines: what the agent
     is and how it learns (`AgentConfig`), from which data, for how long and on what."""
 
-    env: Literal["graph", "continuous"] = "graph"
+    env: Annotated[Literal["graph", "continuous"], MAIN, Heading("Data and environment")] = "graph"
     """"graph": from viewpoint to viewpoint; "continuous": forward, left, right in 3-D scenes."""
-    data: Annotated[str, FOLDER] = "houses"
+    data: Annotated[str, FOLDER, MAIN] = "houses"
     """Folder of an R2R-format (continuous: R2R-CE) data set, or "houses": generated ones, made once
     and kept."""
-    held_out: tuple[str, ...] = ()
+    held_out: Annotated[tuple[str, ...], MAIN] = ()
     """Buildings taken out of training; their episodes form the split `held_out`."""
     buildings: tuple[str, ...] = ()
     """The only buildings of `train` and `val_seen`; empty: all that are not held out."""
@@ -41,14 +43,14 @@ class IRLConfig(AgentConfig):
     their instructions form the split `held_back`, on which a planner's weights are fitted."""
     further: Annotated[str, FOLDER] = ""
     """An R2R-format file of further demonstrations, which `rayforge irl adapt` writes."""
-    features: Annotated[str, FILE] = "semantic"
+    features: Annotated[str, FILE, MAIN] = "semantic"
     """"semantic" (room labels, objects by direction), "rendered" (views of the 3-D scenes), or a
     .tsv or .hdf5 feature file."""
     neighbour_rooms: bool = False
     """Whether the room label of a neighbour may be seen before going there (semantic features)."""
     houses: HousesConfig = field(default_factory=HousesConfig)
     """The generated houses, where data is "houses"."""
-    simulator: Literal["embedded", "habitat"] = "embedded"
+    simulator: Annotated[Literal["embedded", "habitat"], MAIN, Heading("3-D scenes")] = "embedded"
     """What renders and walks in 3-D scenes: RayForge's own, or habitat-sim."""
     simulation: SimulatorConfig = field(default_factory=SimulatorConfig)
     """Body, camera and motion there."""
@@ -62,7 +64,7 @@ class IRLConfig(AgentConfig):
     skip_missing: bool = False
     """Leave episodes out whose scene file is missing."""
 
-    text: bool = True
+    text: Annotated[bool, Heading("Controls, words and lengths")] = True
     """Whether sentences are read at all; without, every sentence is empty (a control)."""
     shuffled_text: bool = False
     """Pair every training path with the sentence of another path of its building (a control)."""
@@ -77,16 +79,16 @@ class IRLConfig(AgentConfig):
     max_walk: Annotated[int, AtLeast(2)] = 500
     """Actions of an episode in 3-D scenes at most; a STOP forced by this limit is no success."""
 
-    clone_updates: Annotated[int, AtLeast(0)] = 1200
+    clone_updates: Annotated[int, MAIN, AtLeast(0), Heading("Length of training")] = 1200
     """Updates of the cloned policy that a warm start begins from."""
-    updates: Annotated[int, MAY_GROW, AtLeast(0)] = 300
+    updates: Annotated[int, MAIN, MAY_GROW, AtLeast(0)] = 300
     """Updates after that, each method's own; of continued cloning for "gcbc". A run that goes on
     may be given more: its step sizes then go on along the cosine over the new number, as if that
     had been asked for from here on."""
     warm_up: Annotated[int, AtLeast(0)] = 40
     """Adversarial updates in which reward and critics learn and only the cloning term moves the
     policy."""
-    batch: Annotated[int, AtLeast(1)] = 128
+    batch: Annotated[int, MAIN, AtLeast(1)] = 128
     """Pairs of path and sentence in an update of cloning."""
     updates_per_iteration: Annotated[int, AtLeast(1)] = 8
     """Updates between two roll-outs (and lines of progress)."""
@@ -98,22 +100,27 @@ class IRLConfig(AgentConfig):
     augment_probability: Annotated[float, UNDER_WAY, SHARE] = 0.5
     """Share of expert pairs whose sentence is rephrased."""
 
-    runners: Annotated[int, MAY_CHANGE, NOT_LEARNT, RESOURCE, AtLeast(0)] = 0
+    runners: Annotated[
+        int, MAIN, MAY_CHANGE, NOT_LEARNT, RESOURCE, AtLeast(0), Heading("Machine and record")
+    ] = 0
     """Ray actors that roll out; 0 does it in this process, where a breakpoint works."""
     runner_resource: Annotated[str, MAY_CHANGE, NOT_LEARNT, RESOURCE] = ""
     """A resource that some nodes of a cluster offer, such as "rollout": each runner takes one of
     it, and so a place there and nowhere else."""
-    device: Annotated[Literal["cpu", "cuda"], MAY_CHANGE, NOT_LEARNT, RESOURCE] = "cpu"
+    device: Annotated[Literal["cpu", "cuda"], MAIN, MAY_CHANGE, NOT_LEARNT, RESOURCE] = "cpu"
     """Where the learner runs: "cpu" or "cuda"."""
     threads: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 0
     """Threads of the learner on the CPU; 0 leaves it to torch."""
-    seed: Annotated[int, NOT_LEARNT, AtLeast(0)] = 0
+    seed: Annotated[int, MAIN, NOT_LEARNT, AtLeast(0)] = 0
     """Seed of everything random."""
-    track: Annotated[tuple[Tracker, ...], MAY_CHANGE, NOT_LEARNT] = ()
+    track: Annotated[tuple[Tracker, ...], MAIN, MAY_CHANGE, NOT_LEARNT] = ()
     """Services that get the run's figures as well: "wandb", "mlflow"."""
     checkpoint_minutes: Annotated[float, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 5.0
     """Minutes between checkpoints; one is always written at the end."""
-    evaluate: Annotated[tuple[str, ...], NOT_LEARNT] = ("val_seen", "unseen")
+    evaluate: Annotated[tuple[str, ...], MAIN, NOT_LEARNT, Heading("Evaluation")] = (
+        "val_seen",
+        "unseen",
+    )
     """Splits evaluated at the end; "unseen" is `held_out`, or `val_unseen` where there is one."""
 
     def __post_init__(self) -> None:
