@@ -178,6 +178,8 @@ def _evaluation(run: RunFolder) -> Section:
         trained = run.about.get("data")
         other = trained and document.get("data") not in (None, trained)
         said = [Text(f"Scored on {document['data']}.", "muted")] if other else []
+        if document.get("checkpoint") == "best":
+            said.append(Text("With the weights that validated best, not the last ones.", "muted"))
         table = metric_table(rows, below)
         table = replace(table, meanings=() if parts else table.meanings)  # once a page
         parts.append(Section(spoken(split), [*said, table, Pictures(charts)]))  # fmt: skip

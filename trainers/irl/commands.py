@@ -69,10 +69,15 @@ class Evaluate:
     building's graph. All but "none" need `rayforge irl plan` first."""
     candidates: int = 16
     """Roll-outs of "samples", and places that "search" looks at."""
+    checkpoint: Literal["last", "best"] = "last"
+    """"last": the weights at the end of training. "best": those that validated best, of a run with
+    --evaluate-every."""
 
     def __call__(self) -> None:
         if self.candidates < 1:
             raise ConfigurationError(f"candidates must be at least 1, got {self.candidates}")
+        if self.planner != "none" and self.checkpoint == "best":
+            raise ConfigurationError("a planner is fitted to the last weights: drop --checkpoint")
         from trainers.runs.folder import command_line
 
         if self.planner != "none":
@@ -84,7 +89,7 @@ class Evaluate:
             return
         from trainers.irl.evaluate import evaluate_run
 
-        evaluate_run(self.run, self.split, self.data, command_line())
+        evaluate_run(self.run, self.split, self.data, command_line(), self.checkpoint)
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,11 @@ class IRLConfig(AgentConfig):
         "unseen",
     )
     """Splits evaluated at the end; "unseen" is `held_out`, or `val_unseen` where there is one."""
+    evaluate_every: Annotated[int, MAIN, NOT_LEARNT, AtLeast(0)] = 0
+    """Updates of the policy (cloning and after) between two validations while training; 0: none.
+    The weights that validate best are kept beside the last (`irl evaluate --checkpoint best`)."""
+    validation: Annotated[str, NOT_LEARNT] = "val_seen"
+    """The split of those validations. Do not report figures of the split that chose the weights."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

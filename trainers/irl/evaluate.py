@@ -29,7 +29,7 @@ from rayforge.reports.report import write_report
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.config import IRLConfig
 from trainers.irl.loading import agent_with, load_weights
-from trainers.irl.run_folder import data_folder, load_run, resolve_split
+from trainers.irl.run_folder import Which, data_folder, load_run, resolve_split
 from trainers.irl.task import Task, read_task, shuffled
 from trainers.runs.folder import hardware
 
@@ -43,17 +43,19 @@ BASELINES = {
 """What reports call the methods that are not LangGoalIRL."""
 
 
-def evaluate_run(run: Path, split: str, data: Path | None, command: str) -> dict[str, Any]:
+def evaluate_run(
+    run: Path, split: str, data: Path | None, command: str, checkpoint: Which = "last"
+) -> dict[str, Any]:
     """Score a run's agent on a split of its own data folder or of another, buildings and all."""
     config, vocabulary, objects = load_run(run)
-    weights = load_weights(run, config)
+    weights = load_weights(run, config, checkpoint)
     folder = (data or data_folder(config)).absolute()
     split = resolve_split(split, folder, config)
     config = for_split(config, split)
     task = read_task(folder, config, (split,), vocabulary, objects)
     agent = agent_with(weights, sizes_of(config, task))
     agent.attach(task.world.observer())
-    document = evaluate_split(run, config, agent, task, split, command)
+    document = evaluate_split(run, config, agent, task, split, command, checkpoint=checkpoint)
     print(f"report: {write_report(run)}", flush=True)
     return document
 
@@ -130,6 +132,7 @@ def evaluate_split(
     run: Path, config: IRLConfig, agent: Agent, task: Task[Any], name: str,
     command: str,
     seconds: float | None = None,
+    checkpoint: Which = "last",
 ) -> dict[str, Any]:  # fmt: skip
     """Score a split and write `evaluation_NAME.json` and `episodes_NAME.jsonl`; print the table.
 
@@ -151,7 +154,7 @@ def evaluate_split(
     document = {
         "split": name, "data": str(task.folder), "method": method_name(config),
         "seed": config.seed, "features": features_name(config), "hardware": hardware(),
-        "command": command, "train_seconds": seconds, "agents": agents,
+        "command": command, "train_seconds": seconds, "checkpoint": checkpoint, "agents": agents,
     }  # fmt: skip
     write_json(run / f"evaluation_{name}.json", document)
     write_whole(

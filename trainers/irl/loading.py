@@ -16,13 +16,14 @@ from rayforge.irl.config import ImageShape
 from rayforge.paths.observation import GEOMETRY, SECTORS
 from trainers.configuration import from_dict
 from trainers.irl.config import IRLConfig
-from trainers.irl.run_folder import load_run
+from trainers.irl.run_folder import BEST, Which, load_run
 from trainers.runs.checkpoint import latest, load_module
 from trainers.runs.identity import check_settings
 
 
-def load_agent(run: Path | str) -> ActingAgent:
-    """The agent of a run, with its newest weights, ready to act in the public environments.
+def load_agent(run: Path | str, checkpoint: Which = "last") -> ActingAgent:
+    """The agent of a run, with its newest weights or those that validated best ("best"), ready to
+    act in the public environments.
 
         agent = load_agent("runs/full")
         env = gym.make("rayforge/GraphGoal-v0", data=data, split=split, **agent.environment)
@@ -40,7 +41,7 @@ def load_agent(run: Path | str) -> ActingAgent:
     """
     run = Path(run)
     config, vocabulary, objects = load_run(run)
-    weights = load_weights(run, config)
+    weights = load_weights(run, config, checkpoint)
     dimension = (weights["policy.trunk.look.weight"].shape[1] - GEOMETRY) // SECTORS
     agent = agent_with(weights, agent_sizes(config, len(vocabulary), dimension))
     if config.env == "graph":
@@ -51,13 +52,15 @@ def load_agent(run: Path | str) -> ActingAgent:
     )  # fmt: skip
 
 
-def load_weights(run: Path, config: IRLConfig) -> dict[str, np.ndarray]:
-    """The newest weights of a run.
+def load_weights(run: Path, config: IRLConfig, which: Which = "last") -> dict[str, np.ndarray]:
+    """The newest weights of a run, or those that validated best.
 
-    Raises RunError where it has no checkpoint yet, or one that is not whole, and
+    Raises RunError where it has no such checkpoint, or one that is not whole, and
     ConfigurationError where that is one of other settings than `config`.
     """
-    checkpoint = latest(run / "checkpoints")
+    checkpoint = latest(run / ("checkpoints" if which == "last" else BEST))
+    if checkpoint is None and which == "best":
+        raise RunError(f"{run} has no best checkpoint: it was trained without --evaluate-every")
     if checkpoint is None:
         raise RunError(f"{run} has no checkpoint yet; train it first")
     weights, state = load_module(checkpoint)

@@ -24,17 +24,28 @@ from rayforge.reports.report import write_report
 from trainers.cluster import start_here
 from trainers.configuration import placed, to_dict, to_yaml
 from trainers.irl.algorithm import CHUNK, LangGoalIRL, LangGoalIRLConfig
+from trainers.irl.board import Board
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import evaluate_split, write_sentences
 from trainers.irl.preflight import check_run, join_for_runners
 from trainers.irl.run_folder import CLONED, data_folder, load_run, read_saved, resolve_split
 from trainers.irl.task import Task, read_task
+from trainers.irl.validation import (
+    due,
+    forget_best_after,
+    keep_best,
+    trained_updates,
+    validate,
+)
 from trainers.irl.wiring import is_circuit, write_wiring
 from trainers.runs.checkpoint import Checkpoint, latest, save_checkpoint
 from trainers.runs.folder import clear_figures, forget_after, hardware, held, prepare
 from trainers.runs.gauges import Gauges
 from trainers.runs.stopping import asked, asking, resume_with, stoppable
 from trainers.runs.tracking import check_trackers, tracked
+
+LINE_SECONDS = 10.0
+"""Between two lines of progress where they go to a file."""
 
 
 def train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
@@ -60,7 +71,8 @@ def _train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
     anew = saved is None
     folder = data_folder(config)
     splits = [resolve_split(name, folder, config) for name in config.evaluate]
-    task = _read(folder, config, splits, None if anew else run)
+    validated = [resolve_split(config.validation, folder, config)] if config.evaluate_every else []
+    task = _read(folder, config, [*splits, *validated], None if anew else run)
     if saved is not None and saved.state["data"] != task.fingerprint:
         raise RunError(
             f"checkpoint {saved.path} was made with other data than {folder} holds now; put the "
@@ -157,7 +169,8 @@ class _Run:
             self._restore(saved)
         self.started = time.perf_counter()
         self.gauges = Gauges(run.name)
-        self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=self.iteration + 1)
+        self.board = Board(run / "tensorboard", self.iteration, algorithm.counts)
+        self.shown = -math.inf
 
     @property
     def elapsed(self) -> float:
@@ -182,7 +195,7 @@ class _Run:
             )
             raise DivergedError(f"{error}; {of_before}") from None
         finally:
-            self.writer.close()
+            self.board.close()
         agent = algorithm.agent()
         for name in dict.fromkeys(splits):
             scores = evaluate_split(self.run, config, agent, self.task, name, command, self.elapsed)
@@ -215,27 +228,41 @@ class _Run:
     def _iterate(self, log: Any) -> None:
         algorithm, phase = self.algorithm, self.algorithm.phase
         before, began = algorithm.counts[phase], time.perf_counter()
+        policy_before = trained_updates(algorithm.counts)
         result = algorithm.train()
         took, updates = time.perf_counter() - began, algorithm.counts[phase] - before
         self.iteration += 1
+        validation = self._validate(policy_before)
         clock = self.clock
-        clock.seconds[phase] = clock.seconds.get(phase, 0.0) + took
+        spent = time.perf_counter() - began
+        clock.seconds[phase] = clock.seconds.get(phase, 0.0) + spent
         clock.updates[phase] = clock.updates.get(phase, 0) + updates
         figures = _figures(result, phase)
         figures["speed/updates_per_s"] = updates / took
-        figures |= self._rollout_state(phase)
+        figures |= self._rollout_state(phase) | validation
         record = {
             "iteration": self.iteration, "time_s": round(self.elapsed, 2), "phase": phase,
             "updates": sum(algorithm.counts[k] for k in ("generator", "clone", "irl")),
             "generator_updates": algorithm.counts["generator"],
-            "env_steps": algorithm.counts["env_steps"], **figures,
+            "env_steps": algorithm.counts["env_steps"],
+            "episodes": algorithm.counts["episodes"], **figures,
         }  # fmt: skip
         log.write(json.dumps(record) + "\n")
         log.flush()
-        for name, value in figures.items():
-            self.writer.add_scalar(name, value, self.iteration)
+        self.board.show(figures, self.iteration, algorithm.counts)
         self.gauges.show(figures)
         self._progress(phase, figures)
+        if validation and keep_best(algorithm, self.run, validation, self._state()):
+            self.save()  # so that a resumed run never knows of a better one that it has not made
+
+    def _validate(self, before: int) -> dict[str, float]:
+        """The scores of a validation, where one is due after this iteration or at the end."""
+        config, algorithm = self.config, self.algorithm
+        done = trained_updates(algorithm.counts)
+        if not (due(config.evaluate_every, before, done)
+                or (config.evaluate_every and algorithm.finished)):  # fmt: skip
+            return {}
+        return validate(algorithm, resolve_split(config.validation, self.task.folder, config))
 
     def _rollout_state(self, phase: str) -> dict[str, float]:
         """Where roll-outs stand: replay, runners in service, chunks that each is handed."""
@@ -262,6 +289,10 @@ class _Run:
         parts = [
             f"{n.split('/')[1].replace('_', ' ')} {figures[n]:.3g}" for n in shown if n in figures
         ]
+        if "validation/success" in figures:
+            parts.append(f"validated {figures['validation/success']:.3f}")
+        elif remaining[phase] and not self._due_line():
+            return
         total = self.algorithm.counts[phase] + remaining[phase]
         time_left = f"{'' if measured else 'about '}{left / 60:.1f} min"
         print(
@@ -269,6 +300,15 @@ class _Run:
             f"{figures['speed/updates_per_s']:.2f} updates/s  {'  '.join(parts)}  left {time_left}",
             flush=True,
         )
+
+    def _due_line(self) -> bool:
+        """Whether a line of progress is due: at each iteration on a terminal, every ten seconds in
+        a file."""
+        now = time.perf_counter()
+        if sys.stdout.isatty() or now - self.shown >= LINE_SECONDS:
+            self.shown = now
+            return True
+        return False
 
     def _remaining(self) -> dict[str, int]:
         config, counts = self.config, self.algorithm.counts
@@ -282,11 +322,13 @@ class _Run:
 
     def save(self) -> None:
         """A checkpoint of everything a resumed run needs; metrics.jsonl belongs to it as well."""
-        state = {
+        save_algorithm(self.algorithm, self.run / "checkpoints", self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "iteration": self.iteration, "elapsed": self.elapsed, "config": to_dict(self.config),
             "data": self.task.fingerprint, "clock": vars(self.clock),
         }  # fmt: skip
-        save_algorithm(self.algorithm, self.run / "checkpoints", state)
 
     def _restore(self, saved: Checkpoint) -> None:
         algorithm, state = self.algorithm, saved.state
@@ -294,6 +336,7 @@ class _Run:
         self.iteration, self.elapsed_before = state["iteration"], state["elapsed"]
         self.clock = _Clock(**state["clock"])
         forget_after(self.run / "metrics.jsonl", self.iteration)
+        forget_best_after(self.run, int(saved.path.name))
         print(
             f"resumed from {saved.path}: iteration {self.iteration}, "
             f"{len(algorithm.told)} episodes in the replay, as stored",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 from envs.houses.dataset import generator_version, write_houses
 from rayforge.cache import make_cache_folder
@@ -18,6 +19,10 @@ from trainers.runs.identity import check_settings
 
 CLONED = "cloned.safetensors"
 """In a run's folder: the policy as it was when cloning ended and another method went on."""
+BEST = "best"
+"""In a run's folder: the weights that validated best, as checkpoints that only act."""
+Which = Literal["last", "best"]
+"""The weights at the end of training, or those that validated best."""
 
 
 def load_run(run: Path) -> tuple[IRLConfig, Vocabulary, tuple[str, ...]]:

@@ -79,7 +79,7 @@ def save_checkpoint(
             + (f"the previous one is intact: {kept}" if kept else "there is no earlier one")
             + ". Free some disk space and go on with --resume"
         ) from error
-    for old in _complete(folder)[:-KEPT]:
+    for old in complete(folder)[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 
@@ -105,11 +105,12 @@ def load_module(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def latest(folder: Path) -> Path | None:
     """The newest complete checkpoint in a `checkpoints` folder."""
-    complete = _complete(folder)
-    return complete[-1] if complete else None
+    whole = complete(folder)
+    return whole[-1] if whole else None
 
 
-def _complete(folder: Path) -> list[Path]:
+def complete(folder: Path) -> list[Path]:
+    """The whole checkpoints in a `checkpoints` folder, the newest last."""
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if p.is_dir() and p.name.isdigit())
@@ -117,7 +118,7 @@ def _complete(folder: Path) -> list[Path]:
 
 def _checked(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
     def broken(why: str) -> CheckpointError:
-        older = [p for p in _complete(path.parent) if p < path]
+        older = [p for p in complete(path.parent) if p < path]
         remedy = f"remove it to go on from {older[-1]}" if older else "train anew"
         return CheckpointError(f"checkpoint {path} is not whole: {why}; {remedy}")
 
