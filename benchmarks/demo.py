@@ -8,23 +8,25 @@ has seen; then a language model that describes routes is aligned (`benchmarks.de
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import tyro
 
 from benchmarks.demo_alignment import DemoAlignment
-from benchmarks.sub_runs import print_comparison, run_all
+from benchmarks.sub_runs import print_comparison, run_all, training
 from envs.houses.dataset import HousesConfig, write_houses
+from rayforge.goals.config import GeneratorConfig
+from rayforge.irl.config import NetworkConfig
 from rayforge.reports.comparison import write_comparison
 from rayforge.settings import NOT_LEARNT, settings_with
 from trainers.irl.config import IRLConfig
 
-SETTINGS = (
-    "--network.word", "64", "--network.hidden", "128", "--network.dropout", "0.3",
-    "--learning-rate", "0.002", "--clone-updates", "500", "--updates", "160", "--max-words", "60",
-    "--generator.word", "64", "--generator.hidden", "128", "--generator.updates", "300",
-    "--evaluate", "val_seen", "val_unseen",
+SMALL = IRLConfig(
+    network=NetworkConfig(word=64, hidden=128, dropout=0.3),
+    generator=GeneratorConfig(word=64, hidden=128, updates=300),
+    learning_rate=0.002, clone_updates=500, updates=160, max_words=60,
+    evaluate=("val_seen", "val_unseen"),
 )  # fmt: skip
 """Small networks and few updates: the defaults are made for R2R and an hour."""
 
@@ -44,12 +46,12 @@ class Demo:
             print(f"generating houses into {houses}", flush=True)
             sizes = HousesConfig(train_houses=60, unseen_houses=12, paths_per_house=40)
             write_houses(houses, **{**asdict(sizes), "seed": self.seed})
-        common = ["irl", "train", "--data", str(houses), "--seed", str(self.seed), *SETTINGS]
+        common = replace(SMALL, data=str(houses.absolute()), seed=self.seed)
         runs = {
-            self.out / "langgoal": [*common, "--method", "langgoal"],
-            self.out / "gcbc": [*common, "--method", "gcbc"],
+            self.out / "langgoal": replace(common, method="langgoal"),
+            self.out / "gcbc": replace(common, method="gcbc"),
         }
-        run_all(runs, parallel=2)
+        run_all(training("irl", runs), parallel=2)
         groups = {"LangGoalIRL full": [self.out / "langgoal"], "GCBC": [self.out / "gcbc"]}
         print(print_comparison(groups, ("val_seen", "val_unseen")))
         page = write_comparison(

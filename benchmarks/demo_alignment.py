@@ -16,13 +16,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import tyro
 
-from benchmarks.sub_runs import run_all
+from benchmarks.sub_runs import run_all, training
 from envs.houses.route_task import RouteTaskConfig
 from rayforge.evaluation.intervals import Interval, bootstrap_interval
 from rayforge.evaluation.win_rate import win_rate, win_rate_from_success
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.reading import read_source
-from trainers.configuration import to_yaml
 
 KINDS = ("greedy", "sampled")
 
@@ -40,13 +39,7 @@ class DemoAlignment:
         runs = {self.out / name: config for name, config in configurations(self.seed).items()}
         print("reading routes; the supervised start takes some minutes the first time", flush=True)
         read_source(next(iter(runs.values()))).start()
-        commands = {}
-        for run, config in runs.items():
-            file = self.out / f"{run.name}.yaml"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(to_yaml(config))
-            commands[run] = ["align", "train", "--config", str(file)]
-        run_all(commands, parallel=2)
+        run_all(training("align", runs), parallel=2)
         print(table(*runs))
         print(f"report:     {self.out / 'sera' / 'report.html'}")
 

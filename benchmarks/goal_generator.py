@@ -25,9 +25,9 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.demo import SETTINGS
+from benchmarks.demo import SMALL
 from benchmarks.r2r import HELD_OUT, TUNING
-from benchmarks.sub_runs import run_all
+from benchmarks.sub_runs import run_all, training
 from envs.houses.checking import Outcome, check
 from envs.houses.dataset import HousesConfig, read_houses, write_houses
 from rayforge.evaluation.intervals import bootstrap_interval, paired_difference
@@ -42,6 +42,7 @@ from rayforge.irl.networks import Policy
 from rayforge.irl.pairs import path_batch
 from rayforge.language.vocabulary import PAD
 from trainers.irl.algorithm import sizes_of
+from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import follow
 from trainers.irl.loading import agent_with, load_weights
 from trainers.irl.run_folder import data_folder, load_run
@@ -62,8 +63,7 @@ class Kind(NamedTuple):
     kept: np.ndarray  # bool [n]
 
 
-PLAIN = ("--generator.updates", "400", "--generator.latent", "32", "--generator.free-nats", "0",
-         "--generator.feature-dropout", "0")  # fmt: skip
+PLAIN: dict[str, Any] = {"updates": 400, "latent": 32, "free_nats": 0.0, "feature_dropout": 0.0}
 """What the default settings of a generator are measured against."""
 
 CHOSEN: dict[str, Any] = {"candidates": 16, "agreement": 0.4}
@@ -93,19 +93,16 @@ class Benchmark:
 
     def __call__(self) -> None:
         common = self._common()
-        agent = ["--method", "gcbc", "--updates", "0", "--clone-updates"]
-        writer = ["--method", "langgoal", "--no-warm-start", "--updates", "0"]
-        settings = {
-            "follower": [*agent, str(self.follower_updates), "--seed", str(self.seed)],
-            "generator": [*writer, "--seed", str(self.seed)],
-            "judge": [*agent, str(self.judge_updates), "--seed", str(self.seed + 1)],
-            "plain": [*writer, *PLAIN, "--seed", str(self.seed)],
-        }
+        agent = replace(common, method="gcbc")
+        writer = replace(common, method="langgoal", warm_start=False, seed=self.seed)
+        plain = replace(writer.generator, **PLAIN)
         runs = {
-            self.out / name: ["irl", "train", *common, *own, "--evaluate"]
-            for name, own in settings.items()
+            "follower": replace(agent, clone_updates=self.follower_updates, seed=self.seed),
+            "generator": writer,
+            "judge": replace(agent, clone_updates=self.judge_updates, seed=self.seed + 1),
+            "plain": replace(writer, generator=plain),
         }
-        run_all(runs, self.parallel)
+        run_all(training("irl", {self.out / n: c for n, c in runs.items()}), self.parallel)
         task, split = self._task()
         results = {
             name: Measurement(self, task, split, name).results() for name in ("plain", "generator")
@@ -117,22 +114,19 @@ class Benchmark:
     def houses(self) -> bool:
         return self.data == "houses"
 
-    def _common(self) -> list[str]:
+    def _common(self) -> IRLConfig:
+        """Of all runs: nothing of their own beyond cloning, and no evaluation at the end."""
         if not self.houses:
-            return ["--data", self.data, "--held-out", *HELD_OUT, *TUNING]
+            data = str(Path(self.data).absolute())
+            return IRLConfig(data=data, held_out=(*HELD_OUT, *TUNING), updates=0, evaluate=())
         folder = self.out / "houses"
         if not (folder / "houses.json").is_file():
             sizes = HousesConfig(train_houses=60, unseen_houses=24, paths_per_house=40)
             write_houses(folder, **{**asdict(sizes), "seed": self.seed, "scenes": False})
-        # The demo's small networks, without its own numbers of updates.
-        small = list(SETTINGS)
-        for flag in ("--clone-updates", "--updates", "--generator.updates", "--evaluate"):
-            place = small.index(flag)
-            stop = next(
-                (i for i in range(place + 1, len(small)) if small[i].startswith("--")), len(small)
-            )
-            del small[place:stop]
-        return ["--data", str(folder), *small]
+        # The demo's small networks, with the generator's usual number of updates.
+        usual = replace(SMALL.generator, updates=IRLConfig().generator.updates)
+        data = str(folder.absolute())
+        return replace(SMALL, data=data, generator=usual, updates=0, evaluate=())
 
     def _task(self) -> tuple[Task[Any], Demonstrations]:
         """Held-out episodes, a sample of them, of the buildings that are asked for."""

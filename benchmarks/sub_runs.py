@@ -13,10 +13,24 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import numpy as np
 
 from rayforge.evaluation.intervals import bootstrap_interval, paired_difference, seed_interval
+from trainers.configuration import to_yaml
+
+
+def training(system: str, runs: Mapping[Path, Any]) -> dict[Path, list[str]]:
+    """The command that trains each run under its configuration, which is written beside its folder
+    as `RUN.yaml`: `run_all` takes these."""
+    commands = {}
+    for run, config in runs.items():
+        file = run.with_name(f"{run.name}.yaml")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(to_yaml(config))
+        commands[run] = [system, "train", "--config", str(file)]
+    return commands
 
 
 def finished(run: Path) -> bool:

@@ -58,20 +58,6 @@ def write_r2r_ce(
     _write(file, content)
 
 
-def write_ground_truth(file: Path, episodes: Iterable[ContinuousEpisode]) -> None:
-    """Write the ground truth of the episodes that have one, as ``{split}_gt.json.gz`` holds it."""
-    content = {
-        episode.episode_id: {
-            "actions": list(episode.actions),
-            "locations": [list(point) for point in episode.locations],
-            "forward_steps": episode.actions.count(1),
-        }
-        for episode in episodes
-        if episode.actions is not None and episode.locations is not None
-    }
-    _write(file, content)
-
-
 def words_of(instructions: Iterable[str]) -> tuple[str, ...]:
     """The different words of some instructions in alphabetical order."""
     return tuple(sorted({word for text in instructions for word in _words(text)}))

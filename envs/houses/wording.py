@@ -63,11 +63,6 @@ def _expanded(template: str) -> list[str]:
     ]
 
 
-def template_texts(held_out: bool) -> tuple[str, ...]:
-    """All clause templates of the training wordings, or all held-out ones."""
-    return tuple(t for table in _tables() for group in table.values() for t in group[held_out])
-
-
 def _key(event: Event) -> str:
     """The event's part of a template key."""
     if event.kind == "turn" and event.what == "around":

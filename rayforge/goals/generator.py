@@ -250,14 +250,6 @@ def unit_kl(mu: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mu.square() + log_variance.exp() - 1.0 - log_variance)
 
 
-def gaussian_kl(mu: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mu, diag sigma^2) || N(0, I)) = 1/2 sum (mu^2 + sigma^2 - 1 - log sigma^2), in nats.
-
-    [..., Z] -> [...]. Known answer: mu 1, sigma^2 0.25 gives 0.8181 a dimension.
-    """
-    return unit_kl(mu, log_variance).sum(-1)
-
-
 def free_bits(kl: Tensor, free: float) -> Tensor:
     """sum_j max(kl_j, free / Z), nats: what a KL [Z] is charged as (Kingma et al. 2016).
 

@@ -18,7 +18,7 @@ import numpy as np
 from envs.episodes.continuous_episode import ContinuousEpisode
 from envs.episodes.r2r import read_r2r
 from envs.episodes.r2r_ce import read_ground_truth, read_r2r_ce
-from envs.episodes.r2r_ce_writer import write_ground_truth, write_r2r_ce
+from envs.episodes.r2r_ce_writer import write_r2r_ce
 from envs.graph.boxes import read_boxes, read_room_labels
 from envs.graph.image_features import HDF5Store, TSVStore
 from envs.graph.navigation_data import read_navigation_data
@@ -34,6 +34,7 @@ from rayforge.readers.content import read_text
 from rayforge.readers.parquet import read_table
 from rayforge.reports.run_folder import read_run
 from tests.conftest import write_tiny_folder
+from tests.envs.episodes.ground_truth import write_ground_truth
 from tests.fuzz.fuzz import Reader
 
 SCANS = ("alpha", "beta", "gamma")

@@ -193,18 +193,6 @@ class FloorMap:
         value: np.ndarray = (polygon >= 0) & (np.abs(off[:, 1]) <= ABOVE) & (beside <= BESIDE)
         return value
 
-    def check_standing(self, points: np.ndarray, what: str) -> None:
-        """Raise SceneError for the first of `points` where a body cannot stand."""
-        points = _points(points)
-        off = np.flatnonzero(~self.navigable(points))
-        if len(off):
-            row = int(off[0])
-            near = self.snap(points[row : row + 1])[0]
-            hint = (
-                "there is no floor near" if np.isnan(near[0]) else f"the nearest is {_text(near)}"
-            )
-            raise SceneError(f"{what}: {_text(points[row])} is off the walkable floor; {hint}")
-
     def random_points(self, count: int, seed: int) -> np.ndarray:
         """Points of the largest connected floor that is no roof, uniform by area, [count, 3]."""
         chance = np.random.default_rng(seed)

@@ -22,9 +22,10 @@ from envs.episodes.r2r_ce import (
     read_r2r_ce,
     read_r2r_ce_split,
 )
-from envs.episodes.r2r_ce_writer import words_of, write_ground_truth, write_r2r_ce
+from envs.episodes.r2r_ce_writer import words_of, write_r2r_ce
 from envs.graph.navigation_graph import read_connectivity
 from rayforge.errors import DataError
+from tests.envs.episodes.ground_truth import write_ground_truth
 
 EPISODE = ContinuousEpisode(
     episode_id="7",

@@ -27,9 +27,14 @@ from envs.houses.lexicon import ROOM_PHRASES, ROOM_WORDS, THING_PHRASES, meaning
 from envs.houses.parsing import UnreadableInstruction, parse
 from envs.houses.paths import paths_in
 from envs.houses.templates import ENDINGS, TEMPLATES
-from envs.houses.wording import Wording, template_texts
+from envs.houses.wording import Wording, _tables
 
 STOP = Event("stop")
+
+
+def template_texts(held_out: bool) -> tuple[str, ...]:
+    """All clause templates of the training wordings, or all held-out ones."""
+    return tuple(t for table in _tables() for group in table.values() for t in group[held_out])
 
 
 @pytest.mark.parametrize(
