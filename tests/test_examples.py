@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import ray
+
+from envs.houses.dataset import write_houses
+from trainers.cluster import start_here
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 LINES = 60
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """The Ray of the other tests, or one started here."""
+    started = not ray.is_initialized()
+    if started:
+        start_here(3)
+    yield
+    if started:
+        ray.shutdown()
 
 
 def _script(name: str) -> ModuleType:
@@ -49,3 +68,40 @@ def test_pairs_and_a_judge_of_ones_own(
     script.main(tmp_path / "own", steps=2, pairs=80)
     assert "win rate" in capsys.readouterr().out
     assert (tmp_path / "own" / "run" / "report.html").is_file()
+
+
+@pytest.mark.ray
+def test_an_environment_of_ones_own(cluster: None, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("minigrid")
+    _script("train_on_your_environment").main(episodes=40, updates=8)
+    rows = {
+        line.split()[0]: line for line in capsys.readouterr().out.splitlines() if " spl " in line
+    }
+    assert "success 1.000" in rows["expert"] and set(rows) >= {"agent", "no", "shuffled"}
+
+
+def test_a_reward_of_ones_own_in_the_planner(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_houses(tmp_path / "houses", train_houses=2, unseen_houses=1, paths_per_house=20, seed=0)
+    _script("reward_in_the_planner").main(tmp_path / "houses", most=60)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" success ")[0].strip() for line in lines] == ["length", "length + turns"]
+    alone, with_turns = (float(line.split()[-4]) for line in lines)
+    assert with_turns > alone
+
+
+@pytest.mark.ray
+def test_a_search_from_python(cluster: None, tmp_path: Path) -> None:
+    """A search over two settings of a system from outside, through Ray Tune."""
+    script = EXAMPLES / "search_from_python.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--storage", str(tmp_path), "--trials", "4"],
+        capture_output=True, text=True, timeout=280,
+        env={**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "best: WalkConfig(rate=" in done.stdout
+    rows = (tmp_path / "walk" / "results.csv").read_text().splitlines()
+    assert len(rows) == 5 and "rate" in rows[0] and "start" in rows[0]
+    assert "distance" in (tmp_path / "walk" / "report.html").read_text()

@@ -79,6 +79,20 @@ def test_a_relative_run_folder_is_refused(head: LocalCluster, settings: Path) ->
     assert "rayforge: run folder runs/a is relative, and this is a submitted job" in output
 
 
+def test_a_system_from_outside_is_submitted_from_python(head: LocalCluster, tmp_path: Path) -> None:
+    """The example's job: a system of its own, whose command needs no other registration."""
+    run = tmp_path / "walk"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "job_on_a_cluster.py"),
+         "examples.search_from_python:WALK", "train", "--run", str(run),
+         "--address", head.url, "--python", sys.executable, "--attempts", "1"],
+        env=head.environment, cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SUCCEEDED" in done.stdout and f"report: {run / 'report.html'}" in done.stdout
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 8
+
+
 def strange(head: LocalCluster, given: str, home: Path) -> dict[str, str]:
     """The environment of somebody who does not have the cluster's token."""
     environment = {**head.environment, "HOME": str(home)}
