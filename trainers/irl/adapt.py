@@ -36,7 +36,7 @@ from trainers.configuration import to_dict, to_yaml
 from trainers.irl.adapt_building import (
     BuildingJob,
     Described,
-    adapt_building,
+    Describer,
     goal_agnostic,
     room_labels,
 )
@@ -49,6 +49,7 @@ from trainers.irl.run_folder import data_folder, load_run, resolve_split
 from trainers.irl.task import read_task
 from trainers.runs.checkpoint import latest, load_checkpoint, save_checkpoint
 from trainers.runs.folder import hardware, prepare
+from trainers.runs.pool import Pool
 from trainers.runs.stopping import stoppable
 
 FIRST_PATH_ID = 1_000_000_000
@@ -197,9 +198,7 @@ def _describe(
         for scan in scans
         if not (parts / f"{scan}.json").is_file()
     ]  # fmt: skip
-    agent = load_weights(run, load_run(run)[0])
-    agnostic = load_weights(out / "goal_agnostic", load_run(out / "goal_agnostic")[0])
-    for found in _run_jobs(jobs, agent, agnostic, settings):
+    for found in _run_jobs(jobs, run.resolve(), (out / "goal_agnostic").resolve(), settings):
         write_json(parts / f"{found['scan']}.json", found)
         kept = sum(record["kept"] for record in found["described"])
         print(
@@ -246,40 +245,27 @@ def _describe(
 
 
 def _run_jobs(
-    jobs: list[BuildingJob], agent: dict[str, np.ndarray], agnostic: dict[str, np.ndarray],
-    settings: AdaptConfig,
-) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """Results as they come: Ray tasks where there are CPUs for them, else one after the other."""
+    jobs: list[BuildingJob], run: Path, agnostic: Path, settings: AdaptConfig
+) -> Iterator[dict[str, Any]]:
+    """Results as they come: of Ray actors where there are CPUs for them, else one by one here."""
     if not jobs:
         return
-    if not settings.runners and not os.environ.get("RAY_ADDRESS"):
-        for job in jobs:
-            yield adapt_building(job, agent, agnostic)
-        return
-    start_ray(settings.runners)
+    on_ray = settings.runners > 0 or bool(os.environ.get("RAY_ADDRESS"))
     try:
-        task = ray.remote(num_cpus=1, max_retries=3)(_in_task)
-        weights = (ray.put(agent), ray.put(agnostic))
-        waiting = {task.remote(job, *weights): job for job in jobs}
-        while waiting:
-            done, _ = ray.wait(list(waiting), num_returns=1)
-            job = waiting.pop(done[0])
-            try:
-                yield ray.get(done[0])
-            except ray.exceptions.RayTaskError as error:
-                cause = error.cause
-                if isinstance(cause, DataError):
-                    raise cause from None
-                raise RuntimeError(f"the job of building {job.scan} failed: {error}") from error
+        pool = Pool(_actors(settings, len(jobs)) if on_ray else 0)
+        for _, found in pool.run(Describer(run, agnostic), jobs):
+            yield found
     finally:
-        ray.shutdown()
+        if on_ray:
+            ray.shutdown()
 
 
-def _in_task(
-    job: BuildingJob, agent: dict[str, np.ndarray], agnostic: dict[str, np.ndarray]
-) -> dict[str, Any]:
-    torch.set_num_threads(1)  # tasks share the machine's cores
-    return adapt_building(job, agent, agnostic)
+def _actors(settings: AdaptConfig, jobs: int) -> int:
+    """Start or join Ray; how many actors work on that many buildings. On a cluster no more than
+    have a place now: one that waits for a place would keep its building waiting."""
+    start_ray(settings.runners)
+    free = int(ray.available_resources().get("CPU", 0))
+    return max(1, min(jobs, settings.runners or free, free))
 
 
 def _start_from(

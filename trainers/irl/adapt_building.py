@@ -7,7 +7,7 @@ its room labels, and what people's paths are like from the statistics of other b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from envs.graph.rendered_features import Rendering
 from envs.graph.simulator import STOP, GraphSimulator
 from envs.graph.walking import walk
 from envs.graph.world import GraphWorld
-from rayforge.errors import DataError
+from rayforge.errors import DataError, UserError
 from rayforge.irl.labelling import label_paths
 from rayforge.language.vocabulary import END, Vocabulary
 from rayforge.paths.arrays import Paths, join_paths
 from trainers.irl.adapt_config import AdaptConfig
 from trainers.irl.config import IRLConfig
-from trainers.irl.loading import agent_with
+from trainers.irl.loading import agent_with, load_weights
+from trainers.irl.run_folder import load_run
 
 ROUND = 256
 """Walks at a time."""
@@ -77,6 +78,29 @@ class BuildingJob:
     dimension: int
     """Features of a view."""
     described: Described
+
+
+@dataclass(frozen=True)
+class Describer:
+    """What works on buildings, in this process or in an actor of a pool: the weights of the run
+    that is adapted, and of its goal-agnostic policy."""
+
+    run: Path
+    agnostic: Path
+
+    def load(self) -> Callable[[BuildingJob], dict[str, Any]]:
+        """Raises RunError where a run has no weights."""
+        agent, agnostic = (load_weights(r, load_run(r)[0]) for r in (self.run, self.agnostic))
+
+        def work(job: BuildingJob) -> dict[str, Any]:
+            try:
+                return adapt_building(job, agent, agnostic)
+            except UserError:
+                raise
+            except Exception as error:
+                raise RuntimeError(f"the job of building {job.scan} failed: {error}") from error
+
+        return work
 
 
 def adapt_building(

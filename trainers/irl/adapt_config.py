@@ -33,8 +33,8 @@ class AdaptConfig:
     """Share of the run's step sizes that these take. Chosen on buildings for tuning: fewer and
     shorter steps (200 paths, 400 updates, 0.5) gained less than a third as much."""
     runners: Annotated[int, MAY_CHANGE, NOT_LEARNT, RESOURCE, AtLeast(0)] = 0
-    """Buildings at a time as Ray tasks, and roll-out actors of the training after that; 0 is this
-    process. On a cluster (RAY_ADDRESS) every building is a task of its own anyway."""
+    """Buildings at a time, each in a Ray actor, and roll-out actors of the training after that; 0
+    is this process, and on a cluster (RAY_ADDRESS) as many as have a place there."""
     seed: Annotated[int, NOT_LEARNT, AtLeast(0)] = 0
     """Seed of everything random."""
 

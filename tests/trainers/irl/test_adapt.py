@@ -110,6 +110,23 @@ def test_no_sentence_and_no_path_of_the_new_building_is_read(
     assert seen != honest, "what is read does make a difference"
 
 
+@pytest.mark.ray
+def test_actors_of_the_pool_describe_what_this_process_describes(
+    cluster: None, untrained: Path, tiny: IRLConfig, task: Task, houses: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("ray.shutdown", lambda: None)  # the cluster is the other tests' as well
+    config, vocabulary, objects = load_run(untrained)
+    found = []
+    for name, runners in (("here", 0), ("actors", 2)):
+        out = tmp_path / name
+        untrained_run(out / "goal_agnostic", goal_agnostic(tiny, SMALL), task)
+        settings, scans = replace(SMALL, runners=runners), ("house00001", NEW)
+        _describe(untrained, scans, out, houses, config, settings, vocabulary, objects)
+        found.append((out / "further.json").read_bytes())
+    assert found[0] == found[1]
+
+
 def test_random_walks_and_training_buildings_are_controls(
     untrained: Path, tiny: IRLConfig, task: Task, houses: Path, tmp_path: Path
 ) -> None:
