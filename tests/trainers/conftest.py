@@ -89,6 +89,7 @@ def trained(tiny: IRLConfig, tmp_path_factory: pytest.TempPathFactory) -> Traine
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
+    assert "API stack" not in done.stderr, "RLlib's own announcements are no news to a user"
     return Trained(folder / "run", arguments, done.stdout)
 
 

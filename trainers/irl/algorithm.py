@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import partial
 from typing import Any
@@ -30,6 +31,9 @@ from trainers.irl.loading import agent_sizes
 from trainers.irl.runner import Chunk, ChunkResult, PathRunner
 from trainers.irl.source import source_weights
 from trainers.irl.task import Shared, Task
+
+# At each start it tells users of RLlib which of its two ways to configure it is the default now.
+logging.getLogger("ray.rllib.algorithms.algorithm_config").setLevel(logging.ERROR)
 
 CHUNK = 64
 """Episodes a chunk: one forward pass of a runner."""
