@@ -59,26 +59,34 @@ class UnsoundRecord(ValueError):
 
 
 @dataclass(frozen=True)
-class Record:
-    """What a record says: either three texts or three lists of messages."""
+class Preference:
+    """A prompt with a preferred and a rejected response: three texts, or three message lists."""
 
     prompt: Content
     chosen: Content
     rejected: Content
-    scores: tuple[float, float] | None
-    """An outside rating of chosen and rejected, where the record has one; higher is better."""
-    flipped: bool | None
-    """Whether the label is known to be wrong; None where the record does not say."""
+    """Plain responses stand behind the prompt as they are, with whatever space begins them."""
+    key: str = ""
+    """Of the three contents, 32 hexadecimal digits: equal pairs have equal keys."""
+    source: str = ""
+    """The record it was read from, as a message names it."""
+    flipped: bool | None = None
+    """Whether the label is known to be wrong; None where the data does not say."""
+    scores: tuple[float, float] | None = None
+    """An outside rating of chosen and rejected, where the data has one; higher is better."""
     tools: list[Any] | None = None
-    """Tools that the chat template prints, as in TRL."""
+    """Tools that the chat template prints beside the messages, as in TRL."""
     template: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of the chat template, as in TRL."""
     notes: tuple[str, ...] = ()
-    """What reading did to the record or noticed, to be counted."""
+    """What reading did to the record or noticed in it, to be counted."""
 
 
-def parse_record(record: Any) -> Record:
-    """The pair in a record. Raises UnsoundRecord with one of a small number of reasons."""
+def parse_record(record: Any) -> Preference:
+    """The pair in a record, without key and source.
+
+    Raises UnsoundRecord with one of a small number of reasons.
+    """
     if not isinstance(record, dict):
         raise UnsoundRecord("not a record of keys and values")
     try:
@@ -87,7 +95,7 @@ def parse_record(record: Any) -> Record:
         raise UnsoundRecord("nested too deeply") from None
 
 
-def _parse(record: dict[str, Any]) -> Record:
+def _parse(record: dict[str, Any]) -> Preference:
     if record.get("completions") is not None and record.get("chosen") is None:
         found = _ultrafeedback(record)
     else:
@@ -107,7 +115,7 @@ def _parse(record: dict[str, Any]) -> Record:
     return found
 
 
-def _pair(record: dict[str, Any]) -> Record:
+def _pair(record: dict[str, Any]) -> Preference:
     for key in ("chosen", "rejected"):
         if record.get(key) is None:
             raise UnsoundRecord(f"missing key {key}")
@@ -116,7 +124,7 @@ def _pair(record: dict[str, Any]) -> Record:
     parts, repeated = _split(prompt, chosen, rejected)
     if repeated:
         notes = (*notes, REPEATED_PROMPT)
-    return Record(*parts, _scores(record), _flipped(record), notes=notes)
+    return Preference(*parts, flipped=_flipped(record), scores=_scores(record), notes=notes)
 
 
 def _prompt(record: dict[str, Any], chosen: Content) -> tuple[Content | None, tuple[str, ...]]:
@@ -279,7 +287,7 @@ def _common(a: str | Messages, b: str | Messages) -> int:
     return next((i for i in range(shorter) if a[i] != b[i]), shorter)
 
 
-def _ultrafeedback(record: dict[str, Any]) -> Record:
+def _ultrafeedback(record: dict[str, Any]) -> Preference:
     """The best-rated against the worst-rated completion of an instruction."""
     if record.get("instruction") is None:
         raise UnsoundRecord("missing key instruction")
@@ -298,7 +306,8 @@ def _ultrafeedback(record: dict[str, Any]) -> Record:
     prompt = _content(record["instruction"])
     if any(isinstance(part, list) for part in (prompt, best[1], worst[1])):
         raise UnsoundRecord("texts and messages mixed")
-    return Record(prompt, best[1], worst[1], (best[0], worst[0]), _flipped(record))
+    sides = (best[1], worst[1])
+    return Preference(prompt, *sides, flipped=_flipped(record), scores=(best[0], worst[0]))
 
 
 def _content(value: Any) -> Content:
@@ -328,7 +337,7 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(part) for part in value] if isinstance(value, list) else value
 
 
-def _with_template(found: Record, record: dict[str, Any]) -> Record:
+def _with_template(found: Preference, record: dict[str, Any]) -> Preference:
     """With what goes to the chat template beside the messages, and a system turn."""
     for key in _OTHER_MEDIA:
         if not _nothing(record.get(key)):
@@ -347,7 +356,7 @@ def _with_template(found: Record, record: dict[str, Any]) -> Record:
     return replace(found, tools=tools, template=settings)
 
 
-def _with_system(found: Record, system: Any) -> Record:
+def _with_system(found: Preference, system: Any) -> Preference:
     """With a `system` text as the first message; a text prompt becomes a conversation for it."""
     if system is None:
         return found

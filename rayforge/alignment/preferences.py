@@ -11,41 +11,26 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rayforge.alignment.preference_formats import Content, UnsoundRecord, parse_record
+from rayforge.alignment.preference_formats import (
+    Content,
+    Preference,
+    UnsoundRecord,
+    parse_record,
+)
 from rayforge.errors import DataError, PreferenceError
 from rayforge.readers.content import read_lines
 from rayforge.readers.json_text import parse_json
 from rayforge.readers.parquet import read_batches
 
+__all__ = ["Preference", "Preferences", "check_source", "preference_key", "read_preferences"]
+
 _LINES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 _NAMED = 5
-
-
-@dataclass(frozen=True)
-class Preference:
-    """A prompt with a preferred and a rejected response: three texts, or three message lists."""
-
-    prompt: Content
-    chosen: Content
-    rejected: Content
-    """Plain responses stand behind the prompt as they are, with whatever space begins them."""
-    key: str
-    """Of the three contents, 32 hexadecimal digits: equal pairs have equal keys."""
-    source: str
-    """The record it was read from, as a message names it."""
-    flipped: bool | None = None
-    """Whether the label is known to be wrong; None where the data does not say."""
-    scores: tuple[float, float] | None = None
-    """An outside rating of chosen and rejected, where the data has one; higher is better."""
-    tools: list[Any] | None = None
-    """Tools that the chat template prints beside the messages."""
-    template: Mapping[str, Any] = field(default_factory=dict)
-    """Further arguments of the chat template."""
 
 
 @dataclass(frozen=True)
@@ -125,19 +110,17 @@ def _collect(name: str, records: Iterable[_Item]) -> Preferences:
         try:
             if isinstance(record, UnsoundRecord):
                 raise record
-            r = parse_record(record)
-            key = preference_key(r.prompt, r.chosen, r.rejected, r.tools, r.template)
+            pair = parse_record(record)
+            contents = (pair.prompt, pair.chosen, pair.rejected)
+            key = preference_key(*contents, pair.tools, pair.template)
             if key in pairs:
                 raise UnsoundRecord("repeated pair")
         except UnsoundRecord as reason:
             dropped.setdefault(str(reason), []).append(place)
             continue
-        for note in r.notes:
+        for note in pair.notes:
             noted.setdefault(note, []).append(place)
-        pairs[key] = Preference(
-            r.prompt, r.chosen, r.rejected, key, f"{name}, {place}", r.flipped, r.scores, r.tools,
-            r.template,
-        )  # fmt: skip
+        pairs[key] = replace(pair, key=key, source=f"{name}, {place}")
     found = Preferences(name, list(pairs.values()), dropped, noted)
     if not pairs:
         why = "it is empty" if not dropped else found.report()

@@ -12,7 +12,7 @@ from rayforge.alignment.preference_formats import (
     REPEATED_PROMPT,
     REVERSED_SCORES,
     SAME_SCORES,
-    Record,
+    Preference,
     UnsoundRecord,
     parse_record,
 )
@@ -28,7 +28,7 @@ def said(role: str, content: str, **more: Any) -> dict[str, Any]:
     return {"role": role, "content": content, **more}
 
 
-def contents(found: Record) -> tuple[Any, Any, Any]:
+def contents(found: Preference) -> tuple[Any, Any, Any]:
     return found.prompt, found.chosen, found.rejected
 
 
