@@ -41,8 +41,9 @@ docs: .venv/ready
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-# Views a second on a CUDA device, in under five minutes.
+# The tests of a CUDA device, and views a second there, in under five minutes.
 cuda: .venv/ready
+	$(BIN)/python -m pytest -m cuda tests/envs
 	$(BIN)/python -m benchmarks.cuda
 
 clean:

@@ -1,7 +1,7 @@
 """The same views on an NVIDIA GPU, with Warp: one thread a pixel, images stay on the device.
 
-The kernels also run on a processor (device "cpu"), where tests hold them against Embree. On CUDA
-itself they have not been run yet: no machine with a GPU was at hand.
+The kernels also run on a processor (device "cpu"), where tests hold them against Embree; on a GPU
+`pytest -m cuda` does. On CUDA itself they have not been run yet: no machine with one was at hand.
 """
 
 from __future__ import annotations

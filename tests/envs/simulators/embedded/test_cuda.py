@@ -1,4 +1,4 @@
-"""Warp's kernels, on the processor, against Embree's views."""
+"""Warp's kernels against Embree's views: on the processor, and where there is one on a GPU."""
 
 from pathlib import Path
 
@@ -14,6 +14,18 @@ from envs.simulators.simulator import Camera, Poses
 from tests.envs.simulators.made_up import SIDES, cube, painted, room, write_scene, write_semantics
 
 pytest.importorskip("warp", reason="warp-lang is not installed: pip install 'rayforge[cuda]'")
+
+
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda:0",
+        marks=[
+            pytest.mark.cuda,
+            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+        ],
+    ),
+]
 
 
 def furnished() -> list:
@@ -57,7 +69,8 @@ def config(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     )
 
 
-def test_same_views_as_embree(config: Path) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_same_views_as_embree(config: Path, device: str) -> None:
     from envs.simulators.embedded.cuda import WarpRenderer
 
     model = load_model(find_scene(config))
@@ -65,7 +78,7 @@ def test_same_views_as_embree(config: Path) -> None:
     chance = np.random.default_rng(1)
     position = chance.uniform([-1.2, 0, -1.2], [1.8, 0.5, 1.8], (12, 3)).astype(np.float32)
     poses = Poses(position, chance.uniform(0, 6.3, 12).astype(np.float32))
-    warp, embree = WarpRenderer(model, "cpu"), EmbreeRenderer(model)
+    warp, embree = WarpRenderer(model, device), EmbreeRenderer(model)
     views, expected = warp.render(poses, camera), embree.render(poses, camera)
     assert views.depth is not None and expected.depth is not None
     assert views.colour is not None and expected.colour is not None
@@ -78,15 +91,16 @@ def test_same_views_as_embree(config: Path) -> None:
     assert len(np.unique(views.semantic)) > 1
     tensors = warp.render_tensors(poses, camera)
     assert isinstance(tensors.colour, torch.Tensor) and tensors.colour.dtype == torch.uint8
-    assert np.array_equal(tensors.colour.numpy(), views.colour)
+    assert np.array_equal(tensors.colour.cpu().numpy(), views.colour)
 
 
-def test_sensors_switched_off(tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_sensors_switched_off(tmp_path: Path, device: str) -> None:
     from envs.simulators.embedded.cuda import WarpRenderer
 
     model = load_model(find_scene(write_semantics(tmp_path, room())))
     camera = Camera(8, 8, colour=False, semantic=False)
-    warp = WarpRenderer(model, "cpu")
+    warp = WarpRenderer(model, device)
     views = warp.render(Poses(np.zeros((2, 3), np.float32), np.zeros(2, np.float32)), camera)
     assert views.colour is None and views.semantic is None
     assert views.depth is not None and views.depth.shape == (2, 8, 8)
