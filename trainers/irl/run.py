@@ -31,6 +31,7 @@ from trainers.irl.preflight import check_run, join_for_runners
 from trainers.irl.run_folder import CLONED, data_folder, load_run, read_saved, resolve_split
 from trainers.irl.task import Task, read_task
 from trainers.irl.validation import (
+    check_split,
     due,
     forget_best_after,
     keep_best,
@@ -73,6 +74,8 @@ def _train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
     splits = [resolve_split(name, folder, config) for name in config.evaluate]
     validated = [resolve_split(config.validation, folder, config)] if config.evaluate_every else []
     task = _read(folder, config, [*splits, *validated], None if anew else run)
+    for name in validated:
+        check_split(task, name)
     if saved is not None and saved.state["data"] != task.fingerprint:
         raise RunError(
             f"checkpoint {saved.path} was made with other data than {folder} holds now; put the "

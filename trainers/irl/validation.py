@@ -13,6 +13,7 @@ from rayforge.errors import DataError
 from trainers.irl.algorithm import LangGoalIRL
 from trainers.irl.evaluate import scores_of
 from trainers.irl.run_folder import BEST
+from trainers.irl.task import Task
 from trainers.runs.checkpoint import complete, latest, load_module, save_checkpoint
 
 
@@ -26,21 +27,25 @@ def trained_updates(counts: dict[str, int]) -> int:
     return counts["clone"] + counts["irl"]
 
 
+def check_split(task: Task[Any], name: str) -> None:
+    """Raises DataError where nothing of a validation split can be scored."""
+    split = task.splits[name]
+    if not len(split) or split.blind:
+        raise DataError(
+            f"validation split {name} of {task.folder} has no episode with a goal: name another "
+            "with --validation"
+        )
+
+
 def validate(algorithm: LangGoalIRL, split: str) -> dict[str, float]:
     """The mean of each metric, "validation/METRIC", of greedy roll-outs with the newest weights.
 
     Training goes on as if this had not been called: it draws no random number of the run's.
-    Raises DataError where nothing of the split can be scored.
     """
-    task, episodes = algorithm.task, algorithm.task.splits[split]
-    if not len(episodes) or episodes.blind:
-        raise DataError(
-            f"validation split {split} of {task.folder} has no episode with a goal: name another "
-            "with --validation"
-        )
+    task = algorithm.task
     with torch.random.fork_rng(devices=[]):  # an agent is made with random weights first
         agent = algorithm.agent()
-    values = scores_of(agent.policy, task.world, episodes)
+    values = scores_of(agent.policy, task.world, task.splits[split])
     return {f"validation/{name}": float(value.mean()) for name, value in values.items()}
 
 

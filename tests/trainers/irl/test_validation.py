@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rayforge.errors import ConfigurationError, RunError
+from rayforge.errors import ConfigurationError, DataError, RunError
 from trainers.cli import main
 from trainers.configuration import to_yaml
 from trainers.irl.config import IRLConfig
 from trainers.irl.loading import load_agent
-from trainers.irl.validation import due, forget_best_after, rank
+from trainers.irl.task import Task
+from trainers.irl.validation import check_split, due, forget_best_after, rank
 from trainers.runs.checkpoint import latest, load_checkpoint, load_module, save_checkpoint
 
 
@@ -44,6 +46,14 @@ def test_a_resumed_run_forgets_best_weights_that_it_has_not_made(tmp_path: Path)
     found = latest(tmp_path / "best")
     assert found is not None and int(found.name) == 8
     forget_best_after(tmp_path / "none", 12)
+
+
+def test_a_split_without_goals_is_refused_before_training(task: Task[Any]) -> None:
+    check_split(task, "train")
+    episodes = tuple(replace(e, path=e.path[:1]) for e in task.splits["train"].episodes)
+    blind = replace(task.splits["train"], episodes=episodes)
+    with pytest.raises(DataError, match=r"validation split test of .* name another"):
+        check_split(replace(task, splits={"test": blind}), "test")
 
 
 @pytest.mark.ray
