@@ -13,6 +13,7 @@ from rayforge.errors import ConfigurationError
 from tests.trainers import toy_system
 from trainers import cli
 from trainers.search.config import read_search
+from trainers.search.trial import FINISHED, NAMES, NUMBER, REPORT, SECONDS, START
 from trainers.systems import find_system
 
 TOY = "tests.trainers.toy_system:TOY"
@@ -88,6 +89,12 @@ def test_a_search_over_its_settings(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(document))
     with pytest.raises(ConfigurationError, match=r"start cannot change under way.*only rate"):
         read_search(file, {"system": TOY})
+
+
+def test_what_a_search_adds_to_settings_and_figures_is_none_of_theirs() -> None:
+    """The toy's setting `start` once stood in the place of what a trial goes on with."""
+    for name in (NUMBER, START, REPORT, SECONDS, FINISHED, NAMES):
+        assert name.startswith("rayforge_")
 
 
 @pytest.mark.parametrize("place", ["tests.trainers.toy_system:train", "nowhere_at_all:TOY"])

@@ -22,11 +22,13 @@ from trainers.search.config import Search
 from trainers.search.state import Takeover
 from trainers.search.storage import Folder
 
-NUMBER = "number"
+# What stands beside a system's own settings and figures has names that no system would choose.
+NUMBER = "rayforge_number"
 """A trial's number, in what Tune takes for its configuration."""
-START = "start"
+START = "rayforge_start"
 """There too: what it goes on with in place of its own state (`Start`)."""
-REPORT, SECONDS, FINISHED, NAMES = "report", "seconds", "finished", "figures"
+REPORT, SECONDS = "rayforge_report", "rayforge_seconds"
+FINISHED, NAMES = "rayforge_finished", "rayforge_figures"
 """In what Tune takes for a result, beside the figures: which report it is, the trial's seconds up
 to it, whether it is the last, and the figures' names; under START the key of what it began with."""
 MARK = "trial.json"

@@ -23,7 +23,15 @@ from trainers.search.searchers import searcher
 from trainers.search.snapshots import settle
 from trainers.search.state import STATE, Record, Report, State, Takeover, read_state
 from trainers.search.storage import Folder
-from trainers.search.trial import REPORT, SECONDS, START, WORKING, clear_leftovers, working_folder
+from trainers.search.trial import (
+    NUMBER,
+    REPORT,
+    SECONDS,
+    START,
+    WORKING,
+    clear_leftovers,
+    working_folder,
+)
 from trainers.search.tuning import takes_turns
 
 METRIC = "val_unseen/success"
@@ -228,7 +236,7 @@ def test_trials_that_never_began_are_proposed_again(tmp_path: Path) -> None:
     state = state_of(reported(1, 0.5), reported(3, 0.2, status="unfinished", gamma=0.9))
     source = searcher(plan, state)
     found = [source.suggest(f"{n}") for n in range(4)]
-    assert [p if isinstance(p, str) else p["number"] for p in found] == [2, 3, 4, "FINISHED"]
+    assert [p if isinstance(p, str) else p[NUMBER] for p in found] == [2, 3, 4, "FINISHED"]
     assert found[1] == {"gamma": 0.9, "number": 3}
 
 
