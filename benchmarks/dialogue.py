@@ -21,7 +21,7 @@ import tyro
 
 from rayforge.errors import DataError
 from rayforge.evaluation.intervals import bootstrap_interval, seed_interval
-from rayforge.feedback.encoder import EncoderConfig, Query, train_encoder, words_read
+from rayforge.feedback.encoder import Query, train_encoder, words_read
 from rayforge.feedback.entries import Entry
 from rayforge.feedback.formats import (
     Rewrite,
@@ -32,9 +32,14 @@ from rayforge.feedback.formats import (
 )
 from rayforge.feedback.labeller import Dialogue, LabellerConfig, Turn, TurnTruth, slots_of, tags_of
 from rayforge.feedback.labelling import label_dialogues, train_labeller
-from rayforge.feedback.ranking import RankerConfig
-from rayforge.feedback.rewriting import Rewriter, RewritingConfig
-from rayforge.feedback.rewriting_training import LearningConfig, Sample, learn_rewriter, pairs_of
+from rayforge.feedback.rewriting import Rewriter
+from rayforge.feedback.rewriting_config import (
+    EncoderConfig,
+    LearningConfig,
+    RankerConfig,
+    RewritingConfig,
+)
+from rayforge.feedback.rewriting_training import Sample, learn_rewriter, pairs_of
 from rayforge.feedback.text import normal, words_in
 from rayforge.files import write_json
 from rayforge.readers.json_text import read_object

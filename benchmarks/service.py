@@ -25,11 +25,12 @@ import torch
 import tyro
 from aiohttp import ClientError, ClientSession, TCPConnector
 
-from rayforge.feedback.encoder import EncoderConfig, Query, RequestEncoder
+from rayforge.feedback.encoder import Query, RequestEncoder
 from rayforge.feedback.entries import Entry
-from rayforge.feedback.ranking import RankerConfig, train_ranker
+from rayforge.feedback.ranking import train_ranker
 from rayforge.feedback.rewriter_files import save_rewriter
-from rayforge.feedback.rewriting import Rewriter, RewritingConfig
+from rayforge.feedback.rewriting import Rewriter
+from rayforge.feedback.rewriting_config import EncoderConfig, RankerConfig, RewritingConfig
 from trainers.feedback.front import BODY, as_body
 
 _TEXT = (

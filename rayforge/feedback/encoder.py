@@ -10,39 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rayforge.feedback.text import BUCKETS, SMALL, fixed_vectors, hashes, normal
-from rayforge.settings import Above, AtLeast, check_limits
+from rayforge.feedback.rewriting_config import EncoderConfig
+from rayforge.feedback.text import BUCKETS, fixed_vectors, hashes, normal
 
 WORDS = 64
 """Words of a request, and of its context, that are read at most."""
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """The encoder of requests and its training."""
-
-    text: str = SMALL
-    """Fixed vectors beside the learnt ones: small (none), wordllama, or a transformers folder."""
-    width: Annotated[int, AtLeast(8)] = 128
-    """Numbers of a vector."""
-    temperature: Annotated[float, Above(0)] = 0.05
-    """Of the softmax over a batch's candidates."""
-    epochs: Annotated[int, AtLeast(0)] = 12
-    """Passes over the training pairs."""
-    batch: Annotated[int, AtLeast(2)] = 128
-    """Pairs of an update, each the other's negative."""
-    learning_rate: Annotated[float, Above(0)] = 2e-3
-    """Of Adam."""
-
-    def __post_init__(self) -> None:
-        check_limits(self)
 
 
 @dataclass(frozen=True)

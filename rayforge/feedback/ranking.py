@@ -9,8 +9,7 @@ over these figures gives P(the candidate fixes the request). The choice of figur
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +19,8 @@ from torch import nn
 from rayforge.feedback.edit_distance import Letters, edit_similarity
 from rayforge.feedback.encoder import Query, RequestEncoder, words_read
 from rayforge.feedback.entries import Entry, EntryIndex, Vocabulary
+from rayforge.feedback.rewriting_config import RankerConfig
 from rayforge.feedback.text import normal
-from rayforge.settings import Above, AtLeast, check_limits
 
 FEATURES = (
     "score", "in_request", "in_all", "request_in", "soft_request", "soft_all", "soft_back",
@@ -131,21 +130,6 @@ def _swap(asked: list[str], said: list[str], similar: np.ndarray) -> tuple[bool,
         return False, 0.0, 0.0
     place = differ[0]
     return True, edit_similarity(asked[place], said[place]), float(similar[place, place])
-
-
-@dataclass(frozen=True)
-class RankerConfig:
-    """The ranker and its training."""
-
-    hidden: Annotated[int, AtLeast(1)] = 24
-    epochs: Annotated[int, AtLeast(1)] = 60
-    learning_rate: Annotated[float, Above(0)] = 5e-3
-    decay: Annotated[float, AtLeast(0)] = 1e-3
-    """Weight decay."""
-    batch: Annotated[int, AtLeast(1)] = 512
-
-    def __post_init__(self) -> None:
-        check_limits(self)
 
 
 class Ranker:

@@ -19,10 +19,11 @@ import numpy as np
 import torch
 
 from rayforge.errors import DataError
-from rayforge.feedback.encoder import EncoderConfig, RequestEncoder
+from rayforge.feedback.encoder import RequestEncoder
 from rayforge.feedback.entries import Entry
 from rayforge.feedback.ranking import FEATURES, Ranker
-from rayforge.feedback.rewriting import Rewriter, RewritingConfig
+from rayforge.feedback.rewriting import Rewriter
+from rayforge.feedback.rewriting_config import EncoderConfig, RewritingConfig
 from rayforge.files import whole_folder, write_bytes, write_text
 from rayforge.readers.content import read_bytes
 from rayforge.readers.faults import reading

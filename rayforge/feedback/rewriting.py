@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from rayforge.feedback.encoder import Query, RequestEncoder
 from rayforge.feedback.entries import Entry, EntryIndex, build_indexes
-from rayforge.feedback.index import IndexKind
 from rayforge.feedback.ranking import (
     Ranker,
     Request,
@@ -26,36 +24,13 @@ from rayforge.feedback.ranking import (
     prepare_request,
     same_request,
 )
+from rayforge.feedback.rewriting_config import RewritingConfig
 from rayforge.feedback.text import normal
-from rayforge.settings import SHARE, Above, AtLeast, check_limits
 
 Reason = Literal[
     "rewritten", "no words", "request is good", "no candidate", "below threshold", "budget"
 ]
 Layer = Literal["none", "personal", "table", "global"]
-
-
-@dataclass(frozen=True)
-class RewritingConfig:
-    """Retrieval, thresholds and the budget of a request."""
-
-    personal_k: Annotated[int, AtLeast(0)] = 10
-    """Candidates of the user's index that are ranked."""
-    global_k: Annotated[int, AtLeast(0)] = 50
-    """Candidates of everyone's index."""
-    personal_threshold: Annotated[float, SHARE] = 0.5
-    global_threshold: Annotated[float, SHARE] = 0.5
-    good_count: Annotated[int, AtLeast(1)] = 3
-    """A request is left alone that the user, or everyone, said so often ..."""
-    good_rate: Annotated[float, SHARE] = 0.2
-    """... with at most this share of failures."""
-    budget_ms: Annotated[float, Above(0)] = 50.0
-    """Time of a request; when it is up, what was found until then is answered."""
-    index: IndexKind = "flat"
-    """Of everyone's entries: flat (exact) or lists (faiss)."""
-
-    def __post_init__(self) -> None:
-        check_limits(self)
 
 
 class Answer(NamedTuple):

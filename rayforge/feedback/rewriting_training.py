@@ -8,17 +8,20 @@ the thresholds are learnt from that (cross-fitting). The encoder that is used is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from rayforge.feedback.encoder import EncoderConfig, Pair, Query, train_encoder
+from rayforge.feedback.encoder import Pair, Query, train_encoder
 from rayforge.feedback.entries import Entry
-from rayforge.feedback.ranking import FEATURES, Ranker, RankerConfig, train_ranker
-from rayforge.feedback.rewriting import Rewriter, RewritingConfig
+from rayforge.feedback.ranking import FEATURES, Ranker, train_ranker
+from rayforge.feedback.rewriting import Rewriter
+from rayforge.feedback.rewriting_config import (
+    LearningConfig,
+    RankerConfig,
+)
 from rayforge.feedback.text import normal
-from rayforge.settings import SHARE, AtLeast, check_limits
 
 
 @dataclass(frozen=True)
@@ -32,23 +35,6 @@ class Sample:
     time: float = 0.0
     group: str | None = None
     """Samples of one group stay in one fold: those of a dialogue, say."""
-
-
-@dataclass(frozen=True)
-class LearningConfig:
-    """What a rewriter is learnt with."""
-
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    ranker: RankerConfig = field(default_factory=RankerConfig)
-    rewriting: RewritingConfig = field(default_factory=RewritingConfig)
-    folds: Annotated[int, AtLeast(2)] = 3
-    harm: Annotated[float, AtLeast(0)] = 2.0
-    """A wrong rewrite costs this many times what a right one gains; it sets the thresholds."""
-    false_alarms: Annotated[float, SHARE] = 0.02
-    """Share of good requests that a layer may rewrite at most."""
-
-    def __post_init__(self) -> None:
-        check_limits(self)
 
 
 def learn_rewriter(

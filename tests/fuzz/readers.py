@@ -61,11 +61,12 @@ PAIR = {"prompt": "How far?", "chosen": "Two metres.", "rejected": "No idea.", "
 
 
 def _rewriter(folder: Path) -> None:
-    from rayforge.feedback.encoder import EncoderConfig, RequestEncoder
+    from rayforge.feedback.encoder import RequestEncoder
     from rayforge.feedback.entries import Entry
-    from rayforge.feedback.ranking import FEATURES, RankerConfig, train_ranker
+    from rayforge.feedback.ranking import FEATURES, train_ranker
     from rayforge.feedback.rewriter_files import save_rewriter
-    from rayforge.feedback.rewriting import Rewriter, RewritingConfig
+    from rayforge.feedback.rewriting import Rewriter
+    from rayforge.feedback.rewriting_config import EncoderConfig, RankerConfig, RewritingConfig
 
     features = np.eye(4, len(FEATURES), dtype=np.float32)
     ranker = train_ranker(RankerConfig(hidden=2, epochs=1), features, features[:, 0] > 0)

@@ -20,7 +20,8 @@ from rayforge.feedback.rephrases import (
 )
 from rayforge.feedback.rewriter_files import save_rewriter
 from rayforge.feedback.rewriting import Rewriter
-from rayforge.feedback.rewriting_training import LearningConfig, learn_rewriter
+from rayforge.feedback.rewriting_config import LearningConfig
+from rayforge.feedback.rewriting_training import learn_rewriter
 from rayforge.files import write_text
 from rayforge.readers.faults import kind_of
 from rayforge.readers.json_text import read_json_lines, read_object

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from rayforge.errors import ConfigurationError
-from rayforge.feedback.rewriting_training import LearningConfig
+from rayforge.feedback.rewriting_config import LearningConfig
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

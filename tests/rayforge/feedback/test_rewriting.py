@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 
 from rayforge.errors import DataError
 from rayforge.feedback.edit_distance import Letters, edit_similarity
-from rayforge.feedback.encoder import EncoderConfig, Query, RequestEncoder, in_batch_loss
+from rayforge.feedback.encoder import Query, RequestEncoder, in_batch_loss
 from rayforge.feedback.entries import Entry, Outcome, gather
 from rayforge.feedback.index import DenseIndex
-from rayforge.feedback.ranking import RankerConfig
 from rayforge.feedback.rewriter_files import load_rewriter, save_rewriter, version_of
-from rayforge.feedback.rewriting import Rewriter, RewritingConfig
-from rayforge.feedback.rewriting_training import (
+from rayforge.feedback.rewriting import Rewriter
+from rayforge.feedback.rewriting_config import (
+    EncoderConfig,
     LearningConfig,
-    Sample,
-    learn_rewriter,
-    pick_threshold,
+    RankerConfig,
+    RewritingConfig,
 )
+from rayforge.feedback.rewriting_training import Sample, learn_rewriter, pick_threshold
 from rayforge.feedback.text import normal, spans_of, words_in
 
 PLACES = (

@@ -10,10 +10,9 @@ import pytest
 
 from envs.sessions.log import Signal, Truth, Turn, sessions_of, write_log
 from rayforge.errors import ConfigurationError, DataError, RunError
-from rayforge.feedback.encoder import EncoderConfig, Query
-from rayforge.feedback.ranking import RankerConfig
+from rayforge.feedback.encoder import Query
 from rayforge.feedback.rewriter_files import load_rewriter
-from rayforge.feedback.rewriting_training import LearningConfig
+from rayforge.feedback.rewriting_config import EncoderConfig, LearningConfig, RankerConfig
 from trainers.feedback.from_logs import (
     dialogue_of,
     outcomes_of,

@@ -14,11 +14,12 @@ import pytest
 from aiohttp import ClientSession
 
 from rayforge.errors import ConfigurationError, DataError
-from rayforge.feedback.encoder import EncoderConfig, RequestEncoder
+from rayforge.feedback.encoder import RequestEncoder
 from rayforge.feedback.entries import Entry
 from rayforge.feedback.ranking import FEATURES, Ranker
 from rayforge.feedback.rewriter_files import save_rewriter
-from rayforge.feedback.rewriting import Rewriter, RewritingConfig
+from rayforge.feedback.rewriting import Rewriter
+from rayforge.feedback.rewriting_config import EncoderConfig, RewritingConfig
 from trainers.feedback.front import (
     BODY,
     MOST,
