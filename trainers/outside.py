@@ -80,4 +80,4 @@ def _train(system: System, place: str, arguments: list[str], prog: str) -> None:
     run = named_folder(asked.run, asked.resume)
     from trainers.runs.train import train
 
-    train(system, place, asked.settings, run, asked.resume is not None)
+    train(system, f"{place} train", asked.settings, run, asked.resume is not None)

@@ -12,6 +12,7 @@ OWN = {
     "irl": "trainers.irl.system:IRL",
     "align": "trainers.alignment.system:ALIGN",
     "both": "trainers.both.system:BOTH",
+    "feedback": "trainers.feedback.system:FEEDBACK",
 }
 """Where the record of each of RayForge's own systems stands."""
 PLACE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")

@@ -10,6 +10,7 @@ from typing import Any
 import tyro
 
 from rayforge.errors import ConfigurationError
+from trainers.feedback.loop_commands import Failures, Loop, Mine, Report, Simulate, Tables, Teach
 from trainers.feedback.rewriting_commands import Labels, Rephrases, Rewrite, Serve
 
 
@@ -55,6 +56,8 @@ class Check:
 
 
 COMMANDS: dict[str, type[Any]] = {
-    "check": Check, "labels": Labels, "rephrases": Rephrases, "rewrite": Rewrite, "serve": Serve,
+    "check": Check, "simulate": Simulate, "loop": Loop, "labels": Labels, "rephrases": Rephrases,
+    "tables": Tables, "rewrite": Rewrite, "serve": Serve, "teach": Teach, "failures": Failures,
+    "mine": Mine, "report": Report,
 }  # fmt: skip
 """The commands by name."""

@@ -24,7 +24,7 @@ import numpy as np
 import ray
 import torch
 
-from envs.episodes.r2r import write_r2r
+from envs.episodes.r2r import read_r2r, write_r2r
 from envs.graph.navigation_data import nearest_name
 from envs.graph.navigation_graph import SUFFIX
 from rayforge.errors import ConfigurationError, DataError, RunError
@@ -84,7 +84,9 @@ def adapt(
     with stoppable(lambda: f"the same command goes on: {command}"):
         _begin(out, begun)
         clear_parts(out, below=True, older_than_s=0.0)
-        if settings.walks == "none":
+        if settings.pairs:
+            _take_pairs(run, out, settings, scans)
+        elif settings.walks == "none":
             _describe_nothing(run, out, settings)
         elif not (out / "further.json").is_file():
             _clone_without_text(config, settings, out / "goal_agnostic", command)
@@ -145,7 +147,8 @@ def adapted(config: IRLConfig, settings: AdaptConfig, out: Path) -> IRLConfig:
     """The configuration of the training on old and new demonstrations, at reduced step sizes."""
     rates = ("learning_rate", "policy_learning_rate", "critic_learning_rate",
              "reward_learning_rate")  # fmt: skip
-    further = "" if settings.walks == "none" else str(out / "further.json")
+    without = settings.walks == "none" and not settings.pairs
+    further = "" if without else str(out / "further.json")
     return replace(
         config, further=further, clone_updates=settings.clone_updates, updates=settings.updates,
         warm_start=True, runners=settings.runners, start_from="", seed=settings.seed,
@@ -171,6 +174,28 @@ def _begin(out: Path, begun: dict[str, Any]) -> None:
                 "name another folder"
             )
     print(f"going on with {out}", flush=True)
+
+
+def _take_pairs(run: Path, out: Path, settings: AdaptConfig, scans: tuple[str, ...]) -> None:
+    """`further.json` of the pairs that the settings name, those of the new buildings.
+
+    Raises DataError where there are none.
+    """
+    file = Path(settings.pairs)
+    pairs = [episode for episode in read_r2r(file) if episode.scan in scans and not episode.blind]
+    if not pairs:
+        raise DataError(f"{file}: no pair of instruction and path in {', '.join(scans)[:80]}")
+    write_r2r(
+        out / "further.json",
+        [
+            {
+                "scan": e.scan, "path_id": FIRST_PATH_ID + number, "path": e.path,
+                "heading": e.heading, "instructions": [e.instruction],
+            }
+            for number, e in enumerate(pairs)
+        ],
+    )  # fmt: skip
+    _describe_nothing(run, out, settings)
 
 
 def _describe_nothing(run: Path, out: Path, settings: AdaptConfig) -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from rayforge.settings import MAY_CHANGE, NOT_LEARNT, RESOURCE, SHARE, AtLeast, Within, check_limits
+from rayforge.settings import (
+    FILE,
+    MAY_CHANGE,
+    NOT_LEARNT,
+    RESOURCE,
+    SHARE,
+    AtLeast,
+    Within,
+    check_limits,
+)
 
 
 @dataclass(frozen=True)
@@ -16,6 +25,9 @@ class AdaptConfig:
     """"policy": paths of the goal-agnostic policy that are like those people describe. Controls:
     "random", random walks of like lengths; "none", no walks and no new pairs, the same further
     training from the original demonstrations alone."""
+    pairs: Annotated[str, FILE] = ""
+    """An R2R-format file of instructions and paths in the new buildings, which takes the place of
+    walks: `rayforge feedback mine` writes one of what people said and corrected."""
     paths: Annotated[int, AtLeast(1)] = 500
     """Paths a building that are described; those whose sentences are rejected are left out."""
     candidates: Annotated[int, AtLeast(1)] = 4

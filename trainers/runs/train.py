@@ -25,11 +25,11 @@ REPORTS = 8
 """Reports of a run, where the system leaves their number open."""
 
 
-def train(system: System, place: str, config: Any, run: Path, resume: bool) -> None:
+def train(system: System, command: str, config: Any, run: Path, resume: bool) -> None:
     """Train into the run folder, or go on with what it holds; write its report.
 
-    `place` is the system's name on the command line. Raises UserError before training starts
-    wherever possible, and KeyboardInterrupt on SIGTERM or SIGINT.
+    `command` is what stands after `rayforge` on the command line. Raises UserError before training
+    starts wherever possible, and KeyboardInterrupt on SIGTERM or SIGINT.
     """
     check_place(run, resume)
     last = system.reports(config, REPORTS)
@@ -40,7 +40,7 @@ def train(system: System, place: str, config: Any, run: Path, resume: bool) -> N
     if not resume:
         prepare(run)
         write_json(run / "run.json", {"command": command_line(), "hardware": hardware()})
-    with held(run), stoppable(resume_with(f"rayforge {place} train", run)):
+    with held(run), stoppable(resume_with(f"rayforge {command}", run)):
         clear_parts(run, below=True, older_than_s=0.0)
         write_text(run / "config.yaml", to_yaml(config))
         done = len(records_of(run))

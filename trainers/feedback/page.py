@@ -1,0 +1,237 @@
+"""The page of a loop: what went wrong day by day, with and without each part, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.sessions.log import Turn, read_log, sessions_of
+from rayforge.errors import RunError
+from rayforge.feedback.chains import Counts
+from rayforge.files import write_text
+from rayforge.readers.json_text import read_json, read_json_lines
+from rayforge.reports.chain_graph import Edge, chain_graph
+from rayforge.reports.page import report_page
+from rayforge.reports.plots import Series, line_chart
+from rayforge.reports.section import (
+    Cards,
+    Cell,
+    Code,
+    Example,
+    Examples,
+    Facts,
+    Part,
+    Pictures,
+    Row,
+    Section,
+    Table,
+    Text,
+    cell,
+)
+from trainers.configuration import read_configuration
+from trainers.feedback.config import ARMS, Arm, FeedbackConfig
+from trainers.feedback.figures import (
+    by_noise,
+    day_figures,
+    defects_of_users,
+    rate_interval,
+    saved,
+)
+from trainers.feedback.loop import days_of, log_file
+from trainers.feedback.served import Place
+from trainers.feedback.tables import count_sessions
+
+NAMES: dict[Arm, str] = {
+    "nothing": "without anything", "table": "+ table by chains", "global": "+ global rewriting",
+    "personal": "+ personal layer", "teaching": "+ teaching",
+}  # fmt: skip
+WARM = 0.25
+"""Share of the days that are left out of the figures: nothing is learnt in the first ones."""
+TOP = 12
+
+
+def write_page(run: Path) -> Path:
+    """Write `report.html` of a loop's run folder, as far as it has come.
+
+    Raises RunError where the folder holds no whole day.
+    """
+    config = read_configuration(FeedbackConfig, run / "config.yaml")
+    days = days_of(run)
+    if not days:
+        raise RunError(f"{run} has no whole day yet")
+    arms = [arm for arm in ARMS if arm in config.arms and log_file(run, arm).is_file()]
+    logs = {arm: read_log(log_file(run, arm)).turns for arm in arms}
+    best = arms[-1]
+    sections = [
+        _summary(config, days, logs),
+        Section("Defects over days", [_curves(days, arms)],
+                "Does the assistant get better with use?"),
+        Section("What each part mends", _arms_table(logs, len(days)),
+                "How many defects does each part take away?"),
+        Section("By what was wrong with the words", [_noise_table(logs)],
+                "Which requests are helped?"),
+        _chain_section(logs[best if best == "nothing" else arms[-1]], run, arms),
+        _failures(run),
+        Section("Settings", [Facts([("config.yaml", Code((run / "config.yaml").read_text()))])],
+                folded=True),
+    ]  # fmt: skip
+    shown = [section for section in sections if section.parts]
+    page = report_page(run.resolve().name, "Learning from use", shown)
+    write_text(run / "report.html", page)
+    return run / "report.html"
+
+
+def _summary(
+    config: FeedbackConfig, days: Sequence[Mapping[str, float]], logs: Mapping[Arm, Sequence[Turn]]
+) -> Section:
+    first = int(len(days) * WARM)
+    arms = list(logs)
+    cards = []
+    for arm in arms:
+        found = rate_interval(defects_of_users(logs[arm], first))
+        cards.append((NAMES[arm], f"{found.mean:.3f}", f"[{found.low:.3f}, {found.high:.3f}]"))
+    people = config.people
+    text = (
+        f"{people.users} simulated users, {len(days)} days, seed {config.seed}. The figures are "
+        f"defect rates from day {first} on: the share of goals whose first request did not lead "
+        "there. The interval is over users. The users are simulated, and easier than real ones: "
+        "each wants a way that the data describes, from its start, and says it in an annotator's "
+        "words."
+    )
+    return Section("At a glance", [Cards(cards), Text(text, "note")])
+
+
+def _curves(days: Sequence[Mapping[str, float]], arms: Sequence[Arm]) -> Pictures:
+    x = np.arange(1, len(days) + 1, dtype=float)
+
+    def series(name: str) -> list[Series]:
+        return [
+            Series(NAMES[arm], x, np.array([day.get(f"{name}/{arm}", np.nan) for day in days]), k)
+            for k, arm in enumerate(arms)
+        ]
+
+    defects = line_chart("Defects", series("defect"), x="day", y="share of goals", from_zero=True,
+                         hint="first requests that did not lead to the goal")  # fmt: skip
+    lost = line_chart("Goals never reached", series("lost"), x="day", y="share of goals",
+                      from_zero=True, hint="after all requests for them")  # fmt: skip
+    asked = line_chart("Requests a goal", series("requests"), x="day", y="requests")
+    return Pictures([*defects, *lost, *asked])
+
+
+def _arms_table(logs: Mapping[Arm, Sequence[Turn]], days: int) -> list[Part]:
+    first = int(days * WARM)
+    users = {arm: defects_of_users(turns, first) for arm, turns in logs.items()}
+    rows, before, start = [], None, next(iter(logs))
+    for arm in logs:
+        figures = day_figures([t for t in logs[arm] if int(t.turn_id.split("-", 1)[0]) >= first])
+        step = cell(saved(users[before], users[arm]).relative, 3, True) if before else Cell("—")
+        whole = cell(saved(users[start], users[arm]).relative, 3, True) if before else Cell("—")
+        rows.append(
+            Row(Cell(NAMES[arm]), [
+                cell(rate_interval(users[arm])), step, whole, Cell(f"{figures['lost']:.3f}"),
+                Cell(f"{figures['requests']:.2f}"),
+            ])
+        )  # fmt: skip
+        before = arm
+    return [
+        Table(
+            ["Assistant", "Defect rate", "Fewer than above", "Fewer than without", "Never reached",
+             "Requests a goal"], rows,
+            f"Days {first + 1} to {days}; 95 % intervals over users, the same users in all rows.",
+        )
+    ]  # fmt: skip
+
+
+def _noise_table(logs: Mapping[Arm, Sequence[Turn]]) -> Table:
+    found = {arm: by_noise(turns) for arm, turns in logs.items()}
+    kinds = sorted({kind for rates in found.values() for kind in rates})
+    rows = []
+    for kind in kinds:
+        cells = []
+        for arm in logs:
+            bad, count = found[arm].get(kind, (0, 0))
+            cells.append(Cell(f"{bad / count:.3f}" if count else "—"))
+        count = next(iter(found.values())).get(kind, (0, 0))[1]
+        rows.append(Row(Cell(kind, f"{count} goals"), cells))
+    below = "Defect rate of the first request of a goal, over all days, by what was wrong with it."
+    return Table(["First request", *(NAMES[arm] for arm in logs)], rows, below)
+
+
+def _chain_section(turns: Sequence[Turn], run: Path, arms: Sequence[Arm]) -> Section:
+    """The top rewrites of the last night, and the chain of the first of them."""
+    arm = arms[-1]
+    file = run / f"table_{arm}.jsonl"
+    table = [row for _, row in read_json_lines(file, RunError)] if file.is_file() else []
+    if not table:
+        return Section("Rewrites", [])
+    rows = [
+        Row(Cell(row["request"], row["rewrite"]),
+            [Cell(f"{row['score']:.2f}"), Cell(f"{row['own']:.2f}"), Cell(str(row["support"]))])
+        for row in table[:TOP]
+    ]  # fmt: skip
+    counts = count_sessions(sessions_of(turns), 0)
+    shown = max(table[: 4 * TOP], key=lambda row: _spread(counts, _place(row)))
+    parts: list[Part] = [
+        Text(f"{len(table)} rewrites were live on the last day. Those with most support:"),
+        Table(["Request, and below it what is followed instead", "Ends well", "As it is",
+               "Support"], rows),
+        Pictures([_drawing(counts, shown)]),
+    ]  # fmt: skip
+    parts += _won_and_lost(run, arm)
+    return Section("Rewrites", parts, "What is said, and what is followed instead?")
+
+
+def _place(row: Mapping[str, Any]) -> Place:
+    return Place(row["building"], row["start"], row["request"])
+
+
+def _spread(counts: Counts[Place], place: Place) -> int:
+    """Into how many other requests people went from one."""
+    return sum(1 for before, after in counts.steps if before == place != after)
+
+
+def _drawing(counts: Counts[Place], row: Mapping[str, Any]) -> Any:
+    first = _place(row)
+    following = {after for before, after in counts.steps if before == first != after}
+    near = [first, *sorted(following, key=lambda place: -counts.steps[first, place])[:4]]
+    number = {place: k for k, place in enumerate(near)}
+    edges = []
+    for place, k in number.items():
+        out = {after: n for (before, after), n in counts.steps.items() if before == place}
+        ends = (counts.good.get(place, 0), counts.bad.get(place, 0))
+        total = max(1, sum(out.values()) + sum(ends))
+        edges += [Edge(k, number[a], n / total) for a, n in out.items() if a in number]
+        edges += [Edge(k, -1 - e, n / total) for e, n in enumerate(ends) if n]
+    says = f"The chain of the request {row['request'][:60]!r}: what people said next"
+    return chain_graph([place.text for place in near], edges, says)
+
+
+def _won_and_lost(run: Path, arm: Arm) -> list[Part]:
+    file = run / "judged.json"
+    if not file.is_file():
+        return []
+    found = read_json(file, RunError)
+    parts: list[Part] = []
+    for title, wanted in (("Won", True), ("Lost", False)):
+        examples = [e for e in found.get(arm, []) if e["won"] == wanted][:4]
+        if examples:
+            items = [
+                Example([("heard", e["heard"]), ("followed", e["rewrite"])],
+                        f"by {e['source']}, {e['building']}")
+                for e in examples
+            ]  # fmt: skip
+            parts.append(Section(title, [Examples(items)]))
+    return parts
+
+
+def _failures(run: Path) -> Section:
+    file = run / "failures.json"
+    if not file.is_file():
+        return Section("Failure points", [])
+    from trainers.feedback.failures import failure_parts
+
+    return Section("Failure points", failure_parts(read_json(file, RunError)),
+                   "Which stage fails first beyond repair?")  # fmt: skip
