@@ -170,7 +170,7 @@ def _write(folder: Path, config: HousesConfig) -> HousesSummary:
         for index in range(total):
             house = build_house(config.seed, index)
             houses.append(house)
-            _write_graph(folder, house)
+            write_graph(folder, house)
             if config.scenes:
                 write_scene(folder / SCENES, house, config.seed)
             rng = random.Random(f"rayforge paths {config.seed} {index}")
@@ -196,7 +196,7 @@ def _write(folder: Path, config: HousesConfig) -> HousesSummary:
             told, _ = _tell(rng, describer, left[house.scan], count, words)
             _add(records[split], describer, told)
             progress.add()
-    _write_labels(folder / "vp2room_label.json", houses)
+    write_labels(folder / "vp2room_label.json", houses)
     write_houses_file(folder, houses, seed=config.seed, train_houses=config.train_houses)
     number = 0
     for split in SPLITS:
@@ -253,7 +253,9 @@ def _add(records: list[dict[str, Any]], describer: Describer, told: _Told) -> No
         )
 
 
-def _write_graph(folder: Path, house: House) -> None:
+def write_graph(folder: Path, house: House) -> None:
+    """Write a house's navigation graph and the boxes seen from its viewpoints into the folders
+    `connectivity` and `BBox`."""
     adjacency = np.zeros((len(house.viewpoints), len(house.viewpoints)), dtype=bool)
     for a, b in house.edges:
         adjacency[a, b] = adjacency[b, a] = True
@@ -270,7 +272,8 @@ def _write_graph(folder: Path, house: House) -> None:
         file.write_text(json.dumps({viewpoint.id: record}), encoding="utf-8")
 
 
-def _write_labels(file: Path, houses: Sequence[House]) -> None:
+def write_labels(file: Path, houses: Sequence[House]) -> None:
+    """Write the rooms of all viewpoints in the format of `vp2room_label.json`."""
     letters = list(ROOM_NAMES)
     panoramas: dict[str, dict[str, Any]] = {}
     for house in houses:

@@ -36,10 +36,7 @@ def kept_route_task(cache: Path, config: RouteTaskConfig) -> RouteTask:
     Raises:
         DataError: the cache cannot be written, or what lies in it was spoilt.
     """
-    digest = hashlib.sha256(json.dumps([_FORMAT, asdict(config)]).encode())
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
-    folder = cache / f"routes-{digest.hexdigest()[:16]}"
+    folder = cache / f"routes-{config_digest(config)}"
     if (folder / TASK_FILE).is_file():
         return read_route_task(folder)
     task = make_route_task(config)
@@ -49,6 +46,14 @@ def kept_route_task(cache: Path, config: RouteTaskConfig) -> RouteTask:
         if not (folder / TASK_FILE).is_file():  # else another process wrote it meanwhile
             raise
     return task
+
+
+def config_digest(config: RouteTaskConfig) -> str:
+    """16 digits that change with the configuration and with the code that generates."""
+    digest = hashlib.sha256(json.dumps([_FORMAT, asdict(config)]).encode())
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def write_route_task(folder: Path, task: RouteTask) -> None:

@@ -169,20 +169,7 @@ def make_route_task(config: RouteTaskConfig) -> RouteTask:
     prompts: set[str] = set()
 
     def collect(tell: _Tell[T], stream: str, wanted: int, first: int, per_house: int) -> list[T]:
-        found: list[T] = []
-        with Progress(f"writing routes for {stream.split()[1]}", wanted) as progress:
-            for index in range(first, first + wanted):
-                house = build_house(config.seed, index)
-                rng = random.Random(f"rayforge routes {stream} {index}")
-                fresh = islice(_new_routes(rng, house, prompts, tell, config.mistaken), per_house)
-                for told in islice(fresh, wanted - len(found)):
-                    houses[house.scan] = house
-                    found.append(told)
-                    progress.add()
-                if len(found) == wanted:
-                    break
-        random.Random(f"rayforge order {stream}").shuffle(found)
-        return found
+        return _collect(config, houses, prompts, tell, stream, wanted, first, per_house)
 
     test = collect(_two_sides, for_test, config.test_routes, 0, _TEST_ROUTES_PER_HOUSE)
     pairs = collect(_two_sides, for_pairs, config.pairs, 10_000, _ROUTES_PER_HOUSE)
@@ -198,6 +185,63 @@ def make_route_task(config: RouteTaskConfig) -> RouteTask:
             Example(e.prompt, e.mistaken if k in wrong else e.other) for k, e in enumerate(start)
         ),
     )
+
+
+class Told(NamedTuple):
+    """A route and instructions for it that arrive."""
+
+    route: Route
+    instructions: tuple[str, ...]
+
+
+def told_routes(
+    seed: int, stream: str, wanted: int, first: int, per_house: int, prompts: set[str]
+) -> tuple[list[Told], dict[str, House]]:
+    """Routes with two good instructions each, and their houses by name: for an agent that learns to
+    obey.
+
+    Args:
+        seed, first: houses number `first`, `first` + 1, ... of a seed. The task's own houses have
+            numbers below 30,000.
+        stream: a word; another one gives other routes of the same houses.
+        wanted: routes in all.
+        per_house: routes of a house at most.
+        prompts: those of other routes, which are left out; the new ones are added.
+    """
+    houses: dict[str, House] = {}
+    found = _collect(
+        RouteTaskConfig(seed=seed), houses, prompts, _told, f"{seed} {stream}", wanted, first,
+        per_house,
+    )  # fmt: skip
+    return found, houses
+
+
+def _told(
+    rng: random.Random, house: House, events: RouteEvents, turns: Sequence[int]
+) -> Told | None:
+    return Told(events.route, (_words(rng, events.program), _words(rng, events.program)))
+
+
+def _collect(
+    config: RouteTaskConfig, houses: dict[str, House], prompts: set[str], tell: _Tell[T],
+    stream: str, wanted: int, first: int, per_house: int,
+) -> list[T]:  # fmt: skip
+    """`wanted` routes with prompts that are not among `prompts`, in random order; their prompts and
+    houses are added."""
+    found: list[T] = []
+    with Progress(f"writing routes for {stream.split()[1]}", wanted) as progress:
+        for index in range(first, first + wanted):
+            house = build_house(config.seed, index)
+            rng = random.Random(f"rayforge routes {stream} {index}")
+            fresh = islice(_new_routes(rng, house, prompts, tell, config.mistaken), per_house)
+            for told in islice(fresh, wanted - len(found)):
+                houses[house.scan] = house
+                found.append(told)
+                progress.add()
+            if len(found) == wanted:
+                break
+    random.Random(f"rayforge order {stream}").shuffle(found)
+    return found
 
 
 class _Sides(NamedTuple):
@@ -218,7 +262,7 @@ class _Examples(NamedTuple):
     mistaken: str
 
 
-T = TypeVar("T", _Sides, _Examples)
+T = TypeVar("T", _Sides, _Examples, Told)
 _Tell = Callable[[random.Random, House, RouteEvents, Sequence[int]], T | None]
 
 
