@@ -142,8 +142,13 @@ def changed(config: Any, values: dict[str, Any]) -> Any:
 
 
 def at_most(config: Sized, sizes: dict[str, int]) -> Sized:
-    """A configuration with sizes of at most these, by name; what it asks less of stays."""
-    lowered = {name: min(getattr(config, name), size) for name, size in sizes.items()}
+    """A configuration with sizes of at most these, by name; what it asks less of stays, and what it
+    leaves open is set."""
+    asked = {name: getattr(config, name) for name in sizes}
+    lowered = {
+        name: size if asked[name] is None else min(asked[name], size)
+        for name, size in sizes.items()
+    }
     return dataclasses.replace(config, **lowered)  # type: ignore[type-var]
 
 

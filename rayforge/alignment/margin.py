@@ -145,6 +145,33 @@ def pair_loss(
     return -F.logsigmoid(reward_margin - (target if loss == "simpo" else 0.0))
 
 
+def smoothed_loss(
+    loss: Loss, reward_margin: Tensor, flipped: Tensor, beta: float, target: float = 0.0
+) -> Tensor:
+    """(1 - r) L(M) + r L(-M): the expected loss of pairs whose labels are flipped with
+    probabilities r = `flipped`, in [0, 1], same shape as M.
+
+    At r = 0 it is the loss, at r = 1 that of the pair turned round; the pair's own label smoothing
+    (conservative DPO: Mitchell 2023, there one number for all). Arguments as in `pair_loss`.
+
+    Raises ValueError also for a probability out of range.
+    """
+    if not bool(((flipped >= 0) & (flipped <= 1)).all()):
+        raise ValueError("probabilities that labels are flipped must be in [0, 1]")
+    right = pair_loss(loss, reward_margin, beta, target=target)
+    return (1 - flipped) * right + flipped * pair_loss(loss, -reward_margin, beta, target=target)
+
+
+def robust_smoothing(flipped: Tensor) -> Tensor:
+    """The e for which the robust loss is DPO's with smoothing r = `flipped`, same shape.
+
+    ((1 - e) l(M) - e l(-M)) / (1 - 2 e) = (1 - r) l(M) + r l(-M) at e = -r / (1 - 2 r). At a half
+    that has no value; such r are moved by 1e-4.
+    """
+    r = torch.where((flipped - 0.5).abs() < 1e-4, 0.5 - 1e-4, flipped)
+    return -r / (1 - 2 * r)
+
+
 def _check_loss(loss: str, beta: float) -> None:
     if loss not in get_args(Loss):
         raise ValueError(f"unknown loss {loss!r}; there are {', '.join(get_args(Loss))}")

@@ -40,6 +40,7 @@ METHODS = {
     "iterative": "Iterative DPO: own pairs, no selection",
     "random": "SeRA's sizes, chosen at random",
     "curriculum": "Curriculum: all pairs, largest margin first",
+    "acting": "Review by acting: a score from outside checks given labels and ranks own responses",
 }
 
 HELD_OUT, ANSWERS = "held-out pairs", "greedy answers"
@@ -58,7 +59,8 @@ _COLUMNS = (
     ("select/generated_share", "Own", "share of the model's own pairs in the training set"),
     ("generate/accuracy", "On-policy", "own pairs that the judge orders as the score does"),
     ("select/flip_auc", "Flip AUC",
-     "area under the curve of the margin as finder of flipped labels"),
+     "area under the curve of the margin, or of the review, as finder of flipped labels"),
+    ("select/flip_rate", "Flip rate", "share of flipped labels that the review thinks there is"),
     ("select/kept_flipped", "Flipped", "flipped labels among the given pairs that were kept"),
     ("select/kept_longer_chosen", "Longer", "kept pairs whose chosen side is the longer one"),
 )  # fmt: skip

@@ -7,6 +7,7 @@ import typing
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import logsigmoid
 
 from rayforge.alignment.margin import (
     Loss,
@@ -14,6 +15,8 @@ from rayforge.alignment.margin import (
     pair_loss,
     per_token,
     response_reward,
+    robust_smoothing,
+    smoothed_loss,
     without_length,
 )
 from rayforge.evaluation.win_rate import area_under_curve
@@ -140,3 +143,33 @@ def test_flips_are_found_behind_a_cue_of_length() -> None:
     aucs = [area_under_curve(-values, flipped) for values in (m, without_length(m, lengths))]
     assert aucs[0] < 0.65
     assert aucs[1] == pytest.approx(0.9214, abs=0.01)  # as without any cue
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "hinge", "slic", "simpo"])
+def test_smoothing_of_a_pairs_own(loss: Loss) -> None:
+    """At 0 the loss, at 1 that of the pair turned round, between them a straight line."""
+    m = torch.tensor([-2.0, -0.3, 0.0, 0.7, 3.0])
+    plain = pair_loss(loss, m, 0.1, target=1.0)
+    turned = pair_loss(loss, -m, 0.1, target=1.0)
+    for r, wanted in ((0.0, plain), (1.0, turned), (0.25, 0.75 * plain + 0.25 * turned)):
+        found = smoothed_loss(loss, m, torch.full_like(m, r), 0.1, target=1.0)
+        torch.testing.assert_close(found, wanted)
+
+
+def test_smoothed_dpo_is_least_where_the_belief_says() -> None:
+    """The optimum has sigma(M) = 1 - r: at r = 0.2, M = logit 0.8 = 1.3863."""
+    m = torch.tensor([1.3863], requires_grad=True)
+    smoothed_loss("sigmoid", m, torch.tensor([0.2]), 0.1).backward()
+    assert m.grad is not None and abs(float(m.grad)) < 1e-4
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        smoothed_loss("sigmoid", m, torch.tensor([1.2]), 0.1)
+
+
+def test_the_robust_loss_at_another_smoothing_is_the_smoothed_one() -> None:
+    m = torch.linspace(-4, 4, 9)
+    for r in (0.0, 0.1, 0.49, 0.5, 0.51, 0.9, 1.0):
+        e = robust_smoothing(torch.full_like(m, r))
+        robust = (-(1 - e) * logsigmoid(m) + e * logsigmoid(-m)) / (1 - 2 * e)
+        wanted = smoothed_loss("sigmoid", m, torch.full_like(m, r), 0.1)
+        torch.testing.assert_close(robust, wanted, atol=1e-3, rtol=1e-3)
+    assert torch.equal(robust_smoothing(torch.zeros(3)), torch.zeros(3))
