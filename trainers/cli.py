@@ -19,8 +19,9 @@ from typing import Annotated, Any
 import tyro
 
 from envs.houses.dataset import HousesConfig
+from envs.houses.route_houses import RouteHousesConfig
 from rayforge.errors import EXIT_CODES, ConfigurationError, MachineError, RunError, UserError
-from rayforge.settings import NOT_LEARNT, settings_with
+from rayforge.settings import NOT_LEARNT, changed, settings_with
 from trainers.alignment.commands import AlignTrain
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.named_code import confirmed, runs_code
@@ -40,6 +41,7 @@ RayForge: agents that follow natural-language goals in 3-D homes, and language m
 about them.
 
   rayforge houses DIR           write generated houses in the formats of Room-to-Room
+  rayforge routes DIR           write houses with route instructions, for an agent that reviews them
   rayforge irl train            train an agent (LangGoalIRL, or cloning)
   rayforge irl evaluate RUN     score a trained agent on a split
   rayforge irl evidence RUN     what its reward knows, what training did to the clone
@@ -47,7 +49,7 @@ about them.
   rayforge irl plan RUN         teach a trained agent to choose among paths on a map
   rayforge irl prune RUN        take modules out of a trained circuit: a smaller run
   rayforge irl watch RUN        make a page of its episodes: maps, step by step
-  rayforge align train          align a language model (SeRA, or a baseline)
+  rayforge align train          align a language model (DPO, review by acting, SeRA)
   rayforge align evaluate RUN   compare its answers with those of another run
   rayforge feedback check LOG   read a session log and name what is wrong with it
   rayforge feedback labels      label the sessions of a log: goals, success, slots
@@ -67,7 +69,7 @@ examples:
   rayforge irl evaluate runs/r2r --split val_unseen --data ../r2r
   rayforge irl watch runs/r2r --split val_seen
   rayforge irl adapt runs/r2r --scans B6ByNegPMKs,E9uDoFAP3SH --out runs/adapted
-  rayforge align train --run runs/sera
+  rayforge align train --method sera --run runs/sera
   rayforge align evaluate runs/sera --against runs/dpo
   rayforge tune tune_configs/irl.yaml
 
@@ -98,6 +100,25 @@ class Houses:
         for split, count in summary.instructions.items():
             print(f"  {split}: {summary.paths[split]} paths, {count} instructions")
         print(f"  {summary.templates} templates, {summary.words} words in training")
+
+
+@dataclass(frozen=True)
+class Routes:
+    """Write houses with the route task's instructions: what a follower learns to obey, which then
+    reviews what a language model says (`align train --score follower:RUN`).
+
+    Example: rayforge routes runs/routes --seed 0
+    """
+
+    folder: tyro.conf.Positional[Path]
+    """Where the data set is written; it must not hold one yet."""
+    settings: Annotated[RouteHousesConfig, tyro.conf.arg(name="")]
+
+    def __call__(self) -> None:
+        from envs.houses.route_houses import write_route_houses
+
+        houses = write_route_houses(self.folder, self.settings)
+        print(f"{self.folder}: {houses} houses, {self.settings.routes} routes for training")
 
 
 @dataclass(frozen=True)
@@ -194,6 +215,7 @@ class Doctor:
 
 COMMANDS: dict[tuple[str, ...], type[Any]] = {
     ("houses",): Houses,
+    ("routes",): Routes,
     **{(system.name, name): c for system in (IRL, ALIGN) for name, c in system.commands.items()},
     **{("feedback", name): command for name, command in FEEDBACK.items()},
     ("tune",): Tune,
@@ -308,15 +330,20 @@ def _read(command: type, name: str, arguments: list[str]) -> Any:
 def _with_judge(
     settings: AlignConfig, file: str, arguments: list[str], given: dict[str, Any]
 ) -> AlignTrain:
-    """Alignment from a file's settings; a judge in it that runs code must be named again."""
-    judge = "" if runs_code(settings.judge) else settings.judge
-    given["default"] = AlignTrain(replace(settings, judge=judge))
+    """Alignment from a file's settings; a judge or score in it that runs code must be named
+    again."""
+    named = {name: getattr(settings, name) for name in ("judge", "score")}
+    shown = {name: "" if runs_code(value) else value for name, value in named.items()}
+    given["default"] = AlignTrain(changed(settings, shown))
     try:
         asked = tyro.cli(AlignTrain, args=arguments, **given)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    judge = confirmed(settings.judge, asked.settings.judge, file)
-    found: AlignTrain = replace(asked, settings=replace(asked.settings, judge=judge))
+    used = {
+        name: confirmed(value, getattr(asked.settings, name), file, name)
+        for name, value in named.items()
+    }
+    found: AlignTrain = replace(asked, settings=changed(asked.settings, used))
     return found
 
 

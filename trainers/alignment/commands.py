@@ -14,13 +14,13 @@ from trainers.runs.folder import named_folder
 
 @dataclass(frozen=True)
 class AlignTrain:
-    """Align a language model: SeRA, DPO, iterative DPO, random selection, or a curriculum.
+    """Align a language model: DPO, review by an agent that acts, SeRA and other baselines.
 
     --config FILE.yaml starts from that file's settings; any of them can be given here as well.
 
     Examples:
-      rayforge align train --run runs/sera
-      rayforge align train --method dpo --routes.flip-share 0.2 --run runs/dpo
+      rayforge align train --method sera --run runs/sera
+      rayforge align train --score follower:runs/follower --routes.flip-share 0.2 --run runs/acting
       rayforge align train --data pairs.jsonl.gz --model Qwen/Qwen3-0.6B --lora-rank 16 --run runs/q
       rayforge align train --resume runs/sera
     """

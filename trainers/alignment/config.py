@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, NamedTuple
 
 from envs.houses.route_task import RouteTaskConfig
+from rayforge.alignment.cue import Feature
 from rayforge.alignment.selection import Rule
 from rayforge.language.tiny_model import TinyModelConfig
 from rayforge.settings import (
@@ -27,9 +28,11 @@ from trainers.alignment.named_code import recorded
 from trainers.alignment.sft import StartConfig
 from trainers.runs.tracking import Tracker
 
-Method = Literal["sera", "dpo", "iterative", "random", "curriculum"]
+Method = Literal["sera", "dpo", "iterative", "random", "curriculum", "acting"]
 Loss = Literal["sigmoid", "robust", "hinge", "ipo", "slic", "simpo"]
-Score = Literal["implicit", "per_token", "probability", "agreement", "judge"]
+Labels = Literal["smooth", "turn", "drop", "keep", "oracle"]
+SCORES = ("implicit", "per_token", "probability", "agreement", "judge")
+"""What ranks responses without anything from outside."""
 
 
 STEP_SIZES = {
@@ -60,7 +63,8 @@ class AlignConfig:
     """Held-out pairs, as `data`; empty: a tenth of the data, chosen by the prompts."""
     model: Annotated[str, FOLDER, MAIN] = "tiny"
     """A model folder or hub name; "tiny": a small Llama-type model made from the data and
-    fine-tuned on the chosen side first."""
+    fine-tuned on the chosen side first; "smollm2": a pretrained one of 135 million parameters, from
+    an optional package (extras/pretrained)."""
 
     routes: RouteTaskConfig = field(default_factory=RouteTaskConfig)
     """The generated task, where data is "routes"."""
@@ -69,9 +73,12 @@ class AlignConfig:
     start: StartConfig = field(default_factory=StartConfig)
     """How the tiny model is fine-tuned before round 1; made once and kept."""
 
-    method: Annotated[Method, MAIN, Heading("Method")] = "sera"
-    """"sera"; "dpo": one long run of as many steps; "iterative": rounds without selection;
-    "random": SeRA's sizes, chosen at random; "curriculum": all pairs, largest margin first."""
+    method: Annotated[Method | None, MAIN, Heading("Method")] = None
+    """"sera": the article's rule; "dpo": one long run of as many steps; "iterative": rounds without
+    selection; "random": SeRA's sizes, chosen at random; "curriculum": all pairs, largest margin
+    first; "acting": an outside `score` reviews all pairs, in every round (see `labels`, `decided`
+    and `balance`). Left out: "acting" where `score` names something from outside, else "dpo", which
+    no review without such a score has beaten."""
     rounds: Annotated[int, MAIN, MAY_GROW, AtLeast(1)] = 3
     """Rounds; the first is plain DPO on all pairs. A run that goes on may be given more."""
     steps: Annotated[int, MAIN, AtLeast(1)] = 32
@@ -116,14 +123,22 @@ class AlignConfig:
     """"two": (1 - gamma) of the last round's reward and gamma of the one before; "all": every
     earlier round's, each gamma times the weight of the next one."""
 
+    cross_fit: bool = False
+    """Judge each given pair by a model that was not trained on it: before pairs are first selected,
+    two models are trained on half of them each, and each judges the other half, in all rounds. In
+    the place of the ensemble; costs as many steps as a round."""
+
     generated_share: Annotated[
-        tuple[float, ...], MAIN, Within(0, 1, "[)"), Heading("Own pairs")
-    ] = (0.0, 0.3, 0.5)
-    """Share of generated pairs in the training set of each round; the last holds for the rest."""
-    score: Annotated[Score, MAIN] = "implicit"
+        tuple[float, ...] | None, MAIN, Within(0, 1, "[)"), Heading("Own pairs")
+    ] = None
+    """Share of generated pairs in the training set of each round; the last holds for the rest. Left
+    out, 0, 0.3, 0.5; of "acting" 0.5 in every round."""
+    score: Annotated[str, MAIN] = "implicit"
     """What ranks a prompt's own responses: "implicit" reward, that "per_token", the policy's own
     "probability" per token, "agreement" (the implicit reward, where the probability orders the pair
-    alike), "judge" (the true judge: an upper bound, not a method)."""
+    alike), "judge" (the true judge: an upper bound, not a method). Or from outside:
+    "follower:RUN[,RUN...]", agents of `rayforge irl train` that act on what the model says (data
+    routes), a reward model's folder, or a Python function MODULE:FUNCTION."""
     winner: Literal["own", "given"] = "own"
     """Against the worst own response of a prompt stands the best "own" one, or the "given" chosen
     side, where the round keeps that pair."""
@@ -132,8 +147,8 @@ class AlignConfig:
     uses no generated pairs. 0 never closes."""
     prompts: Annotated[int, AtLeast(1)] = 512
     """Prompts a round answers, at most."""
-    responses: int = 4
-    """Responses sampled a prompt (K)."""
+    responses: int | None = None
+    """Responses sampled a prompt (K). Left out, 4; of "acting" 8."""
     temperature: Annotated[float, UNDER_WAY, AtLeast(0)] = 0.7
     top_p: Annotated[float, UNDER_WAY, Within(0, 1, "(]")] = 1.0
     max_new_tokens: Annotated[int, AtLeast(1)] = 128
@@ -141,6 +156,18 @@ class AlignConfig:
     max_tokens: Annotated[int, AtLeast(2)] = 1024
     """Longest prompt with response; longer pairs are left out and counted."""
     generator: Literal["transformers", "vllm"] = "transformers"
+
+    labels: Annotated[Labels, MAIN, Heading("Review by acting")] = "smooth"
+    """Method "acting": what becomes of given labels by the probability r that each is flipped.
+    "smooth": the loss takes the label with 1 - r and the other one with r; "turn": sides change
+    places where r is above a half; "drop": such pairs are left out; "keep": nothing is done;
+    "oracle": those known to be flipped are left out (an upper bound, not a method)."""
+    decided: Annotated[float, UNDER_WAY, Within(0, 1, "[)")] = 0.4
+    """Method "acting": least probability that an own pair's winner is good and its loser is not, by
+    the score as the given pairs calibrate it."""
+    balance: Feature | Literal["none"] = "length"
+    """Method "acting": where chosen sides have more of this (or less) than chance allows, as many
+    pairs are taken of either kind, by lot; of own pairs always. "length" is in characters."""
 
     judge: Annotated[str, MAIN, Heading("Judge and review")] = ""
     """"execution" (routes only), a reward model's folder, "command: PROGRAM ..." that reads JSON
@@ -191,6 +218,9 @@ class AlignConfig:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        if self.method is None:
+            outside = self.score not in SCORES
+            object.__setattr__(self, "method", "acting" if outside else "dpo")
         check_limits(self)
         self._check_generation()
         parts = max(1, self.workers) * self.accumulate
@@ -203,19 +233,34 @@ class AlignConfig:
             raise ValueError("generator vllm needs device cuda, got cpu")
 
     def _check_generation(self) -> None:
-        shares = self.generated_share
+        shares = self.shares
         if not shares:
             raise ValueError("generated_share is empty: name a share for the first round, 0")
-        if shares[0] != 0:
+        if shares[0] != 0 and self.method not in ("acting", "dpo"):
             raise ValueError(
                 f"generated_share begins with {shares[0]}, but in round 1 the model is the "
                 "reference and every implicit reward is 0: begin with 0"
             )
+        if self.loss not in ("sigmoid", "robust") and self.smooths:
+            raise ValueError(
+                f"labels is smooth, which the loss {self.loss} cannot take: use --labels turn, or "
+                "the loss sigmoid"
+            )
+        if self.method == "dpo" and self.score not in SCORES:
+            raise ValueError(
+                f"score is {self.score[:80]}, but method dpo makes no pairs that it could rank: "
+                "use --method acting"
+            )
+        if self.acts and self.score in SCORES and self.score != "judge":
+            raise ValueError(
+                f"method acting needs a score from outside, got {self.score}: --score "
+                "follower:RUN, a reward model's folder or MODULE:FUNCTION"
+            )
         if not self.generates:
             return
-        if self.responses < 2:
+        if self.samples < 2:
             raise ValueError(
-                f"responses is {self.responses}, but a pair needs two: sample at least 2, or set "
+                f"responses is {self.samples}, but a pair needs two: sample at least 2, or set "
                 "generated_share to 0"
             )
         if self.temperature == 0:
@@ -237,13 +282,39 @@ class AlignConfig:
         return STEP_SIZES[self.kind] if self.learning_rate is None else self.learning_rate
 
     def recorded(self) -> AlignConfig:
-        """As a run's files say it: with the step size it takes, without the text of a command."""
-        return replace(self, learning_rate=self.step_size, judge=recorded(self.judge))
+        """As a run's files say it: with what it takes where nothing was asked for, without the text
+        of a command."""
+        return replace(
+            self, learning_rate=self.step_size, generated_share=self.shares,
+            responses=self.samples, judge=recorded(self.judge),
+        )  # fmt: skip
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Shares of generated pairs that were asked for, or those of the method."""
+        own = (0.5,) if self.method == "acting" else (0.0, 0.3, 0.5)
+        return own if self.generated_share is None else self.generated_share
+
+    @property
+    def samples(self) -> int:
+        """Responses a prompt that were asked for, or those of the method."""
+        own = 8 if self.method == "acting" else 4
+        return own if self.responses is None else self.responses
+
+    @property
+    def acts(self) -> bool:
+        """Whether the method reviews pairs by a score from outside."""
+        return self.method == "acting" and (self.labels not in ("keep", "oracle") or self.generates)
+
+    @property
+    def smooths(self) -> bool:
+        """Whether each pair of the loss has a smoothing of its own."""
+        return self.method == "acting" and self.labels == "smooth"
 
     @property
     def generates(self) -> bool:
         """Whether any round answers prompts."""
-        return self.method != "dpo" and any(self.generated_share[: self.rounds])
+        return self.method != "dpo" and any(self.shares[: self.rounds])
 
     @property
     def round_count(self) -> int:
@@ -277,10 +348,11 @@ class AlignConfig:
         a reference of zero; SimPO is its per-token sigmoid with the target margin in the place of
         the reference (see `reference_columns`).
         """
+        loss = "robust" if self.smooths else self.loss  # of which each pair has its own smoothing
         name, weight, beta = {
             "slic": ("hinge", self.slic_margin, 1 / self.slic_margin),
             "simpo": ("sigmoid_norm", 1.0, self.beta),
-        }.get(self.loss, (self.loss, 1.0, self.beta))
+        }.get(loss, (loss, 1.0, self.beta))
         if not self.anchor:
             return TRLLoss((name,), (weight,), beta)
         return TRLLoss((name, "sft"), (weight, self.anchor), beta)

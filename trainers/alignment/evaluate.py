@@ -68,6 +68,7 @@ def evaluate_against(run: Path, against: Path, judge: str, command: str) -> dict
         raise RunError(f"{run} is not a run folder: it has no config.yaml")
     config = read_configuration(AlignConfig, run / "config.yaml")
     config = replace(config, judge=confirmed(config.judge, judge, str(run / "config.yaml")))
+    config = replace(config, method="dpo", score="implicit")  # nothing is reviewed here
     models = {"ours": last_model(run), "theirs": last_model(against)}
     prepared = prepare_run(config)
     identity = {"model": prepared.initial.hash, "task": prepared.task.fingerprint}

@@ -177,7 +177,7 @@ def command_judge(command: str, example: Example) -> Judge:
 
     def score(prompts: Sequence[Prompt], responses: Sequence[str]) -> np.ndarray:
         asked = [{"prompt": p, "response": r} for p, r in zip(prompts, responses, strict=True)]
-        return _numbers(name, _ask(command, asked, "a number"), len(responses))
+        return numbers(name, _ask(command, asked, "a number"), len(responses))
 
     compares = CommandJudge(command)
     name = compares.name
@@ -189,7 +189,7 @@ def command_judge(command: str, example: Example) -> Judge:
     return ScoringJudge(name, score, succeeds=False)
 
 
-def _numbers(name: str, values: Sequence[Any], n: int) -> np.ndarray:
+def numbers(name: str, values: Sequence[Any], n: int) -> np.ndarray:
     """n finite scores, float64 [n]. Raises MachineError for anything else."""
     try:
         found = np.array([float(value) for value in values], np.float64)
@@ -247,7 +247,7 @@ def function_judge(name: str, example: Example) -> Judge:
         )
 
     def score(prompts: Sequence[Prompt], responses: Sequence[str]) -> np.ndarray:
-        return _numbers(name, function(prompts, responses), len(responses))
+        return numbers(name, function(prompts, responses), len(responses))
 
     score([prompt, prompt], [ours, theirs])
     return ScoringJudge(name, score, succeeds=False)
@@ -265,7 +265,7 @@ def named_judge(judge: str, device: str, example: Example) -> Judge | None:
     if Path(judge).is_dir():
         model = reward_model(Path(judge), device)
         prompt, ours, theirs = example
-        _numbers(model.name, model.score([prompt, prompt], [ours, theirs]).tolist(), 2)
+        numbers(model.name, model.score([prompt, prompt], [ours, theirs]).tolist(), 2)
         return model
     if is_function(judge):
         return function_judge(judge, example)

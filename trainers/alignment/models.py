@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from rayforge.errors import ConfigurationError, MachineError
+from trainers.alignment.pretrained import SMOLLM2, smollm2
 
 Model = Any
 """A transformers causal language model; its classes carry no usable types."""
@@ -34,6 +35,8 @@ def find_model(name: str) -> Path:
     be loaded: an adapter alone, pickled weights, or one that would run code of its own.
     """
     folder = Path(name)
+    if not folder.is_dir() and name == SMOLLM2:
+        folder = smollm2()
     if not folder.is_dir():
         if folder.is_absolute() or name.startswith(".") or name.count("/") > 1:
             raise ConfigurationError(f"model folder {name} does not exist")

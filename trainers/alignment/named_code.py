@@ -14,17 +14,21 @@ import shlex
 from rayforge.errors import ConfigurationError
 
 COMMAND = "command:"
+FOLLOWER = "follower:"
+"""Begins a score that agents give: no module of that name is ever asked."""
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _RECORDED = re.compile(r"command: .* \(sha256 [0-9a-f]{16}\)", re.DOTALL)
 
 
 def is_function(judge: str) -> bool:
-    """Whether a judge is written as a Python function, `module:function`."""
-    return not judge.startswith(COMMAND) and _FUNCTION.fullmatch(judge) is not None
+    """Whether a judge or score is written as a Python function, `module:function`."""
+    if judge.startswith((COMMAND, FOLLOWER)):
+        return False
+    return _FUNCTION.fullmatch(judge) is not None
 
 
 def runs_code(judge: str) -> bool:
-    """Whether a judge is a command or a Python function."""
+    """Whether a judge or score is a command or a Python function."""
     return judge.startswith(COMMAND) or is_function(judge)
 
 
@@ -47,8 +51,8 @@ def without_commands(command: str, judge: str) -> str:
     return shlex.join(words)
 
 
-def confirmed(saved: str, named: str, place: str) -> str:
-    """The judge to use, of one that a file names and one that the command line does.
+def confirmed(saved: str, named: str, place: str, role: str = "judge") -> str:
+    """The judge to use, of one that a file names and one that the command line does; or the score.
 
     `named` where it is not empty, else `saved`. Raises ConfigurationError where `saved` would run
     code; `place` is the file that names it.
@@ -58,6 +62,6 @@ def confirmed(saved: str, named: str, place: str) -> str:
     what = "a command" if saved.startswith(COMMAND) else "a Python function"
     again = '"command: ..."' if saved.startswith(COMMAND) else "MODULE:FUNCTION"
     raise ConfigurationError(
-        f"{place} names {what} as judge ({recorded(saved)[:80]}), which is not run from a file: "
-        f"name it again on the command line, --judge {again}"
+        f"{place} names {what} as {role} ({recorded(saved)[:80]}), which is not run from a file: "
+        f"name it again on the command line, --{role} {again}"
     )

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from envs.houses.route_folder import kept_route_task
+from envs.houses.route_houses import kept_route_maps
 from envs.houses.route_task import RoutePair, RouteTask
 from envs.houses.route_wording import every_wording
 from rayforge.alignment.preferences import Preference, preference_key, read_preferences
@@ -28,6 +30,18 @@ from trainers.alignment.sft import (
 
 
 @dataclass(frozen=True)
+class Maps:
+    """Where prompts can be acted on: routes in the houses of a folder."""
+
+    folder: Callable[[], Path]
+    """The folder, which is made at the first call (`envs.houses.route_houses`)."""
+    rows: Mapping[Any, int]
+    """The route of each prompt."""
+    unseen: Sequence[str]
+    """Houses of the test."""
+
+
+@dataclass(frozen=True)
 class Source:
     """Pairs as text, a judge, and how the tiny model's start is made from them."""
 
@@ -35,6 +49,8 @@ class Source:
     held_out: Sequence[Preference]
     judge: Judge | None
     start: Callable[[], Path]
+    maps: Maps | None = None
+    """Of routes alone."""
 
 
 def read_source(config: AlignConfig) -> Source:
@@ -65,6 +81,11 @@ def _routes(config: AlignConfig) -> Source:
         [_preference(pair, f"test route {row}") for row, pair in enumerate(task.test)],
         judge or ScoringJudge("execution", score, succeeds=True),
         start,
+        Maps(
+            partial(kept_route_maps, make_cache_folder("routes"), task),
+            {p.route.prompt: row for row, p in enumerate((*task.train, *task.test))},
+            sorted({pair.route.house for pair in task.test}),
+        ),
     )
 
 
@@ -95,7 +116,7 @@ def _files(config: AlignConfig) -> Source:
 
     def start() -> Path:
         examples = [{"prompt": p.prompt, "completion": p.chosen} for p in training]
-        texts = [_text(part) for p in training for part in (p.prompt, p.chosen, p.rejected)]
+        texts = [text_of(part) for p in training for part in (p.prompt, p.chosen, p.rejected)]
         phases = [Phase(examples, config.start.steps)]
         return supervised_start(
             make_cache_folder("starts"), config.tiny, texts, phases, config.start
@@ -110,7 +131,8 @@ def _read(name: str) -> list[Preference]:
     return found.pairs
 
 
-def _text(part: Any) -> str:
+def text_of(part: Any) -> str:
+    """A text, or messages as one."""
     return part if isinstance(part, str) else "\n".join(message["content"] for message in part)
 
 
@@ -132,4 +154,4 @@ def _example(pairs: Sequence[Preference]) -> Example:
     if not pairs:
         return "", "", ""
     first = pairs[0]
-    return first.prompt, _text(first.chosen), _text(first.rejected)
+    return first.prompt, text_of(first.chosen), text_of(first.rejected)

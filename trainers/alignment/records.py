@@ -108,7 +108,8 @@ class Progress:
 _QUIET = 5.0  # seconds between lines of one phase
 _SHOWN = (
     frozenset(
-        f"select/{name}" for name in ("kept", "generated", "kept_flipped", "flip_auc", "length_gap")
+        f"select/{name}"
+        for name in ("kept", "generated", "kept_flipped", "flip_auc", "flip_rate", "length_gap")
     )
     | frozenset(
         f"review/{name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,10 +12,20 @@ from rayforge.alignment.ensemble import ensemble, general_ensemble
 from rayforge.alignment.margin import response_reward
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.models import Checkpoint
+from trainers.alignment.outside import Outside
 from trainers.alignment.records import Progress
 from trainers.alignment.scoring import Scores
 from trainers.alignment.tokens import Completion, TokenPairs
 from trainers.runs.pool import Pool
+
+
+class Folds(NamedTuple):
+    """Halves of the given pairs, and a model that was not trained on each."""
+
+    of: np.ndarray
+    """The half of each pair, 0 or 1, int64 [n]."""
+    models: tuple[Checkpoint, Checkpoint]
+    """Model k was trained on the other half than k."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +47,47 @@ class Rewards:
         """Summed log-probabilities, float64 [n]; `number` is the round that asks."""
         return self.scores.of(under, completions, self.pool, self.progress.of(number, "score"))
 
+    def outside(
+        self, number: int, by: Outside, prompts: Sequence[Any], texts: Sequence[str]
+    ) -> np.ndarray:
+        """What an outside score gives for answers to prompts, float64 [n], cached as all scores
+        are; of several followers the mean."""
+        return by.of(self.scores, prompts, texts, self.pool, self.progress.of(number, "review"))
+
+    def cross_fitted(
+        self, number: int, completions: Sequence[Completion], folds: Folds
+    ) -> np.ndarray:
+        """Log-probability of each side of the given pairs under the model that was not trained on
+        the pair, float64 [2 n]; `completions` are chosen sides, then rejected ones."""
+        found, of = np.zeros(len(completions)), np.tile(folds.of, 2)
+        for fold, model in enumerate(folds.models):
+            rows = np.flatnonzero(of == fold)
+            some = [completions[row] for row in rows.tolist()]
+            found[rows] = self.log_probabilities(number, some, model)
+        return found
+
+    def cross_fitted_reward(
+        self, number: int, completions: Sequence[Completion], folds: Folds
+    ) -> np.ndarray:
+        """The reward that the loss gave those models, float64 [2 n]."""
+        policy = self.cross_fitted(number, completions, folds)
+        return self._reward(number, completions, policy, 1)
+
     def of(self, number: int, completions: Sequence[Completion]) -> np.ndarray:
         """The reward that the loss of round `number` gave its model, float64 [n].
 
         Under reference "previous" it is taken against that round's own reference.
         """
         policy = self.log_probabilities(number, completions, self.checkpoint(number))
+        return self._reward(number, completions, policy, max(number, 1))
+
+    def _reward(
+        self, number: int, completions: Sequence[Completion], policy: np.ndarray, trained: int
+    ) -> np.ndarray:
+        """Of log-probabilities `policy` [n] of a model trained in round `trained`."""
         reference = np.zeros_like(policy)
         if self.config.uses_reference:
-            reference = self.log_probabilities(number, completions, self.reference(max(number, 1)))
+            reference = self.log_probabilities(number, completions, self.reference(trained))
         return response_reward(
             self.config.loss, policy, reference, lengths(completions), self.config.beta
         )

@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,17 +21,34 @@ import torch
 from rayforge.alignment.margin import pair_loss
 from rayforge.alignment.monitoring import RoundFigures, alarms, overlap, unmoved
 from rayforge.files import write_json
+from trainers.alignment import acting
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.models import Checkpoint, Tokeniser, fingerprint
 from trainers.alignment.records import MetricsLog, Progress
 from trainers.alignment.review import review
-from trainers.alignment.rewards import Rewards
+from trainers.alignment.rewards import Folds, Rewards
 from trainers.alignment.scoring import Scores
-from trainers.alignment.selecting import Chosen, choose_generated, choose_given
+from trainers.alignment.selecting import Chosen, choose_generated, choose_given, seed_of
 from trainers.alignment.task import Task
 from trainers.alignment.tokens import TokenPairs, pair_columns, read_pairs, write_table
-from trainers.alignment.training import STEP_TOKENS, TrainingJob, train_on_ray, train_round
+from trainers.alignment.training import (
+    FLIPPED,
+    STEP_TOKENS,
+    TrainingJob,
+    train_on_ray,
+    train_round,
+)
 from trainers.runs.pool import Pool
+
+
+class Selected(NamedTuple):
+    """n pairs that a round trains on."""
+
+    pairs: TokenPairs
+    margins: np.ndarray
+    """float64 [n]."""
+    flipped: np.ndarray | None
+    """P(flipped) of each, float64 [n], where the loss is smoothed by it."""
 
 
 @dataclass
@@ -84,7 +102,7 @@ class Rounds:
             return
         job.folder.mkdir(parents=True, exist_ok=True)
         if not job.pairs.is_file():
-            self._write_order(job, *self._selected(number))
+            self._write_order(job, self._selected(number))
         self.pool.make_room()
         (train_on_ray if config.workers else train_round)(job)
         self._warn_unmoved(job)
@@ -124,26 +142,67 @@ class Rounds:
         """The reference model of round `number`."""
         return self.checkpoint(0 if self.config.reference == "initial" else number - 1)
 
-    def _selected(self, number: int) -> tuple[TokenPairs, np.ndarray]:
-        """The pairs of a round, given ones before generated ones, and their margins [n]."""
+    def _selected(self, number: int) -> Selected:
+        """The pairs of a round, given ones before generated ones."""
         import pyarrow.parquet as pq
 
         file = self.folder(number) / "pairs.parquet"
         if not file.is_file():
-            given = choose_given(self.config, self.task, self.rewards, number)
+            given, generated = self._choose(number)
             earlier = self.folder(number - 1) / "selection.json"
             kept_before = json.loads(earlier.read_text())["kept_rows"] if number > 1 else None
-            generated = choose_generated(
-                self.config, self.task, self.rewards, self.tokeniser, number, self.folder(number),
-                given,
-            )  # fmt: skip
             self._record(number, given, generated, kept_before)
             parts = [given] if generated is None else [given, generated]
             chosen = [part.pairs.take(part.kept) for part in parts]
             pairs = chosen[0] if generated is None else chosen[0].join(chosen[1])
             margins = np.concatenate([part.margins[part.kept] for part in parts])
-            write_table(file, {**pair_columns(pairs), "margin": margins})
-        return read_pairs(file), pq.read_table(file)["margin"].to_numpy()
+            columns = {**pair_columns(pairs), "margin": margins}
+            flipped = [part.flipped[part.kept] for part in parts if part.flipped is not None]
+            if flipped:
+                columns[FLIPPED] = np.concatenate(flipped)
+            write_table(file, columns)
+        table = pq.read_table(file)
+        doubt = table[FLIPPED].to_numpy() if FLIPPED in table.column_names else None
+        return Selected(read_pairs(file), table["margin"].to_numpy(), doubt)
+
+    def _choose(self, number: int) -> tuple[Chosen, Chosen | None]:
+        """What the method takes of the given pairs in a round, and which it makes itself."""
+        config, task, rewards = self.config, self.task, self.rewards
+        where = self.tokeniser, number, self.folder(number)
+        if config.method == "acting":
+            reviewed = None
+            if config.acts:
+                reviewed = acting.review_given(config, task, rewards, number, self._folds())
+            given = acting.choose_given(config, task, rewards, number, reviewed)
+            own = acting.choose_generated(config, task, rewards, *where, given, reviewed)
+            return given, own
+        folds = self._folds() if config.selects and number > 1 else None
+        given = choose_given(config, task, rewards, number, folds)
+        return given, choose_generated(config, task, rewards, *where, given)
+
+    def _folds(self) -> Folds | None:
+        """Two models, each trained on half of the given pairs as round 1 trains on all, with half
+        as many steps; what is there is read. None where nothing is cross-fitted."""
+        config, pairs = self.config, self.task.pairs
+        if not config.cross_fit:
+            return None
+        chance = np.random.default_rng(seed_of(config, 0, 6))
+        of = chance.permutation(len(pairs)) % 2
+        models = []
+        for fold in (0, 1):
+            steps = -(-config.steps // 2)
+            run = self.run / "folds" / str(fold)
+            plain = replace(config, method="dpo", score="implicit")
+            job = TrainingJob(run, 1, self.initial.folder, plain, steps, 0)
+            if not (job.model / "config.json").is_file():
+                job.folder.mkdir(parents=True, exist_ok=True)
+                some = pairs.take(np.flatnonzero(of != fold))
+                if not job.pairs.is_file():
+                    self._write_order(job, Selected(some, np.zeros(len(some)), None))
+                self.pool.make_room()
+                (train_on_ray if config.workers else train_round)(job)
+            models.append(fingerprint(job.model))
+        return Folds(of, (models[0], models[1]))
 
     def _record(
         self, number: int, given: Chosen, generated: Chosen | None, before: list[int] | None
@@ -167,14 +226,14 @@ class Rounds:
         self.log.replace(number, "select", (number - 1) * self.config.round_steps, figures)
         self.progress.say(number, "select", figures)
 
-    def _write_order(self, job: TrainingJob, pairs: TokenPairs, margins: np.ndarray) -> None:
+    def _write_order(self, job: TrainingJob, selected: Selected) -> None:
         """The pairs in the order of training, with the reference's scores.
 
         Every pair comes once before any comes twice; each pass has an order of its own, within
         which batches hold sequences of like length. The curriculum goes from the largest margin to
         the smallest instead.
         """
-        config = self.config
+        config, (pairs, margins, flipped) = self.config, selected
         rng = np.random.default_rng([config.seed, job.round])
         wanted = job.steps * config.batch
         passes = [rng.permutation(len(pairs)) for _ in range(-(-wanted // len(pairs)))]
@@ -188,6 +247,8 @@ class Rounds:
         columns = pair_columns(ordered)
         if config.anchor:
             columns[STEP_TOKENS] = step_tokens(ordered, config.batch)
+        if flipped is not None:
+            columns[FLIPPED] = flipped[order].astype(np.float32)
         columns["ref_chosen_logps"] = chosen[order].astype(np.float32)
         columns["ref_rejected_logps"] = rejected[order].astype(np.float32)
         write_table(job.pairs, columns)

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from trainers.alignment.models import (
     token_notes,
 )
 from trainers.alignment.named_code import without_commands
+from trainers.alignment.outside import placed_score
 from trainers.alignment.preflight import check_run, check_turns, join_for_workers
 from trainers.alignment.reading import Source, read_source
 from trainers.alignment.rounds import Rounds
@@ -95,7 +96,8 @@ def train(config: AlignConfig, run: Path, resume: bool, command: str) -> None:
 
     Raises ConfigurationError, DataError or CheckpointError before Ray starts wherever possible.
     """
-    config = config if resume else placed(config)
+    if not resume:
+        config = replace(placed(config), score=placed_score(config.score))
     check_run(config, run, resume)
     check_trackers(config.track)
     if resume:

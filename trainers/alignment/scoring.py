@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import torch
 from rayforge.errors import DivergedError
 from trainers.alignment.models import Checkpoint, Model, load_model
 from trainers.alignment.tokens import Completion, write_table
-from trainers.runs.pool import Pool, Work
+from trainers.runs.pool import Job, Pool, Work
 
 Progress = Callable[[int, int], None]
 
@@ -42,7 +42,7 @@ class ScoringJob:
         model = load_model(self.folder, self.device, self.bf16)
         # TRL's own head: what training optimises and what is scored are the same computation.
         add_fused_lm_head(model)
-        return lambda batch: log_probabilities(model, batch)
+        return lambda batch: _checked(log_probabilities(model, batch), batch, self.folder)
 
 
 @torch.inference_mode()
@@ -83,40 +83,52 @@ class Scores:
         progress: Progress | None = None,
     ) -> np.ndarray:  # fmt: skip
         """Summed log-probabilities under a checkpoint, float64 [n]; computes what is missing."""
-        known = self._known(checkpoint)
-        keys = [completion.key for completion in completions]
-        missing = {k: c for k, c in zip(keys, completions, strict=True) if k not in known}
+        job = ScoringJob(checkpoint.folder, self.device, self.bf16)
+        items = {completion.key: completion for completion in completions}
+        sizes = {key: len(c.prompt + c.response) for key, c in items.items()}
+        found = self.by(job, checkpoint.hash, items, sizes, pool, progress)
+        return np.array([found[completion.key] for completion in completions], np.float64)
+
+    def by(
+        self, job: Job, name: str, items: Mapping[bytes, Any], sizes: Mapping[bytes, int],
+        pool: Pool, progress: Progress | None = None,
+    ) -> dict[bytes, float]:  # fmt: skip
+        """What a job gives for items by their keys of 16 bytes; computes what is missing.
+
+        `name` is the folder in which it is kept: it changes where the job would give something
+        else. Items of like size are given to the job together, so that little is padding.
+        """
+        known = self._known(name)
+        missing = {key: item for key, item in items.items() if key not in known}
         if missing:
-            known |= self._compute(checkpoint, missing, pool, progress)
-        return np.array([known[key] for key in keys], np.float64)
+            known |= self._compute(job, name, missing, sizes, pool, progress)
+        return known
 
     def missing(self, checkpoint: Checkpoint, completions: Sequence[Completion]) -> int:
         """How many of the completions have no score yet."""
-        known = self._known(checkpoint)
+        known = self._known(checkpoint.hash)
         return len({c.key for c in completions} - known.keys())
 
-    def _known(self, checkpoint: Checkpoint) -> dict[bytes, float]:
+    def _known(self, name: str) -> dict[bytes, float]:
         known: dict[bytes, float] = {}
-        for file in sorted((self.folder / checkpoint.hash).glob("*.parquet")):
+        for file in sorted((self.folder / name).glob("*.parquet")):
             known |= _read(file)
         return known
 
     def _compute(
-        self, checkpoint: Checkpoint, missing: dict[bytes, Completion], pool: Pool,
-        progress: Progress | None,
+        self, job: Job, name: str, missing: Mapping[bytes, Any], sizes: Mapping[bytes, int],
+        pool: Pool, progress: Progress | None,
     ) -> dict[bytes, float]:  # fmt: skip
-        # Sorted by length, so that little is padding; by key among equals, whatever came first.
-        order = sorted(missing, key=lambda k: (len(missing[k].prompt + missing[k].response), k))
+        # By key among items of equal size, whatever came first.
+        order = sorted(missing, key=lambda key: (sizes[key], key))
         request = hashlib.sha256(b"".join(order) + str(self.batch).encode()).hexdigest()[:16]
-        parts = self.folder / checkpoint.hash / f"{request}.parts"
+        parts = self.folder / name / f"{request}.parts"
         parts.mkdir(parents=True, exist_ok=True)
         batches = [order[i : i + self.batch] for i in range(0, len(order), self.batch)]
         there = {int(file.stem) for file in parts.glob("[0-9]*.parquet")}
         todo = [number for number in range(len(batches)) if number not in there]
-        job = ScoringJob(checkpoint.folder, self.device, self.bf16)
-        texts = [[missing[key] for key in batches[number]] for number in todo]
-        for done, (place, found) in enumerate(pool.run(job, texts), 1):
-            _check(found, texts[place], checkpoint)
+        work = [[missing[key] for key in batches[number]] for number in todo]
+        for done, (place, found) in enumerate(pool.run(job, work), 1):
             number = todo[place]
             _write(parts / f"{number:06d}.parquet", batches[number], found)
             if progress is not None:
@@ -125,19 +137,20 @@ class Scores:
         for number in range(len(batches)):
             found_all |= _read(parts / f"{number:06d}.parquet")
         values = np.array([found_all[key] for key in order])
-        _write(self.folder / checkpoint.hash / f"{request}.parquet", order, values)
+        _write(self.folder / name / f"{request}.parquet", order, values)
         shutil.rmtree(parts, ignore_errors=True)
         return found_all
 
 
-def _check(found: np.ndarray, batch: Sequence[Completion], checkpoint: Checkpoint) -> None:
+def _checked(found: np.ndarray, batch: Sequence[Completion], folder: Path) -> np.ndarray:
     wrong = np.flatnonzero(~np.isfinite(found))
     if wrong.size:
         tokens = len(batch[wrong[0]].prompt) + len(batch[wrong[0]].response)
         raise DivergedError(
-            f"model {checkpoint.folder} gives a response of {tokens} tokens the log-probability "
+            f"model {folder} gives a response of {tokens} tokens the log-probability "
             f"{found[wrong[0]]}: training diverged; lower learning_rate or raise beta"
         )
+    return found
 
 
 def _write(path: Path, keys: Sequence[bytes], values: np.ndarray) -> None:

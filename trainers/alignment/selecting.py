@@ -22,7 +22,7 @@ from trainers.alignment.generation import GenerationJob, Responses, Sampling, ge
 from trainers.alignment.judging import ScoringJudge
 from trainers.alignment.models import Tokeniser, end_tokens
 from trainers.alignment.review import texts_of
-from trainers.alignment.rewards import Rewards, lengths
+from trainers.alignment.rewards import Folds, Rewards, lengths
 from trainers.alignment.task import Task
 from trainers.alignment.tokens import Completion, Ids, TokenPairs
 
@@ -37,6 +37,9 @@ class Chosen:
     kept: np.ndarray
     """Rows, sorted, int64 [m]."""
     figures: Mapping[str, float]
+    flipped: np.ndarray | None = None
+    """P(the label is flipped) of each, by which the loss is smoothed, float64 [n]; None where it is
+    not."""
 
 
 def seed_of(config: AlignConfig, number: int, what: int) -> int:
@@ -44,23 +47,31 @@ def seed_of(config: AlignConfig, number: int, what: int) -> int:
     return int(np.random.SeedSequence([config.seed, number, what]).generate_state(1)[0])
 
 
-def choose_given(config: AlignConfig, task: Task, rewards: Rewards, number: int) -> Chosen:
-    """The given pairs of a round: all of them in round 1 and where nothing is selected."""
+def choose_given(
+    config: AlignConfig, task: Task, rewards: Rewards, number: int, folds: Folds | None
+) -> Chosen:
+    """The given pairs of a round: all of them in round 1 and where nothing is selected. With
+    `folds` margins are those of models that were not trained on the pair."""
     pairs = task.pairs
     everything = np.arange(len(pairs), dtype=np.int64)
     if number == 1:
         if config.selects:
             # Round 2 needs the reference's scores of all pairs: one pass now serves both.
             rewards.reference_columns(1, pairs)
-        return Chosen(pairs, np.zeros(len(pairs)), everything, _given_figures(task, everything))
-    reward = rewards.ensembled(number, pairs.completions())
+        return Chosen(
+            pairs, np.zeros(len(pairs)), everything, given_figures(task, pairs, everything)
+        )
+    if folds is None:
+        reward = rewards.ensembled(number, pairs.completions())
+    else:
+        reward = rewards.cross_fitted_reward(number, pairs.completions(), folds)
     margins = margin(config.loss, reward[: len(pairs)], reward[len(pairs) :], config.beta)
     if config.length_control:
         margins = without_length(margins, pairs.lengths())
     kept = everything
     if config.selects:
         kept = _keep(config, margins, config.keep, seed_of(config, number, 0))
-    figures = _given_figures(task, kept)
+    figures = given_figures(task, pairs, kept)
     figures |= {f"select/{name}": value for name, value in margin_figures(margins).items()}
     if task.flipped is not None and task.flipped.any() and not task.flipped.all():
         figures["select/flip_auc"] = area_under_curve(-margins, task.flipped)
@@ -72,8 +83,10 @@ def _keep(config: AlignConfig, margins: np.ndarray, share: float, seed: int) -> 
     return select(rule, margins, config.threshold, share, seed)
 
 
-def _given_figures(task: Task, kept: np.ndarray) -> dict[str, float]:
-    size = task.pairs.lengths()
+def given_figures(task: Task, pairs: TokenPairs, kept: np.ndarray) -> dict[str, float]:
+    """How many given pairs are kept, and what they are like; `pairs` are the task's, some of them
+    perhaps turned round."""
+    size = pairs.lengths()
     longer = size[:, 0] > size[:, 1]
     figures = {
         "select/given": float(len(task.pairs)),
@@ -94,15 +107,15 @@ def choose_generated(
     folder: Path, given: Chosen,
 ) -> Chosen | None:  # fmt: skip
     """The round's own pairs, beside the kept given ones; None where the round makes none."""
-    share = generated_share(number, config.generated_share)
+    share = generated_share(number, config.shares)
     if config.method == "dpo" or not share:
         return None
     rows, responses = sample_responses(config, task, rewards, number, folder)
-    prompt, winners = np.repeat(rows, config.responses), None
+    prompt, winners = np.repeat(rows, config.samples), None
     if config.winner == "given":
         ends = end_tokens(rewards.checkpoint(number - 1).folder, tokeniser)
         prompt, responses = _with_given(task, prompt, responses, given, ends)
-        winners = np.arange(len(prompt)) >= len(rows) * config.responses
+        winners = np.arange(len(prompt)) >= len(rows) * config.samples
     asked = [task.prompts.asked[row] for row in prompt]
     texts = texts_of(tokeniser, responses)
     second = None
@@ -120,21 +133,13 @@ def choose_generated(
         second,
         winners,
     )
-    figures = _generated_figures(built, len(rows)) | _accuracy(task, asked, texts, built)
+    figures = generated_figures(built, len(rows)) | accuracy_figures(task, asked, texts, built)
     if not len(built):
-        lost = {**built.dropped_responses, **built.dropped_prompts}
-        print(
-            f"warning: round {number}: none of {len(rows)} prompts gave a pair, so it trains on "
-            "given ones alone ("
-            + ", ".join(f"{count} {reason}" for reason, count in lost.items() if count)
-            + "); where most are truncated, raise max_new_tokens",
-            file=sys.stderr,
-            flush=True,
-        )
+        warn_without_pairs(number, len(rows), built)
     open_gate = figures.get("generate/accuracy", 1.0) >= config.gate
     figures["generate/gate_open"] = float(open_gate)
     wanted = generated_count(len(given.kept), share, len(built)) if open_gate else 0
-    pairs, margins = _pairs_of(responses, built), built.margin
+    pairs, margins = pairs_of(responses, built), built.margin
     if config.length_control:
         margins = without_length(margins, pairs.lengths())
     kept = np.zeros(0, np.int64)
@@ -157,7 +162,21 @@ def _keep_generated(config: AlignConfig, margins: np.ndarray, wanted: int, seed:
     return kept
 
 
-def _generated_figures(built: BuiltPairs, prompts: int) -> dict[str, float]:
+def warn_without_pairs(number: int, prompts: int, built: BuiltPairs) -> None:
+    """Say why none of so many prompts gave a pair."""
+    lost = {**built.dropped_responses, **built.dropped_prompts}
+    print(
+        f"warning: round {number}: none of {prompts} prompts gave a pair, so it trains on "
+        "given ones alone ("
+        + ", ".join(f"{count} {reason}" for reason, count in lost.items() if count)
+        + "); where most are truncated, raise max_new_tokens",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def generated_figures(built: BuiltPairs, prompts: int) -> dict[str, float]:
+    """How many pairs were made of so many prompts, and what was dropped."""
     figures = {"generate/prompts": float(prompts), "generate/pairs": float(len(built))}
     for dropped in (built.dropped_responses, built.dropped_prompts):
         for reason, count in dropped.items():
@@ -175,7 +194,7 @@ def sample_responses(
     chance = np.random.default_rng(seed_of(config, number, 1))
     rows = np.sort(chance.permutation(len(task.prompts))[: config.prompts])
     checkpoint = rewards.checkpoint(number - 1)
-    how = Sampling(config.responses, config.temperature, config.top_p, config.max_new_tokens)
+    how = Sampling(config.samples, config.temperature, config.top_p, config.max_new_tokens)
     job = GenerationJob(checkpoint.folder, config.device, config.half, config.generator, how)
     responses = generate(
         job, task.prompts.take(rows).ids, folder / "responses.parquet", config.generation_batch,
@@ -220,6 +239,8 @@ def response_scores(
                 "routes have one, or name a reward model's folder as judge"
             )
         return task.judge.score(prompts, texts)
+    if task.outside is not None:
+        return rewards.outside(number, task.outside, prompts, texts)
     if config.score == "probability":
         return probability_scores(rewards, number, responses)
     reward = rewards.ensembled(number, responses.completions)
@@ -235,7 +256,8 @@ def probability_scores(rewards: Rewards, number: int, responses: Responses) -> n
     return per_token(policy, lengths(completions))
 
 
-def _pairs_of(responses: Responses, built: BuiltPairs) -> TokenPairs:
+def pairs_of(responses: Responses, built: BuiltPairs) -> TokenPairs:
+    """Built pairs in token ids."""
     completions = responses.completions
     return TokenPairs(
         [completions[row].prompt for row in built.chosen],
@@ -245,7 +267,7 @@ def _pairs_of(responses: Responses, built: BuiltPairs) -> TokenPairs:
     )
 
 
-def _accuracy(
+def accuracy_figures(
     task: Task, prompts: Sequence[Any], texts: Sequence[str], built: BuiltPairs
 ) -> dict[str, float]:
     """How often the judge agrees with the score, over the pairs on which it decides."""

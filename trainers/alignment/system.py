@@ -51,12 +51,13 @@ def prepare(config: AlignConfig) -> None:
 
 
 def check_file(config: AlignConfig) -> None:
-    """A judge that runs code is named on the command line alone: a file may be anybody's."""
-    if runs_code(config.judge):
-        raise ConfigurationError(
-            f"a search file names code as judge ({recorded(config.judge)[:80]}), which is not run "
-            "from a file: name a reward model's folder, or leave judge out"
-        )
+    """What runs code is named on the command line alone: a file may be anybody's."""
+    for role, value in (("judge", config.judge), ("score", config.score)):
+        if runs_code(value):
+            raise ConfigurationError(
+                f"a search file names code as {role} ({recorded(value)[:80]}), which is not run "
+                f"from a file: name a reward model's folder, or leave {role} out"
+            )
 
 
 def train(config: AlignConfig, run: Path, reports: range) -> Iterator[dict[str, float]]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from rayforge.errors import ConfigurationError, DataError
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.judging import Judge
 from trainers.alignment.models import Tokeniser, context_length, vocabulary_size
-from trainers.alignment.reading import Source
+from trainers.alignment.outside import Outside, outside_score
+from trainers.alignment.reading import Source, text_of
 from trainers.alignment.tokens import (
     Ids,
     Tokenised,
@@ -40,6 +41,14 @@ class Prompts:
         return Prompts([self.asked[r] for r in rows], [self.ids[r] for r in rows])
 
 
+class Said(NamedTuple):
+    """A preference pair as text."""
+
+    prompt: Any
+    chosen: str
+    rejected: str
+
+
 @dataclass(frozen=True)
 class Task:
     """Data and judge of a run, read and checked before anything is trained."""
@@ -53,6 +62,10 @@ class Task:
     evaluation: Prompts
     """Held-out prompts that are answered after every round."""
     judge: Judge | None
+    said: list[Said]
+    """Each of `pairs` as text."""
+    outside: Outside | None
+    """What scores from outside, where `score` names something."""
 
     @property
     def fingerprint(self) -> str:
@@ -86,7 +99,14 @@ def make_task(config: AlignConfig, tokeniser: Tokeniser, folder: Path, source: S
     flips = [training[row].flipped for row in tokens.rows]
     known = any(flip is not None for flip in flips)
     flipped = np.array([bool(flip) for flip in flips]) if known else None
-    return Task(tokens.pairs, flipped, held.pairs, prompts, answered, source.judge)
+    said = [
+        Said(pair.prompt, text_of(pair.chosen), text_of(pair.rejected))
+        for pair in (training[row] for row in tokens.rows)
+    ]
+    return Task(
+        tokens.pairs, flipped, held.pairs, prompts, answered, source.judge, said,
+        outside_score(config, source),
+    )  # fmt: skip
 
 
 def _limit(config: AlignConfig, folder: Path) -> int:

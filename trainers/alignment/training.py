@@ -31,6 +31,7 @@ from transformers.utils import logging
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
+from rayforge.alignment.margin import robust_smoothing
 from rayforge.errors import CheckpointError, DivergedError, UserError
 from rayforge.files import whole_file, whole_folder, write_text
 from trainers.alignment.config import AlignConfig
@@ -41,6 +42,8 @@ from trainers.configuration import from_dict, to_dict
 MASTER = "master.safetensors"
 WHOLE = "whole"
 """Empty file that marks a checkpoint folder as completely written."""
+FLIPPED = "flipped"
+"""Column of the order of training: the probability that the pair's label is flipped."""
 STEP_TOKENS = "step_tokens"
 """Column of the order of training: predicted tokens of the chosen sides of the pair's step."""
 
@@ -98,8 +101,7 @@ class PairTrainer(DPOTrainer):
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()  # type: ignore[no-untyped-call]
         columns: Any = self._signature_columns
-        if STEP_TOKENS not in columns:
-            columns.append(STEP_TOKENS)
+        columns += [name for name in (STEP_TOKENS, FLIPPED) if name not in columns]
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         """TRL's, with the anchor a mean over the tokens of the whole step's chosen sides.
@@ -108,7 +110,12 @@ class PairTrainer(DPOTrainer):
         the shorter they are: L = sum_p (1/P) (w/n_p) sum_t -log pi_t for P parts of n_p tokens.
         With w n_p P / N in the place of w it is (w/N) sum_p sum_t -log pi_t, however the step's N
         tokens are split among parts and workers.
+
+        Where pairs carry the probability that they are flipped, each has its own smoothing.
         """
+        flipped = inputs.pop(FLIPPED, None)
+        if flipped is not None:
+            self.label_smoothing: Any = robust_smoothing(flipped)
         tokens = inputs.pop(STEP_TOKENS, None)
         if tokens is not None:
             mask = inputs["completion_mask"][..., 1:]
@@ -124,12 +131,13 @@ class PairTrainer(DPOTrainer):
 
 
 class PairCollator(DataCollatorForPreference):
-    """TRL's, with the tokens of the step that a pair belongs to."""
+    """TRL's, with the tokens of the step that a pair belongs to, and the pair's smoothing."""
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         found = super().torch_call(examples)
-        if STEP_TOKENS in examples[0]:
-            found[STEP_TOKENS] = torch.tensor([e[STEP_TOKENS] for e in examples])
+        for name in (STEP_TOKENS, FLIPPED):
+            if name in examples[0]:
+                found[name] = torch.tensor([e[name] for e in examples])
         return found
 
 

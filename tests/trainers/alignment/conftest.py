@@ -66,7 +66,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(pairs_file: Path, held_out_file: Path, model_folder: Path) -> AlignConfig:
     """Every part of SeRA at a size that takes seconds, in this process."""
     return AlignConfig(
-        data=str(pairs_file), evaluation=str(held_out_file), model=str(model_folder),
+        method="sera", data=str(pairs_file), evaluation=str(held_out_file), model=str(model_folder),
         rounds=3, steps=4, batch=8, learning_rate=2e-3, prompts=12, max_new_tokens=24,
         evaluation_prompts=6, generation_batch=4, scoring_batch=8, checkpoint_steps=2, threads=1,
     )  # fmt: skip

@@ -32,11 +32,11 @@ from trainers.alignment.config import AlignConfig
 )
 def test_what_cannot_work_is_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        replace(AlignConfig(), **settings)
+        replace(AlignConfig(method="sera"), **settings)
 
 
 def test_one_response_is_enough_where_nothing_is_generated() -> None:
-    assert not AlignConfig(responses=1, generated_share=(0.0,)).generates
+    assert not AlignConfig(method="sera", responses=1, generated_share=(0.0,)).generates
     assert not AlignConfig(responses=1, method="dpo").generates
 
 

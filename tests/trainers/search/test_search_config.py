@@ -149,7 +149,8 @@ def test_a_combination_that_cannot_run_is_refused_where_it_is_known(tmp_path: Pa
 def test_reports_of_a_trial(tmp_path: Path) -> None:
     assert search_of(tmp_path, reports=5).reports == 5
     both = search_of(
-        tmp_path, system="both", base={"irl": {"evaluate": ["val_unseen"]}},
+        tmp_path, system="both",
+        base={"irl": {"evaluate": ["val_unseen"]}, "align": {"method": "sera"}},
         space={"align.rounds": {"choice": [2, 4]}}, metrics={"irl/val_unseen/success": "max"},
     )  # fmt: skip
     assert both.reports == 4
