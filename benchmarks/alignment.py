@@ -1,12 +1,15 @@
-"""SeRA against its baselines on the route task: cue, flipped labels, scores, halves of the method.
+"""Review by acting, SeRA and their baselines on the route task, in the regime where flips hurt.
 
     python -m benchmarks.alignment --out runs/alignment --seeds 0 1 2
+    python -m benchmarks.alignment --pairs 1536 --methods dpo sera iterative
 
-Every run takes 96 optimiser steps of 16 pairs, of 1,536 given ones; DPO takes them in one go, the
-others in three rounds, of which the first, DPO on everything, is the same for all of a cell and a
-seed and is trained once. Success is by execution on 200 routes in unseen houses. A seed is one of
-houses, pairs and training; the model they start from is one and the same, made in other houses.
-Resumable: the same command goes on where it was broken off, and only prints where all is done.
+Every run takes 96 optimiser steps of 16 pairs, of 256, 512 or 1,536 given ones: 6, 3 or 1 epochs.
+DPO takes them in one go, the others in three rounds. Of the methods that begin with a round of DPO
+on everything, that round is trained once for all of a cell and a seed. Success is by execution on
+routes in unseen houses. A seed is one of houses, pairs and training; the model they start from is
+one and the same, made in other houses. The followers that "acting" asks are trained first, in
+houses of their own. Resumable: the same command goes on where it was broken off, and only prints
+where all is done; every run is a row.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from __future__ import annotations
 import json
 import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +28,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import tyro
 
-from benchmarks.sub_runs import finished, run_all
+from benchmarks.sub_runs import finished, run_all, training
+from envs.houses.route_houses import RouteHousesConfig, write_route_houses
 from envs.houses.route_task import RouteTaskConfig
 from rayforge.evaluation.intervals import bootstrap_interval, paired_difference, seed_interval
 from rayforge.evaluation.win_rate import length_controlled, win_rate_from_success
@@ -35,6 +41,10 @@ FIRST, CONTROLLED = "first round", "sera, selection only, length-controlled"
 
 ALL: dict[str, Any] = {"method": "sera", "keep": 1.0, "keep_generated": 1.0}
 """Every given pair is kept, and every own one that the share of the round has room for."""
+NONE_OWN: dict[str, Any] = {"generated_share": (0.0,)}
+ACTING: dict[str, Any] = {"method": "acting"}
+STRONG, WALKS, WEAK = "planner", "walks", "weak"
+"""Followers: an agent that plans, the same one that only walks, and one that learnt little."""
 
 METHODS: dict[str, dict[str, Any]] = {
     FIRST: {"method": "iterative", "rounds": 1},
@@ -43,48 +53,105 @@ METHODS: dict[str, dict[str, Any]] = {
     "iterative": {"method": "iterative"},
     "sera, generation only": {**ALL, "score": "probability"},
     "sera, given winners": {**ALL, "score": "probability", "winner": "given"},
-    CONTROLLED: {"method": "sera", "generated_share": (0.0,), "length_control": True},
-    "sera, selection only": {"method": "sera", "generated_share": (0.0,)},
-    "sera, smallest margins only": {"method": "sera", "generated_share": (0.0,), "rule": "bottom"},
+    CONTROLLED: {"method": "sera", **NONE_OWN, "length_control": True},
+    "sera, selection only": {"method": "sera", **NONE_OWN},
+    "sera, smallest margins only": {"method": "sera", **NONE_OWN, "rule": "bottom"},
     "random": {"method": "random"},
     "curriculum": {"method": "curriculum"},
-    "rounds alone": {"method": "iterative", "generated_share": (0.0,)},
+    "rounds alone": {"method": "iterative", **NONE_OWN},
     "sera, judge as score": {**ALL, "score": "judge"},
+    "robust": {"method": "dpo", "loss": "robust", "label_smoothing": 0.2},
+    "acting": {**ACTING, "score": STRONG},
+    "acting, labels alone": {**ACTING, "score": STRONG, **NONE_OWN},
+    "acting, labels turned": {**ACTING, "score": STRONG, **NONE_OWN, "labels": "turn"},
+    "acting, labels dropped": {**ACTING, "score": STRONG, **NONE_OWN, "labels": "drop"},
+    "acting, own pairs alone": {**ACTING, "score": STRONG, "labels": "keep"},
+    "acting, walks": {**ACTING, "score": WALKS},
+    "acting, weak follower": {**ACTING, "score": WEAK},
+    "balance alone": {**ACTING, **NONE_OWN, "labels": "keep"},
+    "random, as many as balance": {"method": "random", **NONE_OWN, "keep": 0.4},
+    "oracle": {**ACTING, **NONE_OWN, "labels": "oracle"},
+    "judge's own pairs": {**ACTING, "labels": "keep", "score": "judge"},
+    "oracle and judge": {**ACTING, "labels": "oracle", "score": "judge"},
 }
-""""rounds alone" neither selects nor generates: it is DPO whose step size begins anew twice. "judge
-as score" is an upper bound: it sees what no method may see."""
+""""rounds alone" neither selects nor generates: it is DPO whose step size begins anew twice.
+"judge" and "oracle" are upper bounds: they see what no method may see."""
+BEST = "dpo, best epoch"
+"""The round of "rounds alone" with the best accuracy on held-out pairs: DPO stopped there."""
 
-OTHERS = ((0.5, 0.4), (0.8, 0.4), (0.5, 0.2), (0.8, 0.0), (0.5, 0.0))
-CELLS: dict[tuple[float, float], tuple[str, ...]] = {
-    (0.8, 0.2): tuple(name for name in METHODS if name != FIRST),
-    **{cell: ("dpo", "sera") for cell in OTHERS},
+WHOLE = ("dpo", "sera", "acting", "acting, own pairs alone", "acting, labels alone", "oracle",
+         "judge's own pairs", "rounds alone", "robust", "iterative", "random",
+         "curriculum")  # fmt: skip
+CUE = ("dpo", "balance alone", "random, as many as balance", "acting", "sera, selection only",
+       CONTROLLED)  # fmt: skip
+
+
+class Cell(NamedTuple):
+    """Given pairs, share of them with the longer side chosen, share with the label flipped."""
+
+    pairs: int
+    cue: float
+    flips: float
+
+
+CELLS: dict[Cell, tuple[str, ...]] = {
+    Cell(256, 0.5, 0.2): (*WHOLE, "acting, walks", "acting, weak follower"),
+    Cell(512, 0.5, 0.2): WHOLE,
+    Cell(256, 0.5, 0.4): ("dpo", "acting", "acting, labels alone", "oracle"),
+    Cell(512, 0.8, 0.2): CUE,
+    Cell(1536, 0.8, 0.2): (
+        "dpo",
+        "acting",
+        "sera",
+        "iterative",
+        "sera, generation only",
+        "sera, given winners",
+        CONTROLLED,
+        "sera, selection only",
+        "sera, smallest margins only",
+        "random",
+        "curriculum",
+        "rounds alone",
+        "sera, judge as score",
+    ),
+    Cell(256, 0.5, 0.0): ("dpo", "acting"),
+    **{
+        Cell(1536, cue, flips): ("dpo", "sera", "acting")
+        for cue, flips in ((0.5, 0.4), (0.8, 0.4), (0.5, 0.2), (0.8, 0.0), (0.5, 0.0))
+    },
 }
-"""Cue share and flip share: what is compared there; in the first cell, everything, in the
-others what fits into an hour of two cores."""
+"""What is compared where, what matters most first."""
 
 
 class Run(NamedTuple):
     """One run of the benchmark."""
 
     name: str
-    cue: float
-    flips: float
+    cell: Cell
     seed: int
 
     @property
     def folder(self) -> str:
-        plain = self.name.replace(", ", "-").replace(" ", "-")
-        return f"{plain}_cue{self.cue:g}_flips{self.flips:g}_seed{self.seed}"
+        plain = self.name.replace(", ", "-").replace(" ", "-").replace("'", "")
+        cell = f"pairs{self.cell.pairs}_cue{self.cell.cue:g}_flips{self.cell.flips:g}"
+        return f"{plain}_{cell}_seed{self.seed}"
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """SeRA and baselines on the route task."""
+    """Review by acting, SeRA and baselines on the route task."""
 
     out: Path = Path("runs/alignment")
     """Folder of the runs."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of each row."""
+    pairs: tuple[int, ...] = (256, 512)
+    """Numbers of given pairs: cells with others are left out."""
+    cue: tuple[float, ...] = (0.5, 0.8)
+    flips: tuple[float, ...] = (0.0, 0.2, 0.4)
+    """Shares, likewise."""
+    methods: tuple[str, ...] = ()
+    """Which rows; empty: those of the cell."""
     parallel: int = 2
     """Runs at a time, one core each."""
     train: bool = True
@@ -92,9 +159,10 @@ class Benchmark:
 
     def __call__(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
-        groups = list(plan(self.seeds))
+        groups = list(self._plan())
         runs = [run for group in groups for run in group]
         if self.train and not all(finished(self.out / run.folder) for run in runs):
+            make_followers(self.out, {str(METHODS[run.name].get("score")) for run in runs})
             start = read_source(AlignConfig(routes=RouteTaskConfig(seed=START_SEED))).start()
             for group in groups:
                 self._train(group, start)
@@ -105,20 +173,61 @@ class Benchmark:
         print(f"\n{len(done)} of {len(runs)} runs; processor time of this call "
               f"{(used.ru_utime + used.ru_stime) / 60:.0f} minutes")  # fmt: skip
 
+    def _plan(self) -> Iterator[list[Run]]:
+        """What is run, cell by cell; in a cell method by method."""
+        for cell, names in CELLS.items():
+            asked = cell.pairs in self.pairs and cell.cue in self.cue and cell.flips in self.flips
+            if asked:
+                yield [Run(n, cell, s) for n in self.methods or names for s in self.seeds]
+
     def _train(self, group: Sequence[Run], start: Path) -> None:
-        """All of a cell; those with several rounds go on from the first round they share."""
-        firsts = {run.seed: run._replace(name=FIRST) for run in group}
-        rest = [run for run in group if run.name != "dpo"]
+        """All of a cell; those that begin with a round of DPO go on from the one they share."""
+        firsts = {run.seed: run._replace(name=FIRST) for run in group if shares_first(run)}
+        rest = [run for run in group if shares_first(run)]
         for part in ([run for run in group if run not in rest] + list(firsts.values()), rest):
-            todo: dict[Path, list[str]] = {}
+            todo: dict[Path, AlignConfig] = {}
             for run in part:
-                folder, config = self.out / run.folder, configuration(run, start)
+                folder, config = self.out / run.folder, configuration(run, start, self.out)
                 if run in rest:
                     share_first_round(self.out / firsts[run.seed].folder, folder, config)
-                file = self.out / f"{run.folder}.yaml"
-                file.write_text(to_yaml(config))
-                todo[folder] = ["align", "train", "--config", str(file)]
-            run_all(todo, self.parallel)
+                todo[folder] = config
+            run_all(training("align", todo), self.parallel)
+
+
+def shares_first(run: Run) -> bool:
+    """Whether its first round is DPO on everything."""
+    return METHODS[run.name]["method"] not in ("dpo", "acting")
+
+
+FOLLOWERS: dict[str, tuple[str, ...]] = {
+    STRONG: ("--method", "langgoal", "--updates", "0", "--clone-updates", "1000",
+             "--network.hidden", "128", "--generator.hidden", "128", "--generator.word", "64",
+             "--generator.updates", "400"),
+    WEAK: ("--method", "gcbc", "--updates", "0", "--clone-updates", "150", "--network.hidden",
+           "64"),
+}  # fmt: skip
+"""How they are trained; the one that walks is the strong one without its planner."""
+TELLING = ("--held-back", "0.05", "--network.word", "64", "--evaluate", "val_unseen")
+
+
+def make_followers(out: Path, named: set[str]) -> None:
+    """Houses with instructions, and those agents among `named` that are not there yet."""
+    wanted = {STRONG if name == WALKS else name for name in named} & set(FOLLOWERS)
+    data = out / "follower-houses"
+    if wanted and not data.is_dir():
+        write_route_houses(data, RouteHousesConfig())
+    runs = {
+        out / f"follower-{name}": ["irl", "train", "--data", str(data), *TELLING, *FOLLOWERS[name]]
+        for name in sorted(wanted)
+    }
+    run_all(runs, 1)
+    strong, walks = out / f"follower-{STRONG}", out / f"follower-{WALKS}"
+    if WALKS in named and not walks.is_dir():
+        ignored = shutil.ignore_patterns("planner*", "planned*")
+        shutil.copytree(strong, walks, ignore=ignored)
+    if STRONG in wanted and not (strong / "planner.json").is_file():
+        command = [sys.executable, "-m", "trainers.cli", "irl", "plan", str(strong)]
+        subprocess.run([*command, "--updates", "400"], check=True)
 
 
 def share_first_round(done: Path, run: Path, config: AlignConfig) -> None:
@@ -138,31 +247,31 @@ def share_first_round(done: Path, run: Path, config: AlignConfig) -> None:
     part.rename(run)
 
 
-def plan(seeds: Sequence[int]) -> Iterator[list[Run]]:
-    """What is run, cell by cell, what matters most first; in a cell method by method."""
-    for cell, names in CELLS.items():
-        yield [Run(name, *cell, seed) for name in names for seed in seeds]
-
-
 START_SEED = 0
 """Of the supervised start, which all runs share: the demo's."""
 
 
-def settings(seed: int) -> AlignConfig:
+def settings(pairs: int, seed: int) -> AlignConfig:
     """What all runs of a seed share."""
     return AlignConfig(
-        routes=RouteTaskConfig(pairs=1536, test_routes=200, seed=seed), seed=seed, rounds=3,
-        steps=32, batch=16, learning_rate=1.5e-4, prompts=192, responses=4, temperature=0.7,
-        max_new_tokens=80, evaluation_prompts=200, generation_batch=100, threads=1,
+        routes=RouteTaskConfig(pairs=pairs, test_routes=300, seed=seed), seed=seed, rounds=3,
+        steps=32, batch=16, learning_rate=1.5e-4, prompts=128, temperature=0.7,
+        max_new_tokens=80, evaluation_prompts=300, generation_batch=100, threads=1,
         checkpoint_steps=32, log_steps=4,
     )  # fmt: skip
 
 
-def configuration(run: Run, start: Path) -> AlignConfig:
-    shared = settings(run.seed)
+def configuration(run: Run, start: Path, out: Path) -> AlignConfig:
+    """Of one run. A follower is named by its folder."""
+    shared = settings(run.cell.pairs, run.seed)
     # The start is made already, so its examples need not be written again for every run.
-    routes = replace(shared.routes, cue_share=run.cue, flip_share=run.flips, start_routes=0)
-    return replace(shared, model=str(start), routes=routes, **METHODS[run.name])
+    routes = replace(
+        shared.routes, cue_share=run.cell.cue, flip_share=run.cell.flips, start_routes=0
+    )
+    own = dict(METHODS[run.name])
+    if own.get("score") in (STRONG, WALKS, WEAK):
+        own["score"] = f"follower:{out / 'follower-'}{own['score']}"
+    return replace(shared, model=str(start), routes=routes, **own)
 
 
 class Found(NamedTuple):
@@ -177,53 +286,60 @@ class Found(NamedTuple):
     kept_flipped: list[float]
     kept_longer: list[float]
     """Shares of the kept given pairs, by round."""
+    own: list[float]
+    """Own pairs, by round."""
     on_policy: list[float]
+    """Accuracy of the score on the own pairs that the executor decides, by round."""
     start: float
     """Success of the start's greedy answers."""
 
 
-def read(run: Path) -> Found:
+def read(run: Path, best: bool = False) -> Found:
+    """Of the last round, or of the one with the best accuracy on held-out pairs."""
     folders = sorted((run / "rounds").glob("[0-9]*"), key=lambda folder: int(folder.name))
-    answers = pq.read_table(folders[-1] / "answers.parquet")
+    accuracy = {f: json.loads((f / "review.json").read_text())["review/accuracy"]
+                for f in folders[1:]}  # fmt: skip
+    last = max(accuracy, key=lambda f: accuracy[f]) if best else folders[-1]
+    answers = pq.read_table(last / "answers.parquet")
     before = pq.read_table(folders[0] / "answers.parquet")
-    review = json.loads((folders[-1] / "review.json").read_text())
     chosen = [json.loads((f / "selection.json").read_text())["figures"] for f in folders[1:]]
+
+    def each(name: str) -> list[float]:
+        return [f[name] for f in chosen if name in f]
+
     return Found(
         {kind: answers[f"{kind}_score"].to_numpy() for kind in ("greedy", "sampled")},
-        answers["greedy_tokens"].to_numpy(),
-        review["review/accuracy"],
-        [f["select/flip_auc"] for f in chosen if "select/flip_auc" in f],
-        [f["select/kept_flipped"] for f in chosen],
-        [f["select/kept_longer_chosen"] for f in chosen],
-        [f["generate/accuracy"] for f in chosen if "generate/accuracy" in f],
-        float(before["greedy_score"].to_numpy().mean()),
-    )
+        answers["greedy_tokens"].to_numpy(), accuracy[last], each("select/flip_auc"),
+        each("select/kept_flipped"), each("select/kept_longer_chosen"), each("select/generated"),
+        each("generate/accuracy"), float(before["greedy_score"].to_numpy().mean()),
+    )  # fmt: skip
 
 
 def rows(out: Path, runs: Sequence[Run]) -> str:
     """A Markdown row a run."""
     lines = [
-        "| run | cue | flips | seed | start | greedy | sampled | against DPO | length-controlled | "
-        "held-out accuracy | tokens | AUC for flips by round | flips kept | longer kept | "
-        "on-policy accuracy by round |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| run | pairs | cue | flips | seed | start | greedy | sampled | against DPO | "
+        "length-controlled | held-out accuracy | tokens | AUC for flips by round | flips kept | "
+        "longer kept | own pairs | on-policy accuracy by round |",
+        "|---" * 17 + "|",
     ]
     for run in runs:
         found, dpo = read(out / run.folder), read(out / run._replace(name="dpo").folder)
         won = win_rate_from_success(found.score["greedy"], dpo.score["greedy"])[:, 0]
         even = length_controlled(won, found.tokens, dpo.tokens)
         lines.append(
-            f"| {run.name} | {run.cue:g} | {run.flips:g} | {run.seed} | {found.start:.3f} | "
+            f"| {run.name} | {run.cell.pairs} | {run.cell.cue:g} | {run.cell.flips:g} | "
+            f"{run.seed} | {found.start:.3f} | "
             f"{found.score['greedy'].mean():.3f} | {found.score['sampled'].mean():.3f} | "
             f"{won.mean():.3f} | {even.mean:.3f} | {found.accuracy:.3f} | "
             f"{found.tokens.mean():.1f} | {_list(found.auc)} | {_list(found.kept_flipped)} | "
-            f"{_list(found.kept_longer)} | {_list(found.on_policy)} |"
+            f"{_list(found.kept_longer)} | {_list(found.own, 0)} | {_list(found.on_policy)} |"
         )
     return "\n".join(lines)
 
 
-def _list(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.2f}" for value in values) or "-"
+def _list(values: Sequence[float], digits: int = 2) -> str:
+    return ", ".join(f"{value:.{digits}f}" for value in values) or "-"
 
 
 def summary(out: Path, runs: Sequence[Run]) -> str:
@@ -235,28 +351,44 @@ def summary(out: Path, runs: Sequence[Run]) -> str:
     """
     lines = [
         "",
-        "| method | cue | flips | seeds | greedy success | sampled success | greedy minus DPO | "
-        "sampled minus DPO |",
-        "|---|---|---|---|---|---|---|---|",
+        "| method | pairs | cue | flips | seeds | greedy success | sampled success | "
+        "greedy minus DPO | by seed | sampled minus DPO | ratio |",
+        "|---" * 11 + "|",
     ]
-    for name, cue, flips in dict.fromkeys((run.name, run.cue, run.flips) for run in runs):
-        same = [run for run in runs if (run.name, run.cue, run.flips) == (name, cue, flips)]
-        found = [read(out / run.folder) for run in same]
+    kinds = ("greedy", "sampled")
+    for name, cell in dict.fromkeys((run.name, run.cell) for run in runs):
+        same = [run for run in runs if (run.name, run.cell) == (name, cell)]
         dpo = [read(out / run._replace(name="dpo").folder) for run in same]
-        cells = []
-        for kind in ("greedy", "sampled"):
-            means = [float(f.score[kind].mean()) for f in found]
-            over = (
-                seed_interval(means) if len(means) > 1 else bootstrap_interval(found[0].score[kind])
+        for shown in (name, BEST) if name == "rounds alone" else (name,):
+            found = [read(out / run.folder, shown == BEST) for run in same]
+            cells, ratio = [], 0.0
+            for kind in kinds:
+                means = [float(f.score[kind].mean()) for f in found]
+                over = (
+                    seed_interval(means)
+                    if len(means) > 1
+                    else bootstrap_interval(found[0].score[kind])
+                )
+                cells.append(f"{over.mean:.3f} [{over.low:.3f}, {over.high:.3f}]")
+            for kind in kinds:
+                ours, theirs = (
+                    np.concatenate([f.score[kind] for f in part]) for part in (found, dpo)
+                )
+                gap = paired_difference(ours, theirs)
+                cells.append(f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]")
+                if kind == "greedy":
+                    ratio = ours.mean() / theirs.mean()
+                    each = [
+                        float(f.score[kind].mean() - d.score[kind].mean())
+                        for f, d in zip(found, dpo, strict=True)
+                    ]
+                    cells.append(", ".join(f"{value:+.3f}" for value in each))
+            if name == "dpo":
+                cells[2:] = ["", "", ""]
+            lines.append(
+                f"| {shown} | {cell.pairs} | {cell.cue:g} | {cell.flips:g} | {len(same)} | "
+                f"{' | '.join(cells)} | {ratio:.2f} |"
             )
-            cells.append(f"{over.mean:.3f} [{over.low:.3f}, {over.high:.3f}]")
-        for kind in ("greedy", "sampled"):
-            ours, theirs = (np.concatenate([f.score[kind] for f in part]) for part in (found, dpo))
-            gap = paired_difference(ours, theirs)
-            cells.append(
-                "" if name == "dpo" else f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
-            )
-        lines.append(f"| {name} | {cue:g} | {flips:g} | {len(same)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

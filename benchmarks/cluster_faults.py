@@ -143,7 +143,7 @@ class ClusterFaults:
             return AlignConfig(
                 routes=RouteTaskConfig(pairs=256, start_routes=128, test_routes=16),
                 tiny=TinyModelConfig(width=32, layers=2), start=StartConfig(10, 10),
-                rounds=3, steps=self.steps, batch=8, learning_rate=2e-4, prompts=16,
+                method="sera", rounds=3, steps=self.steps, batch=8, learning_rate=2e-4, prompts=16,
                 max_new_tokens=16, evaluation_prompts=8, checkpoint_steps=5, threads=1,
                 workers=2, actors=1,
             )  # fmt: skip
