@@ -26,6 +26,7 @@ from trainers.alignment.commands import AlignTrain
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.named_code import confirmed, runs_code
 from trainers.alignment.system import ALIGN
+from trainers.cluster import choose_address
 from trainers.configuration import read_configuration
 from trainers.feedback.commands import COMMANDS as FEEDBACK
 from trainers.help import help_of, wants_help
@@ -149,8 +150,11 @@ class Tune:
     system: str | None = None
     """Confirms a system from outside RayForge, module:NAME, as the file has it: its code is
     imported."""
+    address: str = ""
+    """The Ray cluster to join, as HOST:PORT, instead of what RAY_ADDRESS names."""
 
     def __call__(self) -> None:
+        choose_address(self.address)
         from trainers.runs.folder import command_line
         from trainers.search.run import search
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rayforge.errors import MachineError
+from trainers import ALONE, LOOPBACK
 from trainers.machine import check_for_ray
 
 CONNECT_S = 3.0
@@ -98,6 +99,30 @@ def own_signals() -> Iterator[None]:
         signal.signal = own
 
 
+def choose_address(address: str) -> None:
+    """Commands join the cluster at `address`, whatever RAY_ADDRESS says; nothing for an empty one.
+
+    To be called before Ray is imported.
+    """
+    if not address:
+        return
+    os.environ["RAY_ADDRESS"] = address
+    if ALONE and "ray" not in sys.modules:  # more than one machine is meant after all
+        os.environ.pop(LOOPBACK, None)
+
+
+@contextmanager
+def own_ray() -> Iterator[None]:
+    """What is started or joined inside is left at the end; a Ray that ran before stays as it is."""
+    ray = sys.modules.get("ray")
+    before = ray is not None and ray.is_initialized()
+    try:
+        yield
+    finally:
+        if not before and "ray" in sys.modules:
+            sys.modules["ray"].shutdown()
+
+
 def join_cluster(*, log_to_driver: bool) -> None:
     """Join the cluster that RAY_ADDRESS names.
 
@@ -140,8 +165,8 @@ def check_address(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
     except OSError as error:
         raise MachineError(
-            f"nothing answers at {address} ({error}), which RAY_ADDRESS names: start the head, put "
-            "the address right, or unset RAY_ADDRESS to run on this machine alone"
+            f"nothing answers at {address} ({error}), which RAY_ADDRESS or --address names: start "
+            "the head, put the address right, or unset RAY_ADDRESS to run on this machine alone"
         ) from None
 
 

@@ -5,21 +5,27 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import ray
 
 from rayforge.errors import ConfigurationError, MachineError
+from trainers import LOOPBACK
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.run import start_ray as start_alignment
 from trainers.cluster import (
     check_address,
     check_shared,
     check_storage,
+    choose_address,
     join_cluster,
+    own_ray,
     own_signals,
     stale_head,
     start_here,
@@ -52,6 +58,34 @@ def test_an_address_where_something_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         check_address(f"127.0.0.1:{server.getsockname()[1]}")
     check_address("auto")
+
+
+def test_an_address_of_the_command_line_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "cluster:6379")
+    choose_address("")
+    assert os.environ["RAY_ADDRESS"] == "cluster:6379"
+    choose_address("other:6379")
+    assert os.environ["RAY_ADDRESS"] == "other:6379"
+    # One machine is no longer meant.
+    code = (
+        "import os, trainers\nfrom trainers.cluster import choose_address\n"
+        "assert os.environ[trainers.LOOPBACK] == '0'\nchoose_address('other:6379')\n"
+        "assert trainers.LOOPBACK not in os.environ"
+    )
+    free = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", LOOPBACK)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=free)
+
+
+def test_a_callers_ray_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+    for running in (True, False):
+        fake = SimpleNamespace(
+            is_initialized=lambda running=running: running, shutdown=lambda: ended.append(1)
+        )
+        monkeypatch.setitem(sys.modules, "ray", fake)
+        with pytest.raises(ZeroDivisionError), own_ray():
+            raise ZeroDivisionError
+        assert len(ended) == (0 if running else 1)
 
 
 def test_a_head_that_left_its_address_behind(tmp_path: Path, closed_port: int) -> None:

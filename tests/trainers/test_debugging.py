@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import ray
 
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.debugging import small_language_model
-from trainers.configuration import to_yaml
+from trainers.configuration import read_configuration, to_yaml
 from trainers.irl.config import IRLConfig
 from trainers.irl.debugging import small_agent
 
@@ -38,11 +39,12 @@ def test_what_is_learnt_stays_as_it_was_set() -> None:
 
 @pytest.mark.ray
 def test_the_same_seed_gives_the_same_numbers(
-    tiny: IRLConfig, tmp_path: Path, cluster: None, monkeypatch: pytest.MonkeyPatch
+    tiny: IRLConfig, tmp_path: Path, cluster: None
 ) -> None:
+    """On the Ray that the caller has started, which is left as it is."""
     from trainers.cli import main
+    from trainers.irl.run import train
 
-    monkeypatch.setattr("ray.shutdown", lambda: None)  # the cluster is the other tests' as well
     (tmp_path / "run.yaml").write_text(to_yaml(replace(tiny, runners=2)))
     lines = []
     for name in ("first", "second"):
@@ -51,4 +53,10 @@ def test_the_same_seed_gives_the_same_numbers(
         records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         timed = ("time_s", "speed/updates_per_s", "rollout/env_steps_per_s")
         lines.append([{k: v for k, v in r.items() if k not in timed} for r in records])
+        assert ray.is_initialized()
     assert lines[0] == lines[1] and lines[0][-1]["updates"] > 0
+    again = train(read_configuration(IRLConfig, run / "config.yaml"), run, resume=True)
+    assert again.report.is_file() and again.run == run
+    scores = json.loads((run / "evaluation_val_seen.json").read_text())["agents"]["agent"]
+    assert again.figures["val_seen/success"] == scores["success"]["mean"]
+    assert ray.is_initialized()

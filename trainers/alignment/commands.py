@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from trainers.alignment.config import AlignConfig
+from trainers.cluster import choose_address
 from trainers.runs.folder import named_folder
 
 
@@ -32,8 +33,11 @@ class AlignTrain:
     """A run to go on with, under its own settings."""
     debug: bool = False
     """Everything in this process and small, without Ray: breakpoints work."""
+    address: str = ""
+    """The Ray cluster to join, as HOST:PORT, instead of what RAY_ADDRESS names."""
 
     def __call__(self) -> None:
+        choose_address(self.address)
         run = named_folder(self.run, self.resume)
         from trainers.alignment.debugging import small_language_model
         from trainers.alignment.preflight import check_run

@@ -31,9 +31,9 @@ from trainers.alignment.run import (
     make_pool,
     prepare_run,
     start_ray,
-    stop_ray,
 )
 from trainers.alignment.task import Prompts
+from trainers.cluster import own_ray
 from trainers.configuration import read_configuration
 from trainers.runs.folder import hardware
 from trainers.runs.pool import Pool
@@ -59,6 +59,12 @@ def last_model(folder: Path) -> Path:
 
 
 def evaluate_against(run: Path, against: Path, judge: str, command: str) -> dict[str, Any]:
+    """`_evaluate`, on a Ray of its own where it needs one."""
+    with own_ray():
+        return _evaluate(run, against, judge, command)
+
+
+def _evaluate(run: Path, against: Path, judge: str, command: str) -> dict[str, Any]:
     """Both models answer the run's evaluation prompts; the judge compares them prompt by prompt.
 
     Writes `evaluation_<other>.json`, the answers as `alpaca_*.json` and the report anew; prints a
@@ -105,7 +111,6 @@ def evaluate_against(run: Path, against: Path, judge: str, command: str) -> dict
                 _export(run, names, config, task.judge, task.evaluation, texts, won)
     finally:
         pool.release()
-        stop_ray()
     write_json(run / f"evaluation_{names[1]}.json", document)
     print(_table(document))
     print(f"report: {write_alignment_report(run)}", flush=True)

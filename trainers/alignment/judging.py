@@ -7,6 +7,9 @@ number, higher is better. A program that answers these questions with anything e
 compare: it reads `{"prompt": ..., "first": ..., "second": ...}` and answers `first`, `second` or
 `tie`; each pair is asked in both orders. A prompt is a text or a list of messages.
 
+A program that writes nothing for half an hour is ended; one that thinks for longer writes its
+answers as it has them.
+
 A function (`--judge MODULE:FUNCTION`) takes (prompts, responses) and gives numbers, or takes
 (prompts, first, second) and gives "first", "second" or "tie" for each.
 
@@ -16,7 +19,6 @@ Each judge is tried once before anything is trained.
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ import torch
 
 from rayforge.errors import ConfigurationError, MachineError
 from rayforge.evaluation.win_rate import win_rate_from_success
+from trainers.alignment.command_line import SILENT_S, run_command
 from trainers.alignment.named_code import COMMAND, is_function, recorded
 from trainers.alignment.python_function import PythonFunction
 
@@ -147,20 +150,16 @@ _VALUES = {"first": 1.0, "second": 0.0, "tie": 0.5}
 
 def _ask(command: str, questions: Sequence[Mapping[str, Any]], wanted: str) -> list[str]:
     """A line for each question. Raises MachineError where the program gives anything else."""
-    # The user's own command line, which he expects a shell to read.
-    done = subprocess.run(
-        command, shell=True, text=True, capture_output=True, errors="replace",
-        input="".join(json.dumps(question) + "\n" for question in questions),
-    )  # fmt: skip
-    answers = [line.strip().strip('"') for line in done.stdout.splitlines()]
-    if not done.returncode and len(answers) == len(questions):
+    done = run_command(command, "".join(json.dumps(question) + "\n" for question in questions))
+    answers = [line.strip().strip('"') for line in done.output.splitlines()]
+    if not done.code and len(answers) == len(questions):
         return answers
-    said = done.stderr.strip().splitlines()[-1:] or [""]
-    why = (
-        f"ended with code {done.returncode}: {said[0][:80]}"
-        if done.returncode
-        else f"answered {len(answers)} lines to {len(questions)} questions"
-    )
+    said = done.errors.strip().splitlines()[-1:] or [""]
+    why = f"answered {len(answers)} lines to {len(questions)} questions"
+    if done.code is None:
+        why += f", wrote nothing for {SILENT_S / 60:g} minutes and was ended"
+    elif done.code:
+        why = f"ended with code {done.code}: {said[0][:80]}"
     raise MachineError(
         f"the judge `{recorded(f'{COMMAND} {command}')}` {why}; it must answer every line that it "
         f"reads with {wanted}"

@@ -12,6 +12,7 @@ from typing import Any
 
 from rayforge.errors import ConfigurationError, RunError
 from rayforge.files import clear_parts, write_json, write_text
+from rayforge.readers.json_text import read_object
 from rayforge.reports.alignment import write_alignment_report
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.generation import check_engine
@@ -29,11 +30,12 @@ from trainers.alignment.preflight import check_run, check_turns, join_for_worker
 from trainers.alignment.reading import Source, read_source
 from trainers.alignment.rounds import Rounds
 from trainers.alignment.task import Task, make_task
-from trainers.cluster import start_here
+from trainers.cluster import own_ray, start_here
 from trainers.configuration import placed, read_configuration, to_yaml
 from trainers.runs.folder import hardware, held, prepare
 from trainers.runs.identity import check_settings
 from trainers.runs.pool import Pool
+from trainers.runs.result import Result
 from trainers.runs.stopping import resume_with, stoppable
 from trainers.runs.tracking import check_trackers, tracked
 
@@ -91,26 +93,36 @@ def check_machine(config: AlignConfig) -> None:
         )
 
 
-def train(config: AlignConfig, run: Path, resume: bool, command: str) -> None:
+def train(
+    config: AlignConfig, run: Path, resume: bool = False,
+    command: str = "trainers.alignment.run.train",
+) -> Result:  # fmt: skip
     """Train and report into the folder `run`; with `resume` go on with what is missing there.
 
-    Raises ConfigurationError, DataError or CheckpointError before Ray starts wherever possible.
+    `command` is what the run's files say that it was started with. Where the caller has started or
+    joined Ray, that is used and left as it is.
+
+    Raises ConfigurationError, DataError or CheckpointError before Ray starts wherever possible, and
+    KeyboardInterrupt after SIGTERM or SIGINT.
     """
     if not resume:
         config = replace(placed(config), score=placed_score(config.score))
-    check_run(config, run, resume)
-    check_trackers(config.track)
-    if resume:
-        check_resumable(run, config)
-    prepared = prepare_run(config)
-    print(f"learning rate {config.step_size:g} ({_whose(config)})", flush=True)
-    if not resume:
-        prepare(run)
-    with held(run), stoppable(resume_with("rayforge align train", run)):
-        _train(config, run, resume, command, prepared)
+    with own_ray():
+        check_run(config, run, resume)
+        check_trackers(config.track)
+        if resume:
+            check_resumable(run, config)
+        prepared = prepare_run(config)
+        print(f"learning rate {config.step_size:g} ({_whose(config)})", flush=True)
+        if not resume:
+            prepare(run)
+        with held(run), stoppable(resume_with("rayforge align train", run)):
+            return _train(config, run, resume, command, prepared)
 
 
-def _train(config: AlignConfig, run: Path, resume: bool, command: str, prepared: Prepared) -> None:
+def _train(
+    config: AlignConfig, run: Path, resume: bool, command: str, prepared: Prepared
+) -> Result:
     identity = {"model": prepared.initial.hash, "task": prepared.task.fingerprint}
     if resume:
         check_identity(run, identity)
@@ -129,15 +141,23 @@ def _train(config: AlignConfig, run: Path, resume: bool, command: str, prepared:
         import torch
 
         torch.set_num_threads(config.threads)
+    start_ray(config)
+    pool = make_pool(config)
+    rounds = Rounds(config, run, prepared.task, prepared.initial, prepared.tokeniser, pool)
     try:
-        start_ray(config)
-        pool = make_pool(config)
-        rounds = Rounds(config, run, prepared.task, prepared.initial, prepared.tokeniser, pool)
         with tracked(config.track, run, config.recorded()):
             rounds.go()
     finally:
-        stop_ray()
-    print(f"report: {write_alignment_report(run)}", flush=True)
+        pool.release()
+    report = write_alignment_report(run)
+    print(f"report: {report}", flush=True)
+    return Result(run, report, read_figures(rounds.folder(config.round_count)))
+
+
+def read_figures(folder: Path) -> dict[str, float]:
+    """The review of a round's folder."""
+    found: dict[str, float] = read_object(folder / "review.json", RunError)
+    return found
 
 
 def _whose(config: AlignConfig) -> str:
@@ -166,11 +186,6 @@ def make_pool(config: AlignConfig) -> Pool:
     alone = not os.environ.get("RAY_ADDRESS")
     gpu = config.device == "cuda"
     return Pool(config.actors, 1.0 if gpu else 0.0, lasting=alone and not gpu)
-
-
-def stop_ray() -> None:
-    if "ray" in sys.modules:
-        sys.modules["ray"].shutdown()
 
 
 def clear_leftovers(run: Path) -> None:

@@ -32,6 +32,7 @@ from rayforge.evaluation.intervals import paired_difference
 from rayforge.files import clear_parts, write_json, write_text
 from rayforge.language.vocabulary import Vocabulary
 from rayforge.reports.report import write_report
+from trainers.cluster import own_ray
 from trainers.configuration import to_dict, to_yaml
 from trainers.irl.adapt_building import (
     BuildingJob,
@@ -276,13 +277,13 @@ def _run_jobs(
     if not jobs:
         return
     on_ray = settings.runners > 0 or bool(os.environ.get("RAY_ADDRESS"))
-    try:
+    with own_ray():
         pool = Pool(_actors(settings, len(jobs)) if on_ray else 0)
-        for _, found in pool.run(Describer(run, agnostic), jobs):
-            yield found
-    finally:
-        if on_ray:
-            ray.shutdown()
+        try:
+            for _, found in pool.run(Describer(run, agnostic), jobs):
+                yield found
+        finally:
+            pool.release()
 
 
 def _actors(settings: AdaptConfig, jobs: int) -> int:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from rayforge.errors import ConfigurationError
+from trainers.cluster import choose_address
 from trainers.irl.adapt_config import AdaptConfig
 from trainers.irl.config import IRLConfig
 from trainers.irl.plan_config import PlanConfig
@@ -36,8 +37,11 @@ class Train:
     """A run to go on with from its last checkpoint, under its own settings."""
     debug: bool = False
     """Everything in this process and over in a minute: breakpoints work, each size is small."""
+    address: str = ""
+    """The Ray cluster to join, as HOST:PORT, instead of what RAY_ADDRESS names."""
 
     def __call__(self) -> None:
+        choose_address(self.address)
         run = named_folder(self.run, self.resume)
         from trainers.irl.debugging import small_agent
         from trainers.irl.preflight import check_run
@@ -164,8 +168,11 @@ class Adapt:
     settings: Annotated[AdaptConfig, tyro.conf.arg(name="")]
     data: Path | None = None
     """The run's data folder, where it is not where it was."""
+    address: str = ""
+    """The Ray cluster to join, as HOST:PORT, instead of what RAY_ADDRESS names."""
 
     def __call__(self) -> None:
+        choose_address(self.address)
         from trainers.irl.adapt import adapt
         from trainers.runs.folder import command_line
 

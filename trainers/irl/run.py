@@ -21,7 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 from rayforge.errors import DivergedError, RunError
 from rayforge.files import clear_parts, write_json, write_text, write_whole
 from rayforge.reports.report import write_report
-from trainers.cluster import start_here
+from trainers.cluster import own_ray, start_here
 from trainers.configuration import placed, to_dict, to_yaml
 from trainers.irl.algorithm import CHUNK, LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.board import Board
@@ -42,6 +42,7 @@ from trainers.irl.wiring import is_circuit, write_wiring
 from trainers.runs.checkpoint import Checkpoint, latest, save_checkpoint
 from trainers.runs.folder import clear_figures, forget_after, hardware, held, prepare
 from trainers.runs.gauges import Gauges
+from trainers.runs.result import Result
 from trainers.runs.stopping import asked, asking, resume_with, stoppable
 from trainers.runs.tracking import check_trackers, tracked
 
@@ -49,22 +50,29 @@ LINE_SECONDS = 10.0
 """Between two lines of progress where they go to a file."""
 
 
-def train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
+def train(
+    config: IRLConfig, run: Path, resume: bool = False, command: str = "trainers.irl.run.train"
+) -> Result:
     """Train, evaluate and report into the folder `run`; with `resume` go on from its checkpoint.
 
-    Raises ConfigurationError, DataError or CheckpointError before Ray starts wherever possible.
+    `command` is what the run's files say that it was started with. Where the caller has started or
+    joined Ray, that is used and left as it is.
+
+    Raises ConfigurationError, DataError or CheckpointError before Ray starts wherever possible, and
+    KeyboardInterrupt after SIGTERM or SIGINT, with a checkpoint written.
     """
     config = config if resume else placed(config)
-    check_run(config, run, resume)
-    check_trackers(config.track)
-    if not resume:
-        prepare(run)
-    with held(run), stoppable(resume_with("rayforge irl train", run)):
-        clear_parts(run, below=True, older_than_s=0.0)
-        _train(config, run, resume, command)
+    with own_ray():
+        check_run(config, run, resume)
+        check_trackers(config.track)
+        if not resume:
+            prepare(run)
+        with held(run), stoppable(resume_with("rayforge irl train", run)):
+            clear_parts(run, below=True, older_than_s=0.0)
+            return _train(config, run, resume, command)
 
 
-def _train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
+def _train(config: IRLConfig, run: Path, resume: bool, command: str) -> Result:
     saved = read_saved(run, config) if resume else None
     if resume and saved is None:
         print(f"{run} was ended before its first checkpoint: it begins anew", flush=True)
@@ -95,10 +103,10 @@ def _train(config: IRLConfig, run: Path, resume: bool, command: str) -> None:
     algorithm.start(task, fresh=anew)
     try:
         with tracked(config.track, run, config):
-            _Run(config, run, task, algorithm, saved).go(splits, command)
+            figures = _Run(config, run, task, algorithm, saved).go(splits, command)
     finally:
         algorithm.stop()
-        ray.shutdown()
+    return Result(run, run / "report.html", figures)
 
 
 def _read(folder: Path, config: IRLConfig, splits: list[str], resumed: Path | None) -> Task[Any]:
@@ -179,7 +187,7 @@ class _Run:
     def elapsed(self) -> float:
         return self.elapsed_before + time.perf_counter() - self.started
 
-    def go(self, splits: list[str], command: str) -> None:
+    def go(self, splits: list[str], command: str) -> dict[str, float]:
         saved = time.perf_counter()
         algorithm, config = self.algorithm, self.config
         try:
@@ -200,14 +208,18 @@ class _Run:
         finally:
             self.board.close()
         agent = algorithm.agent()
+        found: dict[str, float] = {}
         for name in dict.fromkeys(splits):
             scores = evaluate_split(self.run, config, agent, self.task, name, command, self.elapsed)
             self._show_scores(name, scores)
+            own = scores["agents"]["agent"]
+            found |= {f"{name}/{metric}": value["mean"] for metric, value in own.items()}
         if config.generates:
             write_sentences(self.run, config, agent, self.task)
         if is_circuit(config):
             write_wiring(self.run, agent, self.task)
         print(f"report: {write_report(self.run)}", flush=True)
+        return found
 
     def _show_scores(self, split: str, scores: dict[str, Any]) -> None:
         """The agent's scores on a split in TensorBoard, at the iteration that they are of."""

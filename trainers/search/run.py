@@ -14,7 +14,7 @@ import yaml
 from rayforge.errors import ConfigurationError, RunError
 from rayforge.files import clear_parts
 from rayforge.readers.yaml_text import parse_yaml
-from trainers.cluster import check_shared, check_storage, join_cluster, start_here
+from trainers.cluster import check_shared, check_storage, join_cluster, own_ray, start_here
 from trainers.configuration import from_dict, to_dict
 from trainers.machine import processors
 from trainers.runs.folder import check_lasting, held
@@ -40,6 +40,13 @@ def search(file: Path, changes: Mapping[str, Any], resume: bool, command: str) -
     Raises ConfigurationError or DataError before Ray starts wherever possible.
     """
     plan = read_search(file, changes)
+    with own_ray():
+        return _search(plan, file, changes, resume, command)
+
+
+def _search(
+    plan: Search, file: Path, changes: Mapping[str, Any], resume: bool, command: str
+) -> Folder:
     check_trackers(plan.settings.track)
     folder = Folder(plan.settings.storage, plan.settings.name)
     alone = not os.environ.get("RAY_ADDRESS")
@@ -86,15 +93,10 @@ def _go(
         raise
     if not os.environ.get("RAY_ADDRESS"):
         _start_ray((plan.settings.cpus or processors()) + SPARE)
-    import ray
-
     from trainers.search.tuning import tune_all
 
-    try:
-        _say(plan, folder, at_once)
-        tune_all(plan, folder, state, at_once, command)
-    finally:
-        ray.shutdown()
+    _say(plan, folder, at_once)
+    tune_all(plan, folder, state, at_once, command)
 
 
 def report_search(path: Path) -> Path:

@@ -115,6 +115,18 @@ def test_a_command_that_does_not_keep_the_protocol(command: str, said: str) -> N
     assert "\n" not in str(caught.value)
 
 
+def test_a_command_that_hangs_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("trainers.alignment.command_line.SILENT_S", 0.2)
+    monkeypatch.setattr("trainers.alignment.command_line.NOTICE_S", 0.1)
+    mark = tmp_path / "hung"
+    with pytest.raises(MachineError, match="answered 1 lines to 2 questions, wrote nothing for"):
+        judge_of(f"command: echo first; sleep 30; touch {mark}")
+    assert "waiting for the judge's command: 6 bytes so far" in capsys.readouterr().err
+    assert not mark.exists()
+
+
 def test_python_functions_judge(module: str) -> None:
     judge = judge_of(f"{module}:shortest")
     assert isinstance(judge, ScoringJudge)
