@@ -36,7 +36,7 @@ from trainers.runs.checkpoint import latest
 CHAIN = 5
 """Kills of one run at most."""
 TIMED = ("time", "time_s")
-Train = Callable[[Any, Path, bool, str], None]
+Train = Callable[[Any, Path, bool, str], object]
 
 
 def started(train: Train, config: Any, run: Path, log: Path) -> Any:

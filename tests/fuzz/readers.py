@@ -304,6 +304,121 @@ def _everything(folder: Path) -> object:
     return read_navigation_data(folder, splits=("train", "val_seen"))
 
 
+def _mesh(ending: str) -> Callable[[Path], None]:
+    """A cube with a texture on one side, as that kind of file."""
+
+    def make(folder: Path) -> None:
+        import trimesh
+        from PIL import Image
+
+        from tests.envs.simulators.made_up import QUAD, SIDES, cube, painted
+
+        corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
+        image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+        if ending == "glb":
+            parts = [*cube()[:3], painted(SIDES[3], image, corners)]
+            (folder / "a.glb").write_bytes(trimesh.Scene(parts).export(file_type="glb"))
+        elif ending == "ply":
+            worn = trimesh.Trimesh(SIDES[0], QUAD, vertex_colors=[9, 8, 7, 255], process=False)
+            (folder / "a.ply").write_bytes(worn.export(file_type="ply"))
+            (folder / "b.ply").write_bytes(worn.export(file_type="ply", encoding="ascii"))
+        else:
+            points = "".join(f"v {x} {y} {z}\n" for x, y, z in SIDES[0])
+            uv = "vt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\n"
+            faces = "mtllib a.mtl\nusemtl m\nf 1/1 2/2 3/3 4/4\nf -4/-4 -3/-3 -2/-2\n"
+            (folder / "a.obj").write_text(points + uv + faces)
+            (folder / "a.mtl").write_text("newmtl m\nKd 0.5 0.5 1\nmap_Kd -s 1 1 1 a.png\n")
+            image.save(folder / "a.png")
+
+    return make
+
+
+def _read_meshes(folder: Path) -> None:
+    from envs.simulators.embedded.mesh import read_surface
+
+    for file in sorted(folder.iterdir()):
+        if file.suffix in (".glb", ".ply", ".obj"):
+            read_surface(file, np.eye(3), 1024)
+
+
+def _navmesh(folder: Path) -> None:
+    reference = Path(__file__).parents[2] / "tests/envs/simulators/embedded/room.navmesh"
+    shutil.copy(reference, folder / "a.navmesh")
+
+
+def _read_navmesh(folder: Path) -> object:
+    from envs.simulators.embedded.navmesh.habitat_file import read_navmesh
+
+    return read_navmesh(folder / "a.navmesh")
+
+
+def _search_folder(folder: Path) -> None:
+    import yaml
+
+    from trainers.configuration import to_dict
+    from trainers.search.config import SearchConfig
+    from trainers.search.state import Record, Report, State, Takeover
+    from trainers.search.storage import Folder
+
+    record = Record(
+        1, {"learning_rate": 0.1}, "stopped", [Report(1, 2.0, {"held_out/success": 0.5})],
+        "trial-0001", Takeover("a", {"learning_rate": 0.2}, "trial-0001", 1),
+    )  # fmt: skip
+    State(trials={1: record}).save(Folder(str(folder), "search"))
+    settings = SearchConfig(
+        system="irl", space={"seed": {"choice": [1, 2]}}, metrics={"val_seen/success": "max"}
+    )
+    (folder / "search" / "search.yaml").write_text(yaml.safe_dump(to_dict(settings)))
+    (folder / "search" / "trial.json").write_text('{"report": 1, "seconds": 2.0, "start": ""}')
+
+
+def _read_search_folder(folder: Path) -> None:
+    from trainers.search.run import report_search
+    from trainers.search.state import read_state
+    from trainers.search.storage import Folder
+    from trainers.search.trial import read_mark
+
+    read_state(Folder(str(folder), "search"))
+    read_mark(folder / "search")
+    report_search(folder / "search")
+
+
+def _run_files(folder: Path) -> None:
+    """What a run of alignment, and an adapted one, keep for themselves."""
+    (folder / "run.json").write_text('{"command": "c", "model": "m", "task": "t"}')
+    record = {"round": 1, "phase": "train", "updates": 2, "time": 3.0, "train/loss": 0.5}
+    (folder / "metrics.jsonl").write_bytes(_lines(record, record | {"updates": 3}))
+    (folder / "review.json").write_text('{"review/accuracy": 0.5, "review/margin": 1.0}')
+    (folder / "adapt.json").write_text('{"run": "r", "scans": ["a"], "settings": {"seed": 0}}')
+    (folder / "episodes_a.jsonl").write_bytes(_lines({"episode_id": "1", "success": 1.0}))
+    irl = folder / "irl"
+    irl.mkdir()
+    (irl / "metrics.jsonl").write_bytes(_lines({"iteration": 1}, {"iteration": 2}))
+    figures = {"split": "val_seen", "data": "x", "agents": {"agent": {"success": {"mean": 0.5}}}}
+    (irl / "evaluation_val_seen.json").write_text(json.dumps(figures))
+
+
+def _read_run_files(folder: Path) -> None:
+    from trainers.alignment.records import MetricsLog
+    from trainers.alignment.run import check_identity, read_figures
+    from trainers.irl.adapt import _begin, _successes
+    from trainers.irl.watch import _evaluated
+    from trainers.runs.folder import forget_after
+    from trainers.runs.tracking import final_scores
+
+    log = MetricsLog(folder)
+    log.replace(1, "select", 3, {"a": 1.0})
+    log.forget_after(2)
+    log.close()
+    check_identity(folder, {"model": "m", "task": "t"})
+    read_figures(folder)
+    _begin(folder, {"run": "r", "scans": ["a"]})
+    _successes(folder / "episodes_a.jsonl")
+    _evaluated(folder, "a")
+    forget_after(folder / "irl" / "metrics.jsonl", 1)
+    final_scores(folder / "irl")
+
+
 READERS = (
     Reader("r2r", _from_tiny("R2R_train.json"), lambda f: read_r2r(f / "R2R_train.json")),
     Reader("reverie", _reverie, lambda f: read_r2r(f / "REVERIE_train.json")),
@@ -372,4 +487,10 @@ READERS = (
     ),
     Reader("stage", _scene, _stage, "made.stage_config.json"),
     Reader("annotation", _scene, _annotation, "*.txt"),
+    Reader("glb", _mesh("glb"), _read_meshes),
+    Reader("ply", _mesh("ply"), _read_meshes),
+    Reader("obj", _mesh("obj"), _read_meshes),
+    Reader("navmesh", _navmesh, _read_navmesh),
+    Reader("search folder", _search_folder, _read_search_folder, "*.[jy]*"),
+    Reader("run's own files", _run_files, _read_run_files, "*.json*"),
 )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from trainers.alignment.run import (
     check_identity,
     make_pool,
     prepare_run,
+    read_figures,
     start_ray,
 )
 from trainers.alignment.task import Prompts
@@ -192,4 +192,4 @@ def _table(document: dict[str, Any]) -> str:
 
 def held_out_accuracy(model: Path) -> float:
     """Share of held-out pairs that a round's model orders as labelled, by its implicit reward."""
-    return float(json.loads((model.parent / "review.json").read_text())["review/accuracy"])
+    return float(read_figures(model.parent)["review/accuracy"])

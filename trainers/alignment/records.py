@@ -56,14 +56,16 @@ class MetricsLog:
 
     def whole_lines(self) -> list[str]:
         """Every line that is a record; a kill may have cut the last one."""
-        lines = []
-        for line in self.file.read_text().splitlines():
-            try:
-                json.loads(line)
-            except ValueError:
-                continue
-            lines.append(line)
-        return lines
+        lines = self.file.read_text(errors="replace").splitlines()
+        return [line for line in lines if _is_record(line)]
+
+
+def _is_record(line: str) -> bool:
+    try:
+        record = json.loads(line)
+        return type(record["round"]) is type(record["updates"]) is int and "phase" in record
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
 
 
 class Progress:

@@ -20,7 +20,10 @@ import torch
 
 from rayforge.alignment.margin import pair_loss
 from rayforge.alignment.monitoring import RoundFigures, alarms, overlap, unmoved
+from rayforge.errors import RunError
 from rayforge.files import write_json
+from rayforge.readers.faults import reading
+from rayforge.readers.json_text import read_object
 from trainers.alignment import acting
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.models import Checkpoint, Tokeniser, fingerprint
@@ -39,6 +42,8 @@ from trainers.alignment.training import (
     train_round,
 )
 from trainers.runs.pool import Pool
+
+REMEDY = "put the file back, or start another run"
 
 
 class Selected(NamedTuple):
@@ -150,7 +155,10 @@ class Rounds:
         if not file.is_file():
             given, generated = self._choose(number)
             earlier = self.folder(number - 1) / "selection.json"
-            kept_before = json.loads(earlier.read_text())["kept_rows"] if number > 1 else None
+            kept_before = None
+            if number > 1:
+                with reading(earlier, RunError, REMEDY):
+                    kept_before = [int(row) for row in read_object(earlier, RunError)["kept_rows"]]
             self._record(number, given, generated, kept_before)
             parts = [given] if generated is None else [given, generated]
             chosen = [part.pairs.take(part.kept) for part in parts]
@@ -267,11 +275,14 @@ class Rounds:
             print(f"alarm, round {number}: {line}", file=sys.stderr, flush=True)
 
     def _figures(self, number: int) -> RoundFigures:
-        review = json.loads((self.folder(number) / "review.json").read_text())
-        selection = json.loads((self.folder(number) / "selection.json").read_text())["figures"]
-        return RoundFigures(
-            review["review/margin"], review["review/accuracy"], selection["select/length_gap"]
-        )
+        folder = self.folder(number)
+        with reading(folder, RunError, REMEDY):
+            review = read_object(folder / "review.json", RunError)
+            selection = read_object(folder / "selection.json", RunError)["figures"]
+            return RoundFigures(
+                float(review["review/margin"]), float(review["review/accuracy"]),
+                float(selection["select/length_gap"]),
+            )  # fmt: skip
 
 
 def step_tokens(pairs: TokenPairs, batch: int) -> np.ndarray:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rayforge.errors import ConfigurationError, RunError
 from rayforge.files import clear_parts, write_json, write_text
+from rayforge.readers.faults import reading, shown
 from rayforge.readers.json_text import read_object
 from rayforge.reports.alignment import write_alignment_report
 from trainers.alignment.config import AlignConfig
@@ -156,8 +155,9 @@ def _train(
 
 def read_figures(folder: Path) -> dict[str, float]:
     """The review of a round's folder."""
-    found: dict[str, float] = read_object(folder / "review.json", RunError)
-    return found
+    file = folder / "review.json"
+    with reading(file, RunError):
+        return {name: float(value) for name, value in read_object(file, RunError).items()}
 
 
 def _whose(config: AlignConfig) -> str:
@@ -211,13 +211,10 @@ def check_resumable(run: Path, asked: AlignConfig) -> None:
 
 def check_identity(run: Path, found: dict[str, str]) -> None:
     """Raises ConfigurationError where model or data are no longer what the run began with."""
-    try:
-        saved: dict[str, Any] = json.loads((run / "run.json").read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{run} is not a whole run folder: {error}") from error
+    saved = read_object(run / "run.json", RunError)
     for name, value in found.items():
         if saved.get(name) != value:
             raise RunError(
-                f"{run} began with another {name} than there is now ({saved.get(name)} against "
-                f"{value}): put it back, or start another run"
+                f"{run} began with another {name} than there is now ({shown(saved.get(name))} "
+                f"against {value}): put it back, or start another run"
             )

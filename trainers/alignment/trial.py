@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from rayforge.evaluation.win_rate import over_orders
 from rayforge.files import write_json, write_text
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.rounds import Rounds
-from trainers.alignment.run import clear_leftovers, make_pool, prepare_run
+from trainers.alignment.run import clear_leftovers, make_pool, prepare_run, read_figures
 from trainers.alignment.task import Task
 from trainers.configuration import to_yaml
 from trainers.runs.folder import hardware
@@ -50,7 +49,7 @@ def train_in_rounds(config: AlignConfig, run: Path, reports: range) -> Iterator[
 
 def language_figures(start: Path, folder: Path, task: Task) -> dict[str, float]:
     """A round's review, and its win rate: its greedy answers against those of the start."""
-    figures: dict[str, float] = json.loads((folder / "review.json").read_text())
+    figures = read_figures(folder)
     if task.judge is not None and len(task.evaluation):
         ours, theirs = (
             pq.read_table(f / "answers.parquet")["greedy"].to_pylist() for f in (folder, start)

@@ -13,7 +13,6 @@ written when it is whole; the same command goes on where it was broken off. A co
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -31,6 +30,8 @@ from rayforge.errors import ConfigurationError, DataError, RunError
 from rayforge.evaluation.intervals import paired_difference
 from rayforge.files import clear_parts, write_json, write_text
 from rayforge.language.vocabulary import Vocabulary
+from rayforge.readers.faults import reading, shown
+from rayforge.readers.json_text import read_json_lines, read_object
 from rayforge.reports.report import write_report
 from trainers.cluster import own_ray
 from trainers.configuration import to_dict, to_yaml
@@ -164,14 +165,11 @@ def _begin(out: Path, begun: dict[str, Any]) -> None:
         prepare(out)
         write_json(file, begun)
         return
-    try:
-        before = json.loads(file.read_text())
-    except ValueError as error:
-        raise RunError(f"{file} cannot be read ({error}): name another folder") from error
+    before = read_object(file, RunError)
     for name, value in begun.items():
         if before.get(name) != value:
             raise ConfigurationError(
-                f"{out} was begun with other {name}: {before.get(name)!r}, now {value!r}; "
+                f"{out} was begun with other {name}: {shown(before.get(name))}, now {value!r}; "
                 "name another folder"
             )
     print(f"going on with {out}", flush=True)
@@ -232,7 +230,7 @@ def _describe(
             f"people describe, {len(found['described'])} described, {kept} kept",
             flush=True,
         )
-    results = [json.loads((parts / f"{scan}.json").read_text()) for scan in scans]
+    results = [read_object(parts / f"{scan}.json", RunError) for scan in scans]
     records = [r for result in results for r in result["described"] if r["kept"]]
     if not records:
         raise DataError(
@@ -327,7 +325,7 @@ def _start_from(
 
 def _compare(run: Path, out: Path) -> None:
     """Adds to `adaptation.json` what adapting changed, over the same episodes."""
-    document = json.loads((out / "adaptation.json").read_text())
+    document = read_object(out / "adaptation.json", RunError)
     document["change"] = {}
     how = "" if document["settings"]["walks"] == "none" else " (transductive)"
     for file in sorted(out.glob("episodes_*.jsonl")):
@@ -352,5 +350,8 @@ def _compare(run: Path, out: Path) -> None:
 
 
 def _successes(file: Path) -> dict[str, float]:
-    records = [json.loads(line) for line in file.read_text().splitlines()]
-    return {record["episode_id"]: float(record["success"]) for record in records}
+    with reading(file, RunError, "evaluate the run again"):
+        return {
+            str(record["episode_id"]): float(record["success"])
+            for _, record in read_json_lines(file, RunError)
+        }

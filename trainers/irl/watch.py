@@ -15,6 +15,7 @@ from envs.graph.buildings import HEADING_BINS, heading_bin
 from envs.graph.navigation_graph import SUFFIX, NavigationGraph, read_connectivity
 from envs.houses.house import ROOM_NAMES
 from rayforge.errors import ConfigurationError, RunError
+from rayforge.readers.json_text import read_json_lines, read_object
 from rayforge.reports.viewer import write_viewer
 from trainers.irl.run_folder import data_folder, load_run, resolve_split
 
@@ -151,22 +152,20 @@ def _evaluated(run: Path, split: str) -> list[dict[str, Any]]:
             f"make it with: rayforge irl evaluate {run} --split {split}"
         )
     episodes = []
-    for number, line in enumerate(file.read_text().splitlines(), start=1):
-        try:
-            episodes.append(json.loads(line))
-        except ValueError as error:
+    for place, record in read_json_lines(file, RunError):
+        if not isinstance(record, dict):
             raise RunError(
-                f"{file}, line {number}: not JSON ({error}); make it again with: "
-                f"rayforge irl evaluate {run} --split {split}"
-            ) from error
+                f"{place}: no episode; make the file again with: rayforge irl evaluate {run} "
+                f"--split {split}"
+            )
+        episodes.append(record)
     return episodes
 
 
 def _folder_of(run: Path, split: str) -> Path | None:
     """The data folder that was evaluated, where the run says so and it is still there."""
     try:
-        document = json.loads((run / f"evaluation_{split}.json").read_text())
-    except (OSError, ValueError):
+        named = read_object(run / f"evaluation_{split}.json", RunError).get("data")
+    except RunError:
         return None
-    folder = Path(document["data"])
-    return folder if folder.is_dir() else None
+    return Path(named) if isinstance(named, str) and Path(named).is_dir() else None

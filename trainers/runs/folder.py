@@ -123,15 +123,21 @@ def forget_after(metrics: Path, iteration: int) -> None:
     if not metrics.exists():
         return
     kept = []
-    for line in metrics.read_text().splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            break
-        if record["iteration"] > iteration:
+    for line in metrics.read_text(errors="replace").splitlines():
+        number = _iteration(line)
+        if number is None or number > iteration:
             break
         kept.append(line)
     write_text(metrics, "".join(f"{line}\n" for line in kept))
+
+
+def _iteration(line: str) -> int | None:
+    """The iteration that a line of metrics is of; None where it is no such line."""
+    try:
+        number = json.loads(line)["iteration"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return number if type(number) is int else None
 
 
 def hardware() -> str:

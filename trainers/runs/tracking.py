@@ -26,8 +26,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
 from urllib.parse import urlsplit
 
-from rayforge.errors import MachineError
+from rayforge.errors import MachineError, RunError
 from rayforge.files import write_text
+from rayforge.readers.faults import reading
+from rayforge.readers.json_text import read_object
 from trainers.configuration import to_dict
 
 Tracker = Literal["wandb", "mlflow"]
@@ -302,9 +304,10 @@ def final_scores(run: Path) -> dict[str, float]:
     """What the agent reached at the end, "SPLIT/METRIC"; nothing for a language model's run."""
     scores: dict[str, float] = {}
     for file in sorted(run.glob("evaluation_*.json")):
-        document = json.loads(file.read_text())
-        for name, value in document["agents"]["agent"].items():
-            scores[f"{document['split']}/{name}"] = float(value["mean"])
+        with reading(file, RunError, "evaluate the run again"):
+            document = read_object(file, RunError)
+            for name, value in document["agents"]["agent"].items():
+                scores[f"{document['split']}/{name}"] = float(value["mean"])
     return scores
 
 

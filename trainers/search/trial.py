@@ -17,7 +17,10 @@ from typing import Any
 from ray import tune
 from ray.tune.result import DONE
 
+from rayforge.errors import RunError
 from rayforge.files import write_json
+from rayforge.readers.faults import reading
+from rayforge.readers.json_text import read_object
 from trainers.search.config import Search
 from trainers.search.state import Takeover
 from trainers.search.storage import Folder
@@ -108,7 +111,11 @@ def fill(run: Path, folder: Folder, start: Start | None) -> Mark:
 
 
 def read_mark(run: Path) -> Mark:
-    return Mark(**json.loads((run / MARK).read_text()))
+    """How far a trial's run folder had come. Raises RunError for a file of anybody else's."""
+    file = run / MARK
+    with reading(file, RunError, "remove the trial's folder and resume the search"):
+        saved = read_object(file, RunError)
+        return Mark(int(saved["report"]), float(saved["seconds"]), str(saved["start"]))
 
 
 @contextmanager
