@@ -2,17 +2,20 @@
 
     python -m benchmarks.signals --moments 20
 
-Each kind (irl train, align train with a worker, tune, irl adapt) is run once to its end. Then it is
-started anew for each moment, spread evenly from 0.3 s to a little before that end, gets SIGTERM or
-SIGINT in turn, and every fourth time a second one half a second later. A stop is right where the
-exit code is 130 and the command said exactly one line of its own on how to go on, and no traceback.
-A run that was over before its moment is counted apart: on a busy machine the times differ.
+Each kind (irl train, align train, tune, irl adapt) is run once to its end, then started anew for
+each moment. A quarter of the moments lie in the first seconds of the command itself, when it
+imports; the others are spread evenly over the run, in a process that has imported everything
+already. SIGTERM and SIGINT come in turn, every fourth time a second one half a second later. A stop
+is right where the exit code is 130 and the command said exactly one line of its own on how to go
+on, and no traceback. A run that was over before its moment is counted apart: on a busy machine the
+times differ.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -29,14 +32,14 @@ from trainers.configuration import to_dict
 from trainers.irl.config import IRLConfig
 from trainers.irl.debugging import small_agent
 
-FIRST_S = 0.3
-"""The first moment: Python itself takes some of it to begin."""
+FIRST_S = (0.3, 0.7, 1.5, 3.0, 5.0)
+"""Moments of a command that imports; Python itself takes some of the first to begin."""
 SECOND_S = 0.5
 NEW = "house00002"
 REMEDIES = ("go on with: ", "the same command goes on: ", "give the same command again")
 ALIGN = (
     "--rounds", "2", "--steps", "4", "--batch", "8", "--prompts", "8", "--responses", "2",
-    "--evaluation-prompts", "4", "--max-new-tokens", "32", "--threads", "1", "--workers", "1",
+    "--evaluation-prompts", "4", "--max-new-tokens", "32", "--threads", "1",
     "--routes.pairs", "64", "--routes.start-routes", "64", "--routes.test-routes", "8",
     "--start.steps", "8", "--start.clean-steps", "8", "--start.batch", "8",
 )  # fmt: skip
@@ -85,6 +88,9 @@ def kinds(place: Path) -> dict[str, Callable[[Path], list[str]]]:
     return {
         "irl train": lambda run: command(*debug, "--run", str(run)),
         "align train": lambda run: command("align", "train", *ALIGN, "--run", str(run)),
+        "align train, a worker": lambda run: command(
+            "align", "train", *ALIGN, "--workers", "1", "--run", str(run)
+        ),
         "tune": lambda run: command("tune", str(file), "--storage", str(run)),
         "irl adapt": lambda run: command(
             "irl", "adapt", str(trained), "--scans", NEW, "--out", str(run), *ADAPT
@@ -92,41 +98,76 @@ def kinds(place: Path) -> dict[str, Callable[[Path], list[str]]]:
     }
 
 
-def start(words: Sequence[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+class Started:
+    """A command that runs: by itself, or in a process that has imported everything."""
+
+    def __init__(self, words: Sequence[str], out: Path, imported: bool) -> None:
+        self.said, self.began = out / "stderr", time.perf_counter()
+        if imported:
+            context = multiprocessing.get_context("forkserver")
+            self.process = context.Process(target=_work, args=(list(words[3:]), self.said))
+            self.process.start()
+            return
+        with self.said.open("w") as stream:
+            self.command = subprocess.Popen(
+                words, stdout=subprocess.DEVNULL, stderr=stream, start_new_session=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+        self.process = None  # type: ignore[assignment]
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """The exit code, or None where it still runs after so many seconds."""
+        if self.process is not None:
+            self.process.join(seconds)
+            return self.process.exitcode
+        try:
+            return self.command.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def send(self, number: signal.Signals) -> None:
+        pid = self.command.pid if self.process is None else self.process.pid
+        assert pid is not None
+        os.kill(pid, number)
 
 
-def stop_at(kind: str, words: Sequence[str], after_s: float, number: int) -> Stop:
+def _work(arguments: list[str], said: Path) -> None:
+    os.setsid()
+    with said.open("w") as errors, Path(os.devnull).open("w") as nothing:
+        os.dup2(errors.fileno(), 2)
+        os.dup2(nothing.fileno(), 1)
+    sys.argv = ["rayforge", *arguments]
+    from trainers.__main__ import main as run
+
+    run()
+
+
+def stop_at(kind: str, words: Sequence[str], out: Path, after_s: float, number: int) -> Stop:
     """Start a run, send it a signal after so many seconds, and see how it ends."""
-    process = start(words)
+    started = Started(words, out, number >= len(FIRST_S))
     sent = (signal.SIGTERM, signal.SIGINT)[number % 2]
     twice = number % 4 == 3
-    try:
-        process.wait(after_s)
-    except subprocess.TimeoutExpired:
-        process.send_signal(sent)
+    code = started.wait(after_s)
     began = time.perf_counter()
-    if twice:
-        try:
-            process.wait(SECOND_S)
-        except subprocess.TimeoutExpired:
-            process.send_signal(sent)
-    _, errors = process.communicate()
+    if code is None:
+        started.send(sent)
+        if twice and started.wait(SECOND_S) is None:
+            started.send(sent)
+        code = started.wait()
+    assert code is not None
+    errors = started.said.read_text(errors="replace")
     said = [line for line in errors.splitlines() if line.startswith("rayforge: ")]
     one = len(said) == 1 and said[0].startswith(f"rayforge: stopped by {sent.name}; ")
     right = (
-        process.returncode == 130 and one and any(remedy in said[0] for remedy in REMEDIES)
+        code == 130 and one and any(remedy in said[0] for remedy in REMEDIES)
         and "Traceback" not in errors
     )  # fmt: skip
-    over = process.returncode == 0
+    over = code == 0
     if not right and not over:
         print(errors, file=sys.stderr)
     return Stop(
-        kind, after_s, sent.name + (" twice" if twice else ""), process.returncode,
-        said[0] if said else "", time.perf_counter() - began, right, over,
+        kind, after_s, sent.name + (" twice" if twice else ""), code, said[0] if said else "",
+        time.perf_counter() - began, right, over,
     )  # fmt: skip
 
 
@@ -140,26 +181,28 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/signals"))
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    made, stops = kinds(asked.out.resolve()), []
-    for kind in asked.kinds or made:
-        run = asked.out.resolve() / "run"
-        shutil.rmtree(run, ignore_errors=True)
-        began = time.perf_counter()
-        process = start(made[kind](run))
-        _, errors = process.communicate()
-        whole = time.perf_counter() - began
-        if process.returncode:
-            raise SystemExit(f"{kind} ends with {process.returncode}: {errors}")
-        print(f"{kind}: {whole:.1f} s to its end", flush=True)
-        for number in range(asked.moments):
+    multiprocessing.set_forkserver_preload(["trainers.irl.run", "trainers.alignment.run"])
+    out = asked.out.resolve()
+    made, stops = kinds(out), []
+    for kind in asked.kinds or [kind for kind in made if "," not in kind]:
+        run = out / "run"
+        for _ in range(2):  # the first one also fills caches, and the preloading process
             shutil.rmtree(run, ignore_errors=True)
-            after = FIRST_S + (0.97 * whole - FIRST_S) * number / max(1, asked.moments - 1)
-            stop = stop_at(kind, made[kind](run), after, number)
+            first = Started(made[kind](run), out, True)
+            if code := first.wait():
+                raise SystemExit(f"{kind} ends with {code}: {first.said.read_text()}")
+            whole = time.perf_counter() - first.began
+        print(f"{kind}: {whole:.1f} s to its end", flush=True)
+        rest = asked.moments - len(FIRST_S)
+        moments = [*FIRST_S, *(0.97 * whole * (k + 0.5) / rest for k in range(rest))]
+        for number, after in enumerate(moments[: asked.moments]):
+            shutil.rmtree(run, ignore_errors=True)
+            stop = stop_at(kind, made[kind](run), out, after, number)
             stops.append(stop)
             mark = "over" if stop.over else "right" if stop.right else "WRONG"
             print(
                 f"  {after:6.1f} s  {stop.sent:14} {mark:6} code {stop.code}  ended after "
-                f"{stop.took_s:4.1f} s  {stop.said.replace(str(asked.out.resolve()), '')[:120]}",
+                f"{stop.took_s:4.1f} s  {stop.said.replace(str(out), '')[:120]}",
                 flush=True,
             )
     print("\n| run | stops | right | over before it | longest end |\n|---|---|---|---|---|")

@@ -95,6 +95,14 @@ class Within:
         return f"must be in {self.ends[0]}{self.least}, {self.most}{self.ends[1]}"
 
 
+@dataclass(frozen=True)
+class Before:
+    """What a setting was before it had a name: the value that a file means which was written whole
+    (it holds all the other settings of the group) and does not have this one."""
+
+    value: Any
+
+
 SHARE = Within(0, 1)
 """A share of a whole, or a probability."""
 
@@ -166,6 +174,14 @@ def check_limits(config: Any, place: str = "") -> None:
             for number in value if isinstance(value, tuple) else (value,):
                 if number is not None and (math.isnan(number) or not limit.holds(number)):
                     raise ValueError(f"{place}{name} {limit}, got {value}")
+
+
+def before_named(kind: Any, named: typing.Collection[str]) -> dict[str, Any]:
+    """What the settings of a group that a file leaves out were when it was written (`Before`);
+    nothing where it leaves others out as well, as a file by hand does."""
+    left = [(name, said) for name, _, said in _annotated(kind) if name not in named]
+    meant = {n: s.value for n, said in left for s in said if isinstance(s, Before)}
+    return meant if len(meant) == len(left) else {}
 
 
 @cache

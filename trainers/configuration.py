@@ -16,7 +16,7 @@ import yaml
 from rayforge.errors import ConfigurationError
 from rayforge.readers.faults import one_line, shown
 from rayforge.readers.yaml_text import read_yaml
-from rayforge.settings import FILE, FOLDER, changed, settings_with, value_of
+from rayforge.settings import FILE, FOLDER, before_named, changed, settings_with, value_of
 
 T = TypeVar("T")
 
@@ -56,6 +56,7 @@ def from_dict(kind: type[T], values: dict[str, Any], place: str = "") -> T:
             nested[head] = {**nested.get(head, {}), **inner}
         else:
             nested[head] = value
+    nested = {**before_named(kind, nested), **nested}
     arguments = {k: _convert(types_of[k], v, f"{place}{k}") for k, v in nested.items()}
     needed = [
         f.name

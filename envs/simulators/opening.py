@@ -6,6 +6,7 @@ from typing import Literal
 
 from envs.simulators.process import SimulatorProcess
 from envs.simulators.simulator import Scene, Simulator, SimulatorConfig
+from rayforge.errors import SceneError
 
 Kind = Literal["embedded", "habitat"]
 
@@ -19,7 +20,17 @@ def open_simulator(
         SceneError: the scene cannot be used; names its file and the remedy.
     """
     if kind == "habitat":
+        if scene.instance is not None:
+            raise SceneError(
+                f"scene {scene.instance}: the adapter opens stages alone, without objects: take the"
+                " embedded simulator (--simulator embedded)"
+            )
         return SimulatorProcess(scene, config, _open_habitat)
+    if config.lighting:
+        raise SceneError(
+            f"scene {scene.mesh}: the embedded simulator has no lights (simulation.lighting): leave"
+            " it out, or take habitat-sim (--simulator habitat)"
+        )
     if own_process:
         return SimulatorProcess(scene, config, _open_embedded)
     return _open_embedded(scene, config)

@@ -1,19 +1,20 @@
-"""The files of a scene and how they lie: a stage configuration of habitat-sim's, or a bare mesh."""
+"""The files of a scene and how they lie: a stage configuration of habitat-sim's, an instance with
+its objects, or a bare mesh."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from envs.simulators.scene_instance import INSTANCE_SUFFIX, STAGE_SUFFIX, read_instance
 from envs.simulators.simulator import Scene
 from rayforge.errors import SceneError
 from rayforge.readers.faults import reading, shown
 from rayforge.readers.json_text import read_object
 
-STAGE_SUFFIX = ".stage_config.json"
 MESH_SUFFIXES = (".glb", ".ply", ".obj")
 
 Vector = tuple[float, float, float]
@@ -39,13 +40,18 @@ Z_UP = Stage((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.0, 1.0, 0.0))
 """Matterport3D's and HM3D's axes, which habitat-sim takes a .glb without configuration to have."""
 
 
+GIBSON = "mesh_z_up.obj"
+"""Gibson's mesh, whose name says how it lies."""
+
+
 def find_scene(path: Path | str) -> Scene:
-    """The files of a scene, from its stage configuration or its mesh (.glb, .ply, .obj).
+    """The files of a scene, from its stage configuration, its instance (`.scene_instance.json`) or
+    its mesh (.glb, .ply, .obj).
 
     A configuration NAME.stage_config.json beside the mesh NAME.glb counts, as in habitat-sim.
     Without one, HM3D's names beside the mesh do (NAME.semantic.glb, NAME.semantic.txt and
     NAME.navmesh, NAME being what stands before the first dot), and Matterport3D's
-    (NAME_semantic.ply and NAME.house).
+    (NAME_semantic.ply and NAME.house; Gibson's: NAME.scn).
 
     Raises:
         SceneError: a file is missing or is no mesh, or the configuration cannot be read.
@@ -57,10 +63,12 @@ def find_scene(path: Path | str) -> Scene:
         raise SceneError(f"scene {path} is a folder{hint}")
     if path.name.endswith(STAGE_SUFFIX):
         return _configured(path)
+    if path.name.endswith(INSTANCE_SUFFIX):
+        return _furnished(path)
     if path.suffix not in MESH_SUFFIXES:
         raise SceneError(
             f"scene {path} is neither a mesh ({', '.join(MESH_SUFFIXES)}) nor a stage"
-            f" configuration (*{STAGE_SUFFIX})"
+            f" configuration (*{STAGE_SUFFIX}) or an instance (*{INSTANCE_SUFFIX})"
         )
     if not path.is_file():
         raise SceneError(f"scene {path} does not exist; check the folder of scenes you named")
@@ -74,7 +82,8 @@ def find_scene(path: Path | str) -> Scene:
     known = semantic_mesh != path and semantic_mesh.is_file() and semantic_names.is_file()
     if not known:  # Matterport3D's
         semantic_mesh = path.with_name(f"{path.stem}_semantic.ply")
-        semantic_names = path.with_suffix(".house")
+        names = (path.with_suffix(".house"), path.with_suffix(".scn"))  # the latter: Gibson's
+        semantic_names = next((file for file in names if file.is_file()), names[0])
         known = semantic_mesh.is_file() and semantic_names.is_file()
     navmeshes = (path.with_suffix(".navmesh"), path.with_name(f"{name}.navmesh"))
     return Scene(
@@ -92,7 +101,8 @@ def read_stage(scene: Scene) -> Stage:
         SceneError: the configuration cannot be read, or its axes are not perpendicular.
     """
     if scene.stage_config is None:
-        return Z_UP if scene.mesh.suffix == ".glb" else Stage()
+        z_up = scene.mesh.suffix == ".glb" or scene.mesh.name == GIBSON
+        return Z_UP if z_up else Stage()
     file = scene.stage_config
     document = _document(file)
     up = _vector(document, "up", Stage.up, file)
@@ -114,9 +124,25 @@ def read_stage(scene: Scene) -> Stage:
     return stage
 
 
-def _configured(config: Path) -> Scene:
+def _furnished(instance: Path) -> Scene:
+    """A stage with the objects of an instance."""
+    found = read_instance(instance)
+    root = found.dataset.root
+    if found.stage.name.endswith(STAGE_SUFFIX):
+        stage = _configured(found.stage, root)
+    else:
+        stage = Scene(found.stage)
+    # A stage's own navmesh and ids know nothing of the objects.
+    return replace(
+        stage, semantic_mesh=None, semantic_names=None, navmesh=found.navmesh,
+        objects=found.objects, instance=instance,
+    )  # fmt: skip
+
+
+def _configured(config: Path, root: Path | None = None) -> Scene:
+    """The scene of a stage configuration, whose files are below `root` (its own folder)."""
     document = _document(config)
-    mesh = _asset(document, "render_asset", config)
+    mesh = _asset(document, "render_asset", config, root)
     if mesh is None:
         raise SceneError(f'stage configuration {config} names no "render_asset"')
     if mesh.suffix not in MESH_SUFFIXES:
@@ -129,11 +155,11 @@ def _configured(config: Path) -> Scene:
     if isinstance(navmesh, str) and navmesh:
         path = PurePosixPath(navmesh)
         inside = not path.is_absolute() and ".." not in path.parts
-        beside = config.parent / path if inside else _beside(config, "nav_asset", navmesh)
+        beside = config.parent / path if inside else _beside(config, "nav_asset", navmesh, root)
     scene = Scene(
         mesh=mesh,
-        semantic_mesh=_asset(document, "semantic_asset", config),
-        semantic_names=_asset(document, "semantic_descriptor_filename", config),
+        semantic_mesh=_asset(document, "semantic_asset", config, root),
+        semantic_names=_asset(document, "semantic_descriptor_filename", config, root),
         navmesh=beside if beside.is_file() else None,  # it can always be made anew
         stage_config=config,
     )
@@ -150,19 +176,21 @@ def _document(config: Path) -> dict[str, Any]:
     return read_object(config, SceneError)
 
 
-def _asset(document: dict[str, Any], key: str, config: Path) -> Path | None:
+def _asset(document: dict[str, Any], key: str, config: Path, root: Path | None) -> Path | None:
     value = document.get(key, "")
     if not isinstance(value, str):
         raise SceneError(f"stage configuration {config}: {key} must be a file, got {shown(value)}")
     if not value:
         return None
-    return _beside(config, key, value)
+    return _beside(config, key, value, root)
 
 
-def _beside(config: Path, key: str, value: str) -> Path:
-    """A file that a stage configuration names: one in its own folder or below, and there."""
+def _beside(config: Path, key: str, value: str, root: Path | None) -> Path:
+    """A file that a stage configuration names: one in its own folder or below (of a data set:
+    anywhere in the data set's), and there."""
     path = PurePosixPath(value)
-    if path.is_absolute() or ".." in path.parts:
+    inside = root is not None and (config.parent / path).resolve().is_relative_to(root.resolve())
+    if not inside and (path.is_absolute() or ".." in path.parts):
         raise SceneError(
             f"stage configuration {config}: {key} {shown(value)} is not in the configuration's"
             " folder; put the file there"

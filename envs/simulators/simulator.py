@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 import numpy as np
+
+from rayforge.settings import Before
 
 Rules = Literal["0.3.4", "0.3.3"]
 """The two ways in which habitat-sim finds a floor and stops at a wall, by the version that began
@@ -90,13 +92,27 @@ class SimulatorConfig:
     body: Body = field(default_factory=Body)
     camera: Camera = field(default_factory=Camera)
     motion: Motion = field(default_factory=Motion)
-    rules: Rules = "0.3.4"
+    rules: Annotated[Rules, Before("0.3.3")] = "0.3.4"
     """Which habitat-sim the embedded simulator follows in floor and steps (0.3.3 for recordings
     made with 0.3.3 or before). habitat-sim itself follows its own."""
     gpu_device_id: int = -1
     """The GPU that renders; -1 on a machine without one."""
     lighting: bool = False
     """habitat-sim only: image-based lighting (half a minute a simulator on software GL)."""
+
+
+class Placed(NamedTuple):
+    """A mesh that stands in a scene beside the stage's; plain numbers, so that it compares."""
+
+    mesh: Path
+    frame: tuple[tuple[float, ...], ...]
+    """3 x 3: the mesh's axes and scale."""
+    centre: tuple[float, float, float] | None
+    """What of it stands at the place, after `frame`; None: the middle of its box."""
+    matrix: tuple[tuple[float, ...], ...]
+    """4 x 4: its place in the scene."""
+    semantic_id: int
+    name: str
 
 
 @dataclass(frozen=True)
@@ -110,10 +126,13 @@ class Scene:
     """HM3D style: lines of id, colour in hexadecimal, "category", region."""
     navmesh: Path | None = None
     stage_config: Path | None = None
+    objects: tuple[Placed, ...] = ()
+    """Further meshes, of a `.scene_instance.json`."""
+    instance: Path | None = None
 
     @property
     def name(self) -> str:
-        return self.mesh.name.split(".")[0]
+        return (self.instance or self.mesh).name.split(".")[0]
 
 
 class Poses(NamedTuple):

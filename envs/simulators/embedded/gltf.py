@@ -89,7 +89,7 @@ def read_gltf(path: Path, frame: np.ndarray) -> list[Part]:
                     " its pose into the mesh"
                 )
             for placed in _instances(file, node, matrix):
-                parts += [_moved(part, placed) for part in meshes[mesh]]
+                parts += [moved_part(part, placed) for part in meshes[mesh]]
         below = ancestors | {number}
         waiting += [(int(child), matrix, below) for child in reversed(node.get("children", []))]
     return parts
@@ -166,13 +166,13 @@ def _instances(file: GlbFile, node: dict[str, Any], matrix: np.ndarray) -> list[
     ]
 
 
-def _moved(part: Part, matrix: np.ndarray) -> Part:
+def moved_part(part: Part, matrix: np.ndarray) -> Part:
+    """A part under a matrix, float32 [4, 4]; a mirrored one keeps its outside outside."""
     vertices = moved_points(part.vertices, matrix)
     if np.linalg.det(matrix[:3, :3].astype(np.float64)) >= 0:
         return part._replace(vertices=vertices)
-    # A mirrored part keeps its outside outside.
     faces = np.ascontiguousarray(part.faces[:, ::-1])
-    return part._replace(vertices=vertices, faces=faces, mirrored=True)
+    return part._replace(vertices=vertices, faces=faces, mirrored=not part.mirrored)
 
 
 def _primitives(
@@ -217,9 +217,13 @@ def _primitive(
     if material not in looks:
         looks[material] = _look(file, material, images)
     look = looks[material]
-    colour = uv = None
+    colour = uv = fine = None
     if "COLOR_0" in attributes:
-        colour = to_bytes(file.values(int(attributes["COLOR_0"]))[:, :3])
+        number = int(attributes["COLOR_0"])
+        values = file.values(number)[:, :3]
+        colour = to_bytes(values)
+        if file.item("accessors", number)["componentType"] not in (5120, 5121):  # not bytes
+            fine = np.clip(np.nan_to_num(np.asarray(values, np.float32)), 0, 1)
         _check_length(file, colour, vertices, f"{place}: COLOR_0")
     if look.texture is not None:
         name = f"TEXCOORD_{look.set}"
@@ -234,7 +238,7 @@ def _primitive(
         uv = np.ascontiguousarray(uv, dtype=np.float32)
     base = np.broadcast_to(look.colour, (len(faces), 3))
     texture = look.texture if uv is not None else None
-    return Part(vertices, faces, base, colour, uv, texture, material=look.made)
+    return Part(vertices, faces, base, colour, uv, texture, material=look.made, fine_colour=fine)
 
 
 def _check_length(file: GlbFile, values: np.ndarray, vertices: np.ndarray, what: str) -> None:

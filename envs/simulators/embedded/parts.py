@@ -43,6 +43,7 @@ class Part(NamedTuple):
     """Whether `faces` were turned over, because a transform mirrored the part."""
     material: bool = True
     """Whether the file says what the part is made of (habitat-sim draws one without in black)."""
+    fine_colour: np.ndarray | None = None  # float32 [V, 3], where stored in more than 8 bits
 
 
 def to_bytes(colour: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.simulators.embedded.mesh import Surface
+from envs.simulators.embedded.parts import Part, to_bytes
 from envs.simulators.embedded.ply_file import PlyFile
 from rayforge.errors import SceneError
 from rayforge.readers import limits
@@ -33,7 +34,7 @@ class Annotation(NamedTuple):
 
 def read_names(file: Path) -> Annotation:
     """What semantic ids mean, by the kind of file: HM3D's .txt, Matterport3D's .house, Replica's
-    .json; the latter two have no colours.
+    .json, Gibson's .scn; all but the first have no colours.
 
     Raises:
         SceneError: another format, or a line that is not of its form.
@@ -41,7 +42,9 @@ def read_names(file: Path) -> Annotation:
     if file.suffix == ".house":
         return Annotation(_house_names(file), {})
     if file.suffix == ".json":
-        return Annotation(_replica_names(file), {})
+        return Annotation(_listed_names(file, "class_name"), {})
+    if file.suffix == ".scn":
+        return Annotation(_listed_names(file, "class_"), {})
     return read_annotation(file)
 
 
@@ -89,14 +92,14 @@ def _house_names(file: Path) -> dict[int, str]:
     return {thing: categories[kind] for thing, kind in objects.items() if kind in categories}
 
 
-def _replica_names(file: Path) -> dict[int, str]:
-    """Class of each object in Replica's info_semantic.json."""
+def _listed_names(file: Path, key: str) -> dict[int, str]:
+    """Class of each object in Replica's info_semantic.json or Gibson's .scn."""
     document = read_json(file, SceneError)
     try:
-        return {int(thing["id"]): str(thing["class_name"]) for thing in document["objects"]}
+        return {int(thing["id"]): str(thing[key]) for thing in document["objects"]}
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SceneError(
-            f"semantic names {file}: expected objects with id and class_name; {str(error)[:80]}"
+            f"semantic names {file}: expected objects with id and {key}; {str(error)[:80]}"
         ) from None
 
 
@@ -130,6 +133,17 @@ def read_annotation(file: Path) -> Annotation:
     return Annotation(names, colours)
 
 
+def in_srgb(parts: list[Part]) -> list[Part]:
+    """Parts with their vertex colours in sRGB, where they were stored finely enough for it (16 bits
+    or fractions): rounded to 8 linear bits first, dark ones could not be told apart."""
+    return [
+        part
+        if part.fine_colour is None
+        else part._replace(vertex_colour=to_bytes(_to_srgb(part.fine_colour.astype(np.float64))))
+        for part in parts
+    ]
+
+
 def vertex_ids(surface: Surface, annotation: Annotation, linear: bool) -> np.ndarray:
     """Semantic id of every triangle, int32 [F]: that of its last vertex, as OpenGL takes it.
 
@@ -138,7 +152,7 @@ def vertex_ids(surface: Surface, annotation: Annotation, linear: bool) -> np.nda
     Args:
         surface: the semantic mesh, with vertex colours.
         annotation: what the colours mean.
-        linear: the vertex colours are linear (glTF) and the list's are sRGB; else (PLY) alike.
+        linear: the vertex colours are linear (glTF, 8 bits) and the list's are sRGB; else alike.
     """
     colour = surface.vertex_colour[surface.floor_faces()[:, 2]]
     kinds, kind = np.unique(colour.astype(np.int32) @ (1 << 16, 1 << 8, 1), return_inverse=True)

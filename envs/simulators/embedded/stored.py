@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from envs.simulators.embedded.gltf import moved_points
-from envs.simulators.embedded.mesh import Surface, files_of, join_parts, read_surface
-from envs.simulators.embedded.parts import check_part
+from envs.simulators.embedded.gltf import moved_part, moved_points
+from envs.simulators.embedded.mesh import Surface, files_of, join_parts, read_parts
+from envs.simulators.embedded.parts import Part, check_part
 from envs.simulators.embedded.ply import ply_part
 from envs.simulators.embedded.ply_file import read_ply_file
 from envs.simulators.embedded.semantics import (
     Annotation,
+    in_srgb,
     object_ids,
     read_names,
     same_triangles,
@@ -25,7 +27,7 @@ from envs.simulators.embedded.semantics import (
 from envs.simulators.embedded.textures import Textures
 from envs.simulators.rotations import axes_rotation
 from envs.simulators.scene import Stage, read_stage
-from envs.simulators.simulator import Scene
+from envs.simulators.simulator import Placed, Scene
 from rayforge.cache import cache_folder
 from rayforge.errors import SceneError
 from rayforge.files import write_whole
@@ -71,9 +73,11 @@ def load_model(scene: Scene, folder: Path | None = None) -> Model:
     """
     stage = read_stage(scene)
     files = scene_files(scene)
-    key = _key(files, stage)
+    key = _key(files, stage, scene.objects)
     annotation = read_names(scene.semantic_names) if scene.semantic_names else None
     names = annotation.names if annotation else {}
+    if scene.instance is not None:
+        names = _names(scene)
     large = sum(file.stat().st_size for file in files) >= LARGE
     if not large:
         return _read(scene, stage, annotation, key, large)
@@ -93,11 +97,43 @@ def scene_files(scene: Scene) -> list[Path]:
         files += files_of(scene.semantic_mesh)
     if scene.semantic_names:
         files.append(scene.semantic_names)
+    for mesh in dict.fromkeys(placed.mesh for placed in scene.objects):
+        files += files_of(mesh)
     return files
 
 
-def _key(files: list[Path], stage: Stage) -> str:
-    total = hashlib.sha256(f"{VERSION} {LONGEST_SIDE} {stage}".encode())
+def placed_parts(objects: Sequence[Placed]) -> tuple[list[Part], np.ndarray]:
+    """The parts of objects where they stand in the scene, and their triangles' ids, int32 [F]; each
+    mesh is read once."""
+    read: dict[tuple[Path, object], list[Part]] = {}
+    parts: list[Part] = []
+    ids = [np.zeros(0, np.int32)]
+    for placed in objects:
+        key = (placed.mesh, placed.frame)
+        if key not in read:
+            read[key] = read_parts(placed.mesh, np.array(placed.frame, np.float32))
+        own = read[key]
+        centre = placed.centre
+        if centre is None:
+            low = np.min([part.vertices.min(axis=0) for part in own], axis=0)
+            high = np.max([part.vertices.max(axis=0) for part in own], axis=0)
+            centre = tuple((low + high) / 2)
+        matrix = np.array(placed.matrix, np.float32)
+        matrix[:3, 3] -= matrix[:3, :3] @ np.array(centre, np.float32)
+        parts += [moved_part(part, matrix) for part in own]
+        ids.append(np.full(sum(len(part.faces) for part in own), placed.semantic_id, np.int32))
+    return parts, np.concatenate(ids)
+
+
+def _names(scene: Scene) -> dict[int, str]:
+    """Of an instance: the name of the first object of each id."""
+    return {p.semantic_id: p.name for p in reversed(scene.objects) if p.semantic_id}
+
+
+def _key(files: list[Path], stage: Stage, objects: Sequence[Placed]) -> str:
+    places = [placed[1:] for placed in objects]
+    said = f"{VERSION} {LONGEST_SIDE} {stage}" + (f" {places}" if places else "")
+    total = hashlib.sha256(said.encode())
     for file in files:
         with file.open("rb") as stream:
             total.update(file.suffix.encode() + hashlib.file_digest(stream, "sha256").digest())
@@ -108,16 +144,23 @@ def _read(
     scene: Scene, stage: Stage, annotation: Annotation | None, key: str, large: bool
 ) -> Model:
     size = np.diag(stage.scale).astype(np.float32)
-    surface = read_surface(scene.mesh, size @ axes_rotation(stage.up, stage.front), LONGEST_SIDE)
+    parts = read_parts(scene.mesh, size @ axes_rotation(stage.up, stage.front))
+    placed, ids = placed_parts(scene.objects)
+    surface = join_parts([*parts, *placed], scene.instance or scene.mesh, LONGEST_SIDE)
     unknown = np.zeros(len(surface.faces), dtype=np.int32)
+    if scene.instance is not None:
+        unknown[len(unknown) - len(ids) :] = ids
+        return Model(surface, unknown, None, _names(scene), key, large)
     if scene.semantic_mesh is None or annotation is None:
         return Model(surface, unknown, None, annotation.names if annotation else {}, key, large)
     frame = size @ axes_rotation(stage.semantic_up, stage.semantic_front)
-    by_face = None
+    by_face, linear = None, False
     if scene.semantic_mesh.suffix == ".ply":
         other, by_face = _annotated_ply(scene.semantic_mesh, frame)
     else:
-        other = read_surface(scene.semantic_mesh, frame, WHOLE)
+        worn = read_parts(scene.semantic_mesh, frame)
+        linear = not all(part.fine_colour is not None for part in worn)
+        other = join_parts(worn if linear else in_srgb(worn), scene.semantic_mesh, WHOLE)
     if by_face is None and not annotation.colours:
         raise SceneError(
             f"semantic mesh {scene.semantic_mesh} has no object_id of its faces, which"
@@ -133,7 +176,6 @@ def _read(
         face_id = np.zeros(len(other.faces), dtype=np.int32)
         texels = texel_ids(other, annotation)
     else:
-        linear = scene.semantic_mesh.suffix != ".ply"
         face_id = vertex_ids(other, annotation, linear) if by_face is None else by_face
         texels = np.zeros(0, dtype=np.int32)
         match = same_triangles(surface, other)

@@ -1,4 +1,5 @@
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from envs.simulators.embedded.textures import NO_TEXTURES
 from envs.simulators.scene import find_scene
 from envs.simulators.simulator import Camera, Poses
 from rayforge.errors import SceneError
-from tests.envs.simulators.made_up import SIDES, cube, write_scene
+from tests.envs.simulators.made_up import QUAD, SIDES, cube, write_scene
 
 HEADER = "HM3D Semantic Annotations\n"
 
@@ -174,6 +175,61 @@ def test_replicas_annotation(tmp_path: Path) -> None:
     model = load_model(find_scene(tmp_path / "made.glb"))
     assert model.names == {3: "lamp", 5: "sofa"}
     assert model.face_id.tolist() == [3] * 6 + [5] * 4 + [0] * 2 and model.annotated is None
+
+
+def test_colours_of_sixteen_bits_tell_dark_ids_apart(tmp_path: Path) -> None:
+    """Of HM3D's list, colours that 8 linear bits hold as one and 16 do not."""
+    codes = [0x000001, 0x000002, 0x000003, 0x010000, 0x020000, 0x030201]
+    lines = ["HM3D Semantic Annotations"]
+    lines += [f'{number},{code:06X},"thing {number}",0' for number, code in enumerate(codes, 1)]
+    (tmp_path / "made.semantic.txt").write_text("\n".join(lines) + "\n")
+    write_scene(tmp_path, cube())
+    positions = np.concatenate(SIDES).astype("<f4")
+    faces = np.concatenate([QUAD + 4 * k for k in range(6)]).astype("<u4")
+    shares = np.array([[c >> 16, c >> 8 & 255, c & 255] for c in codes]) / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    assert len(np.unique(np.rint(255 * linear), axis=0)) < len(codes)
+    colours = np.repeat(np.rint(65535 * linear), 4, axis=0)
+    colours = np.column_stack([colours, np.full(24, 65535)]).astype("<u2")
+    data, views = b"", []
+    for block in (positions, colours, faces):
+        views.append({"buffer": 0, "byteOffset": len(data), "byteLength": block.nbytes})
+        data += block.tobytes()
+    kinds = ((5126, 24, "VEC3", False), (5123, 24, "VEC4", True), (5125, 36, "SCALAR", False))
+    accessors = [
+        {"bufferView": k, "componentType": c, "count": n, "type": t, "normalized": whole}
+        for k, (c, n, t, whole) in enumerate(kinds)
+    ]
+    accessors[0] |= {"min": [-1, -1, -1], "max": [1, 1, 1]}
+    primitive = {"attributes": {"POSITION": 0, "COLOR_0": 1}, "indices": 2}
+    header = {
+        "asset": {"version": "2.0"}, "scene": 0, "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}], "meshes": [{"primitives": [primitive]}], "bufferViews": views,
+        "accessors": accessors, "buffers": [{"byteLength": len(data)}],
+    }  # fmt: skip
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 4)
+    chunks = struct.pack("<II", len(text), 0x4E4F534A) + text
+    chunks += struct.pack("<II", len(data), 0x004E4942) + data
+    whole = struct.pack("<III", 0x46546C67, 2, 12 + len(chunks)) + chunks
+    (tmp_path / "made.semantic.glb").write_bytes(whole)
+    named = {
+        "semantic_asset": "made.semantic.glb", "semantic_descriptor_filename": "made.semantic.txt"
+    }  # fmt: skip
+    model = load_model(find_scene(write_scene(tmp_path, cube(), **named)))
+    assert model.face_id.tolist() == [k for k in range(1, 7) for _ in range(2)]
+
+
+def test_gibsons_files(tmp_path: Path) -> None:
+    """A mesh whose name says that z is up, and the names of an annotated one."""
+    (tmp_path / "mesh_z_up.obj").write_text("v 0 0 1\nv 1 0 1\nv 0 1 1\nf 1 2 3\n")
+    surface = load_model(find_scene(tmp_path / "mesh_z_up.obj")).surface
+    np.testing.assert_allclose(surface.vertices[:, 1], 1, atol=1e-6)
+    write_scene(tmp_path, cube()).unlink()
+    write_ids(tmp_path / "made_semantic.ply", [1, 2, 2, 2, 2, 2], False, "int")
+    objects = [{"id": 1, "class_": "chair", "location": [0, 0, 0]}, {"id": 2, "class_": "sofa"}]
+    (tmp_path / "made.scn").write_text(json.dumps({"objects": objects}))
+    assert load_model(find_scene(tmp_path / "made.glb")).names == {1: "chair", 2: "sofa"}
 
 
 @pytest.mark.parametrize(
