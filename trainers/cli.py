@@ -150,6 +150,9 @@ class Tune:
     system: str | None = None
     """Confirms a system from outside RayForge, module:NAME, as the file has it: its code is
     imported."""
+    judge: str | None = None
+    """Of trials of language models, as in `rayforge align train`: a reward model's folder,
+    "command: PROGRAM ...", or a Python function MODULE:FUNCTION."""
     address: str = ""
     """The Ray cluster to join, as HOST:PORT, instead of what RAY_ADDRESS names."""
 
@@ -158,7 +161,7 @@ class Tune:
         from trainers.runs.folder import command_line
         from trainers.search.run import search
 
-        names = ("name", "storage", "trials", "concurrent", "cpus", "system")
+        names = ("name", "storage", "trials", "concurrent", "cpus", "system", "judge")
         changes = {n: v for n in names if (v := getattr(self, n)) is not None}
         search(self.file, changes, self.resume, command_line())
 

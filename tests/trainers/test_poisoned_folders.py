@@ -1,7 +1,7 @@
 """Folders from elsewhere that would run code where what they hold were unpickled or fetched.
 
-Models, adapters and checkpoints of alignment: tests/trainers/alignment/test_foreign_models.py; judges
-in files: test_judging.py there; folders of searches: tests/trainers/search.
+Models, adapters and checkpoints of alignment: tests/trainers/alignment/test_foreign_models.py;
+judges in files: test_judging.py there; folders of searches: tests/trainers/search.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ RLlib's own runner spends about half its time in connector pipelines, one enviro
 
 from __future__ import annotations
 
+import logging
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,8 @@ class PathRunner(EnvRunner):
         super().__init__(config=config, **kwargs)
         if self.worker_index:
             torch.set_num_threads(1)  # actors share the machine's cores
+            # RLlib's deprecation lines, of its own code, would come into every job's log.
+            logging.getLogger("ray").setLevel(logging.ERROR)
         # As the learner does.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.world = config.world.get()

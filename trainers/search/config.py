@@ -17,9 +17,12 @@ from rayforge.settings import (
     RESOURCE,
     UNDER_WAY,
     AtLeast,
+    changed,
     check_limits,
+    everything,
     settings_with,
 )
+from trainers.alignment.named_code import confirmed
 from trainers.configuration import from_dict, read_configuration, read_document, to_dict
 from trainers.runs.system import System
 from trainers.runs.tracking import Tracker
@@ -47,6 +50,9 @@ class SearchConfig:
     config: str = ""
     """Configuration file that `base` changes, as `rayforge irl train --config` takes one; paths are
     relative to the search file."""
+    judge: str = ""
+    """As in `rayforge align train`, for trials of language models. A command or a Python function
+    is taken from the command line alone (`--judge`), and named again on `--resume`."""
     name: Annotated[str, MAY_CHANGE] = ""
     """Name of the search and its folder; empty: the file's."""
     storage: Annotated[str, MAY_CHANGE] = "runs"
@@ -114,7 +120,11 @@ class Search:
         """The configuration of a trial. Raises ConfigurationError where values do not fit."""
         config = settle(self.kind, self.base, values)
         self.system.check_file(config)
-        return config
+        return judged(config, self.settings.judge)
+
+    def with_judge(self, judge: str) -> Search:
+        """The same search, its trials judged by `judge`."""
+        return replace(self, settings=replace(self.settings, judge=judge))
 
     @property
     def metrics(self) -> dict[str, str]:
@@ -161,7 +171,9 @@ def read_search(file: Path, changes: Mapping[str, Any] | None = None) -> Search:
         asked = replace(from_dict(SearchConfig, document), **changes)
     except ValueError as error:
         raise ConfigurationError(f"{file}: {error}") from None
-    asked = replace(asked, name=asked.name or file.stem)
+    named = str(changes.get("judge", ""))
+    judge = confirmed(str(document.get("judge", "")), named, str(file))
+    asked = replace(asked, name=asked.name or file.stem, judge=judge)
     try:
         return make_search(asked, file.parent)
     except ConfigurationError as error:
@@ -216,6 +228,16 @@ def make_search(asked: SearchConfig, folder: Path) -> Search:
         system.check_file(config)
     check_metrics(search)
     return search
+
+
+def judged(config: Any, judge: str) -> Any:
+    """A trial's configuration with a judge. Raises ConfigurationError where nothing is judged."""
+    if not judge:
+        return config
+    name = next((n for n in everything(type(config)) if n.rpartition(".")[2] == "judge"), None)
+    if name is None:
+        raise ConfigurationError("judge is for searches over language models: leave it out")
+    return changed(config, {name: judge})
 
 
 def merged(start: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import yaml
 from rayforge.errors import ConfigurationError, RunError
 from rayforge.files import clear_parts
 from rayforge.readers.yaml_text import parse_yaml
+from trainers.alignment.named_code import recorded, without_commands
 from trainers.cluster import check_shared, check_storage, join_cluster, own_ray, start_here
 from trainers.configuration import from_dict, to_dict
 from trainers.machine import processors
@@ -96,7 +97,7 @@ def _go(
     from trainers.search.tuning import tune_all
 
     _say(plan, folder, at_once)
-    tune_all(plan, folder, state, at_once, command)
+    tune_all(plan, folder, state, at_once, without_commands(command, plan.settings.judge))
 
 
 def report_search(path: Path) -> Path:
@@ -131,7 +132,8 @@ def _prepare(plan: Search) -> None:
 
 def _whole(plan: Search) -> dict[str, Any]:
     """The search's settings, all of the base's among them: the folder needs no other file."""
-    return {**to_dict(plan.settings), "base": plan.base, "config": ""}
+    shown = plan.with_judge(recorded(plan.settings.judge))
+    return {**to_dict(shown.settings), "base": plan.base, "config": ""}
 
 
 def _places(plan: Search) -> int:
@@ -191,13 +193,16 @@ def saved_settings(folder: Folder, text: str) -> SearchConfig:
 def check_same(saved: SearchConfig, plan: Search, place: str) -> None:
     """Raises ConfigurationError where a search was started with other settings that matter; the
     base's are compared one by one."""
-    before, now = (replace(settings, base={}, config="") for settings in (saved, plan.settings))
+    before, now = (
+        replace(settings, base={}, config="", judge=recorded(settings.judge))
+        for settings in (saved, plan.settings)
+    )
     check_settings(before, now, place)
     try:
         was = from_dict(plan.kind, saved.base)
     except ConfigurationError as error:
         raise RunError(f"{place}/{FILE}: base: {error}") from None
-    check_settings(was, plan.trial({}), f"{place} (base)")
+    check_settings(was, plan.with_judge("").trial({}), f"{place} (base)")
 
 
 def _start_ray(cpus: int) -> None:
@@ -230,7 +235,7 @@ def resume_command(file: Path, changes: Mapping[str, Any]) -> str:
     """The command that goes on with a search started from `file` with `changes`."""
     words = ["rayforge", "tune", str(file)]
     for name, value in changes.items():
-        words += [f"--{name}", str(value)]
+        words += [f"--{name}", recorded(value) if name == "judge" else str(value)]
     return shlex.join([*words, "--resume"])
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from pyarrow import fs
 
+from rayforge.errors import RunError
 from rayforge.files import write_text
+from rayforge.readers.faults import reading
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,13 @@ class Folder:
         return f"{self.storage.rstrip('/')}/{self.name}"
 
     def read(self, file: str) -> str | None:
-        """The text of a file, or None where there is none."""
+        """The text of a file, or None where there is none. Raises RunError where it is no text."""
         filesystem, folder = self._open()
         path = f"{folder}/{file}"
         if filesystem.get_file_info(path).type != fs.FileType.File:
             return None
-        with filesystem.open_input_stream(path) as stream:
+        place = f"{self}/{file}"
+        with reading(place, RunError, "put it back"), filesystem.open_input_stream(path) as stream:
             return bytes(stream.read()).decode()
 
     def folders(self) -> list[str]:

@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune import TuneConfig, Tuner
 from ray.tune.logger import TBXLoggerCallback
 
 from rayforge.errors import RunError
+from trainers.alignment.named_code import recorded
 from trainers.runs.stopping import asking, limit
 from trainers.search.config import Search
 from trainers.search.recorder import Progress, Recorder
@@ -41,13 +43,16 @@ def tune_all(plan: Search, folder: Folder, state: State, at_once: int, command: 
     Raises KeyboardInterrupt after SIGTERM or SIGINT, with what was reached saved, and RunError
     where no trial came to a report.
     """
+    # What Tune writes down for itself must not hold a command's text: it goes through the store.
+    judge = ray.put(plan.settings.judge)
+    plan = plan.with_judge(recorded(plan.settings.judge))
     clear_leftovers()
     state.attempt += 1
     settle(folder, state)
     state.save(folder)
     stopped = False
     if state.missing(plan.trials):
-        stopped = _fit(make_tuner(plan, folder, state, at_once))
+        stopped = _fit(make_tuner(plan, folder, state, at_once, judge))
         settle(folder, state)
     trials = trials_of(state, plan)
     write_results(folder, plan, trials, command)
@@ -83,11 +88,13 @@ def _fit(tuner: Tuner) -> bool:
     return False
 
 
-def make_tuner(plan: Search, folder: Folder, state: State, at_once: int) -> Tuner:
-    """A tuner for the trials that are missing."""
+def make_tuner(
+    plan: Search, folder: Folder, state: State, at_once: int, judge: ray.ObjectRef
+) -> Tuner:
+    """A tuner for the trials that are missing, whose judge lies in Ray's store."""
     settings = plan.settings
     return Tuner(
-        _trainable(plan, folder, starts_of(state)),
+        _trainable(plan, folder, starts_of(state), judge),
         tune_config=TuneConfig(
             search_alg=searcher(plan, state),
             scheduler=scheduler(plan, state),
@@ -133,9 +140,11 @@ def takes_turns(plan: Search) -> bool:
     return settings.scheduler == "pbt" and not settings.concurrent and not waits
 
 
-def _trainable(plan: Search, folder: Folder, starts: Mapping[int, Start]) -> Any:
+def _trainable(
+    plan: Search, folder: Folder, starts: Mapping[int, Start], judge: ray.ObjectRef
+) -> Any:
     def trial(config: dict[str, Any]) -> None:
-        run_trial(plan, folder, starts, config)
+        run_trial(plan.with_judge(ray.get(judge)), folder, starts, config)
 
     def bundles(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
         own = plan.trial(plan.space.values(config))

@@ -13,6 +13,7 @@ import numpy as np
 
 from envs.simulators.embedded.navmesh.compiled import compiled
 from rayforge.errors import SceneError
+from rayforge.readers.faults import one_line, shown
 
 _KINDS = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1",
@@ -113,7 +114,8 @@ def _header(path: Path, content: bytes) -> tuple[str | None, list[_Element], lis
                     raise ValueError("unknown word")
         except (KeyError, IndexError, ValueError) as error:
             raise SceneError(
-                f"scene {path} cannot be read as a mesh: header line {line[:80]!r}: {error}"
+                f"scene {path} cannot be read as a mesh: header line {shown(line)}:"
+                f" {one_line(error)}"
             ) from error
     if order == "?" or any(element.rows < 0 for element in elements):
         raise SceneError(f"scene {path} cannot be read as a mesh: its header names no format")

@@ -18,6 +18,8 @@ from trainers.irl.config import IRLConfig
 from trainers.irl.system import IRL as AGENTS
 from trainers.search.config import Search, read_search
 from trainers.search.resources import concurrency, largest
+from trainers.search.run import _whole, check_same, resume_command, saved_settings
+from trainers.search.storage import Folder
 
 IRL: dict[str, Any] = {
     "system": "irl",
@@ -69,6 +71,30 @@ def test_code_named_in_a_file_is_imported_only_where_the_command_names_it_again(
     with pytest.raises(ConfigurationError, match="cannot be imported"):
         read_search(tmp_path / "mine.yaml", {"system": "poison:NAME"})
     assert (tmp_path / "ran").exists()
+
+
+def test_a_judge_of_the_command_line_is_in_trials_and_in_no_file(tmp_path: Path) -> None:
+    command = "command: KEY=secret judge.py --fast"
+    asked = {
+        "system": "align", "metrics": {"win_rate": "max"},
+        "space": {"beta": {"uniform": [0.1, 0.5]}},
+    }  # fmt: skip
+    search_of(tmp_path, **asked)
+    file = tmp_path / "mine.yaml"
+    plan = read_search(file, {"judge": command})
+    assert plan.trial({}).judge == command
+    whole = yaml.safe_dump(_whole(plan))
+    assert "secret" not in whole and "judge.py" in whole
+    assert "secret" not in resume_command(file, {"judge": command})
+    saved = saved_settings(Folder(str(tmp_path), "mine"), whole)
+    check_same(saved, plan, "here")
+    with pytest.raises(ConfigurationError, match=r"judge was 'command: judge\.py"):
+        check_same(saved, read_search(file), "here")
+    search_of(tmp_path, **asked, judge=command)
+    with pytest.raises(ConfigurationError, match="name it again on the command line, --judge"):
+        read_search(file)
+    with pytest.raises(ConfigurationError, match="judge is for searches over language models"):
+        search_of(tmp_path, judge="/a/folder")
 
 
 def test_the_command_line_changes_a_file(tmp_path: Path) -> None:
