@@ -126,7 +126,8 @@ def read_stage(scene: Scene) -> Stage:
 
 def _furnished(instance: Path) -> Scene:
     """A stage with the objects of an instance."""
-    found = read_instance(instance)
+    with reading(instance, SceneError, "download it anew"):
+        found = read_instance(instance)
     root = found.dataset.root
     if found.stage.name.endswith(STAGE_SUFFIX):
         stage = _configured(found.stage, root)

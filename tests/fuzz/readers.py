@@ -419,6 +419,20 @@ def _read_run_files(folder: Path) -> None:
     final_scores(folder / "irl")
 
 
+def _furnished(folder: Path) -> None:
+    from tests.envs.simulators.test_scene_instance import data_set
+
+    box = {"template_name": "box", "translation": [0, 1, 0], "translation_origin": "COM"}
+    chest = {"template_name": "drawers", "initial_joint_pose": {"pull": 0.2}}
+    data_set(folder, box, articulated_object_instances=[chest])
+
+
+def _read_furnished(folder: Path) -> object:
+    from envs.simulators.scene import find_scene
+
+    return find_scene(folder / "configs" / "scenes" / "flat_0.scene_instance.json")
+
+
 READERS = (
     Reader("r2r", _from_tiny("R2R_train.json"), lambda f: read_r2r(f / "R2R_train.json")),
     Reader("reverie", _reverie, lambda f: read_r2r(f / "REVERIE_train.json")),
@@ -491,6 +505,7 @@ READERS = (
     Reader("ply", _mesh("ply"), _read_meshes),
     Reader("obj", _mesh("obj"), _read_meshes),
     Reader("navmesh", _navmesh, _read_navmesh),
+    Reader("furnished scene", _furnished, _read_furnished, "*.[ju]*"),
     Reader("search folder", _search_folder, _read_search_folder, "*.[jy]*"),
     Reader("run's own files", _run_files, _read_run_files, "*.json*"),
 )  # fmt: skip

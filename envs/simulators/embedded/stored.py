@@ -113,13 +113,14 @@ def placed_parts(objects: Sequence[Placed]) -> tuple[list[Part], np.ndarray]:
         if key not in read:
             read[key] = read_parts(placed.mesh, np.array(placed.frame, np.float32))
         own = read[key]
-        centre = placed.centre
-        if centre is None:
+        if placed.centre is None:
             low = np.min([part.vertices.min(axis=0) for part in own], axis=0)
             high = np.max([part.vertices.max(axis=0) for part in own], axis=0)
-            centre = tuple((low + high) / 2)
+            centre = (low + high) / 2
+        else:
+            centre = np.array(placed.centre, np.float32)
         matrix = np.array(placed.matrix, np.float32)
-        matrix[:3, 3] -= matrix[:3, :3] @ np.array(centre, np.float32)
+        matrix[:3, 3] -= matrix[:3, :3] @ centre
         parts += [moved_part(part, matrix) for part in own]
         ids.append(np.full(sum(len(part.faces) for part in own), placed.semantic_id, np.int32))
     return parts, np.concatenate(ids)
