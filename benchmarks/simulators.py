@@ -48,6 +48,8 @@ class Arguments:
     sizes: tuple[int, ...] = ()
     """Further made scans of so many triangles: load, memory and views a second of each, in a
     process of its own (`--sizes 1000000 5000000 10000000`)."""
+    only_sizes: bool = False
+    """Measure those scans alone."""
     out: Path | None = None
     """A JSON file for the figures."""
 
@@ -151,6 +153,12 @@ def scan_of_size(triangles: int, folder: Path) -> dict[str, float]:
 
 def main() -> None:
     arguments = tyro.cli(Arguments, description=__doc__)
+    if arguments.only_sizes:
+        with tempfile.TemporaryDirectory() as temporary:
+            for size in arguments.sizes:
+                for name, value in scan_of_size(size, Path(temporary) / str(size)).items():
+                    print(f"{name:<42} {value:>10,.2f}", flush=True)
+        return
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
