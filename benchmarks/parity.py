@@ -23,7 +23,8 @@ from benchmarks.parity_floor import check_floor
 from benchmarks.parity_views import Check, check_views
 from envs.simulators.opening import Kind, open_simulator
 from envs.simulators.process import SimulatorDied
-from envs.simulators.scene import STAGE_SUFFIX, find_scene
+from envs.simulators.scene import find_scene
+from envs.simulators.scene_instance import STAGE_SUFFIX
 from envs.simulators.simulator import (
     Body,
     Camera,

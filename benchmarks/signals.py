@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -103,6 +104,7 @@ class Started:
 
     def __init__(self, words: Sequence[str], out: Path, imported: bool) -> None:
         self.said, self.began = out / "stderr", time.perf_counter()
+        self.process: Any = None
         if imported:
             context = multiprocessing.get_context("forkserver")
             self.process = context.Process(target=_work, args=(list(words[3:]), self.said))
@@ -113,13 +115,13 @@ class Started:
                 words, stdout=subprocess.DEVNULL, stderr=stream, start_new_session=True,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
             )  # fmt: skip
-        self.process = None  # type: ignore[assignment]
 
     def wait(self, seconds: float | None = None) -> int | None:
         """The exit code, or None where it still runs after so many seconds."""
         if self.process is not None:
             self.process.join(seconds)
-            return self.process.exitcode
+            code: int | None = self.process.exitcode
+            return code
         try:
             return self.command.wait(seconds)
         except subprocess.TimeoutExpired:
