@@ -76,7 +76,7 @@ def test_code_named_in_a_file_is_imported_only_where_the_command_names_it_again(
 def test_a_judge_of_the_command_line_is_in_trials_and_in_no_file(tmp_path: Path) -> None:
     command = "command: KEY=secret judge.py --fast"
     asked = {
-        "system": "align", "metrics": {"win_rate": "max"},
+        "system": "align", "metrics": {"win_rate": "max"}, "base": {},
         "space": {"beta": {"uniform": [0.1, 0.5]}},
     }  # fmt: skip
     search_of(tmp_path, **asked)
@@ -90,9 +90,8 @@ def test_a_judge_of_the_command_line_is_in_trials_and_in_no_file(tmp_path: Path)
     check_same(saved, plan, "here")
     with pytest.raises(ConfigurationError, match=r"judge was 'command: judge\.py"):
         check_same(saved, read_search(file), "here")
-    search_of(tmp_path, **asked, judge=command)
     with pytest.raises(ConfigurationError, match="name it again on the command line, --judge"):
-        read_search(file)
+        search_of(tmp_path, **asked, judge=command)
     with pytest.raises(ConfigurationError, match="judge is for searches over language models"):
         search_of(tmp_path, judge="/a/folder")
 
