@@ -179,7 +179,7 @@ def check_limits(config: Any, place: str = "") -> None:
 def before_named(kind: Any, named: typing.Collection[str]) -> dict[str, Any]:
     """What the settings of a group that a file leaves out were when it was written (`Before`);
     nothing where it leaves others out as well, as a file by hand does."""
-    left = [(name, said) for name, _, said in _annotated(kind) if name not in named]
+    left = [(name, said) for name, _, said in annotated(kind) if name not in named]
     meant = {n: s.value for n, said in left for s in said if isinstance(s, Before)}
     return meant if len(meant) == len(left) else {}
 

@@ -16,7 +16,9 @@ from rayforge.settings import (
     UNDER_WAY,
     Above,
     AtLeast,
+    Before,
     Within,
+    before_named,
     changed,
     check_limits,
     everything,
@@ -82,3 +84,15 @@ def test_a_group_says_where_its_setting_stands() -> None:
     with pytest.raises(ValueError, match=r"^inner.rate must be above 0, got 0.0$"):
         Inner(rate=0.0)
     assert Outer(most=None, share=1.0, drop=0.99).most is None
+
+
+def test_a_file_of_before_a_setting_had_a_name() -> None:
+    """Written whole, it means what the setting was then; by hand, it means the default."""
+
+    @dataclass(frozen=True)
+    class Group:
+        a: int = 1
+        rules: Annotated[str, Before("old")] = "new"
+
+    assert before_named(Group, ["a"]) == {"rules": "old"}
+    assert before_named(Group, []) == before_named(Group, ["a", "rules"]) == {}
