@@ -39,9 +39,10 @@ RUNS: dict[str, tuple[str, ...]] = {
         "--simulation.camera.width", "16", "--simulation.camera.height", "16",
     ),
     "alignment": (
-        "align", "train", "--rounds", "3", "--steps", "6", "--batch", "8", "--prompts", "24",
-        "--evaluation-prompts", "16", "--max-new-tokens", "32", "--learning-rate", "1.5e-4",
-        "--threads", "1", "--routes.pairs", "128", "--routes.start-routes", "128",
+        "align", "train", "--method", "sera", "--rounds", "3", "--steps", "6", "--batch", "8",
+        "--prompts", "24", "--evaluation-prompts", "16", "--max-new-tokens", "32",
+        "--learning-rate", "1.5e-4", "--threads", "1",
+        "--routes.pairs", "128", "--routes.start-routes", "128",
         "--routes.test-routes", "16", "--start.steps", "16", "--start.clean-steps", "8",
         "--start.batch", "8",
     ),

@@ -48,6 +48,7 @@ AGENT: dict[str, Any] = {
 LANGUAGE_MODEL: dict[str, Any] = {
     "routes": {"pairs": 256, "start_routes": 2048, "test_routes": 64},
     "start": {"clean_steps": 450, "steps": 100},
+    "method": "sera", "score": "implicit",  # without an agent that reviews
     "rounds": 2, "steps": 6, "prompts": 48, "responses": 2, "evaluation_prompts": 64,
     "generation_batch": 64, "max_new_tokens": 80,
 }  # fmt: skip

@@ -39,8 +39,8 @@ SECOND_S = 0.5
 NEW = "house00002"
 REMEDIES = ("go on with: ", "the same command goes on: ", "give the same command again")
 ALIGN = (
-    "--rounds", "2", "--steps", "4", "--batch", "8", "--prompts", "8", "--responses", "2",
-    "--evaluation-prompts", "4", "--max-new-tokens", "32", "--threads", "1",
+    "--method", "sera", "--rounds", "2", "--steps", "4", "--batch", "8", "--prompts", "8",
+    "--responses", "2", "--evaluation-prompts", "4", "--max-new-tokens", "32", "--threads", "1",
     "--routes.pairs", "64", "--routes.start-routes", "64", "--routes.test-routes", "8",
     "--start.steps", "8", "--start.clean-steps", "8", "--start.batch", "8",
 )  # fmt: skip

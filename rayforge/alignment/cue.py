@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.stats import binomtest
 
 Feature = Literal["length", "words", "sentences", "lines", "digits"]
 
@@ -50,6 +49,8 @@ def measured(difference: np.ndarray) -> Cue:
     more, differ = int((sign > 0).sum()), int((sign != 0).sum())
     if not differ:
         return Cue(0.5, 1.0)
+    from scipy.stats import binomtest  # slow to import, and settings import this module
+
     return Cue(more / differ, float(binomtest(more, differ).pvalue))
 
 
