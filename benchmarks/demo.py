@@ -33,7 +33,7 @@ SMALL = IRLConfig(
 
 @dataclass(frozen=True)
 class Demo:
-    """LangGoalIRL and cloning on generated houses; review by acting and DPO on their routes."""
+    """LangGoalIRL and cloning on generated houses, then SeRA and DPO on their routes."""
 
     out: Path = Path("runs/demo")
     """Folder of houses, runs and comparison."""

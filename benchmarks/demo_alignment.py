@@ -1,19 +1,14 @@
-"""The demonstration's second half: SFT, DPO and review by acting on the route task, judged by
-execution.
+"""The demonstration's second half: SFT, DPO and SeRA on the route task, judged by execution.
 
     python -m benchmarks.demo_alignment --out runs/demo
 
-There are 512 pairs, a fifth of whose labels is flipped, and both methods take as many steps. An
-agent learns to obey instructions in houses of its own and reviews the pairs. The supervised start
-and the agent are made on the first call, side by side, and kept.
+A fifth of the labels is flipped. DPO takes as many steps as SeRA's three rounds together. The
+supervised start is made on the first call and kept.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,21 +17,18 @@ import pyarrow.parquet as pq
 import tyro
 
 from benchmarks.sub_runs import run_all, training
-from envs.houses.route_houses import RouteHousesConfig, write_route_houses
 from envs.houses.route_task import RouteTaskConfig
-from rayforge.evaluation.intervals import Interval, bootstrap_interval, paired_difference
+from rayforge.evaluation.intervals import Interval, bootstrap_interval
 from rayforge.evaluation.win_rate import win_rate, win_rate_from_success
-from rayforge.irl.config import NetworkConfig
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.reading import read_source
-from trainers.irl.config import IRLConfig
 
 KINDS = ("greedy", "sampled")
 
 
 @dataclass(frozen=True)
 class DemoAlignment:
-    """SFT, DPO and review by acting on the route task."""
+    """SFT, DPO and SeRA on the route task."""
 
     out: Path = Path("runs/demo")
     """Folder of the runs."""
@@ -44,44 +36,24 @@ class DemoAlignment:
     """Seed of routes, start and both runs."""
 
     def __call__(self) -> None:
-        follower = self.out / "follower"
-        made = configurations(self.seed, follower)
-        runs = {self.out / name: config for name, config in made.items()}
-        print("reading routes; start and agent take some minutes the first time", flush=True)
-        with ThreadPoolExecutor(1) as other:
-            start = other.submit(read_source(made["dpo"]).start)
-            make_follower(follower, self.seed)
-            start.result()
+        runs = {self.out / name: config for name, config in configurations(self.seed).items()}
+        print("reading routes; the supervised start takes some minutes the first time", flush=True)
+        read_source(next(iter(runs.values()))).start()
         run_all(training("align", runs), parallel=2)
         print(table(*runs))
-        print(f"report:     {self.out / 'acting' / 'report.html'}")
+        print(f"report:     {self.out / 'sera' / 'report.html'}")
 
 
-def make_follower(run: Path, seed: int) -> None:
-    """An agent that obeys route instructions: cloned in houses of its own, planning on a map."""
-    data = run.with_name("follower-houses")
-    if not data.is_dir():
-        write_route_houses(data, RouteHousesConfig(routes=1536, validation_routes=20, seed=seed))
-    agent = replace(FOLLOWER, data=str(data.absolute()), seed=seed)
-    run_all(training("irl", {run: agent}), parallel=1)
-    if not (run / "planner.json").is_file():
-        planning = [sys.executable, "-m", "trainers.cli", "irl", "plan", str(run)]
-        planning += ["--reward", "none"]
-        subprocess.run(planning, check=True, stdout=subprocess.DEVNULL)
+def configurations(seed: int) -> dict[str, AlignConfig]:
+    """Both runs by name, with the same loss and as many steps.
 
-
-FOLLOWER = IRLConfig(
-    method="gcbc", clone_updates=800, updates=0, held_back=0.05,
-    network=NetworkConfig(word=64, hidden=128), evaluate=("val_unseen",),
-)  # fmt: skip
-
-
-def configurations(seed: int, follower: Path) -> dict[str, AlignConfig]:
-    """Both runs by name, with the same loss and as many steps."""
+    SeRA adds its own pairs, scored by the policy's own probability, and keeps every given pair: the
+    smallest margins are flipped labels, but also what the model has still to learn
+    (`benchmarks.alignment`).
+    """
     dpo = AlignConfig(
         method="dpo",
-        routes=RouteTaskConfig(pairs=512, flip_share=0.2, seed=seed),
-        batch=16,
+        routes=RouteTaskConfig(flip_share=0.2, seed=seed),
         learning_rate=1.5e-4,
         prompts=256,
         max_new_tokens=80,
@@ -90,13 +62,14 @@ def configurations(seed: int, follower: Path) -> dict[str, AlignConfig]:
         log_steps=16,
         seed=seed,
     )
-    return {"dpo": dpo, "acting": replace(dpo, method="acting", score=f"follower:{follower}")}
+    sera = replace(dpo, method="sera", score="probability", keep=1.0, keep_generated=1.0)
+    return {"dpo": dpo, "sera": sera}
 
 
-def table(dpo: Path, acting: Path) -> str:
-    """Success and win rate against the start, with 95 % intervals over prompts; what acting has
-    over DPO; then how well the agent finds flipped labels and ranks own samples, by round."""
-    models = {"SFT": dpo / "rounds" / "0", "DPO": _last(dpo), "acting": _last(acting)}
+def table(dpo: Path, sera: Path) -> str:
+    """Success and win rate against the start, with 95 % intervals over prompts; then how well
+    SeRA's scores tell right from wrong, round by round."""
+    models = {"SFT": dpo / "rounds" / "0", "DPO": _last(dpo), "SeRA": _last(sera)}
     answers = {name: pq.read_table(folder / "answers.parquet") for name, folder in models.items()}
     count = answers["SFT"].num_rows
     lines = [
@@ -112,12 +85,9 @@ def table(dpo: Path, acting: Path) -> str:
             won = win_rate(win_rate_from_success(success[kind], start))
             cells.append("" if name == "SFT" else _shown(won.rate))
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    ours, theirs = (answers[name]["greedy_score"].to_numpy() for name in ("acting", "DPO"))
-    gap = paired_difference(ours, theirs)
-    lines.append(f"| acting minus DPO | {_shown(gap)} |  |  |  |")
-    lines.append("\n| acting | AUC for flipped labels | accuracy on its own samples |")
+    lines.append("\n| SeRA | margin's AUC for flipped labels | accuracy on its own samples |")
     lines.append("|---|---|---|")
-    for folder in sorted((acting / "rounds").glob("[1-9]*"), key=lambda f: int(f.name)):
+    for folder in sorted((sera / "rounds").glob("[1-9]*"), key=lambda f: int(f.name)):
         figures = json.loads((folder / "selection.json").read_text())["figures"]
         if "select/flip_auc" in figures:
             cells = [
