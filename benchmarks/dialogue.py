@@ -74,7 +74,7 @@ class Benchmark:
         if self.only in ("", "rewrites"):
             named = [self.rewrites] if self.rewrites else []
             for file in named or sorted((self.data / "alexa_cqr").glob("*.json*")):
-                print(rewrite_table(read_rewrites(file), self.text, self.folds, self.seed))
+                print(rewrite_table(file, self))
         if self.only in ("", "intents"):
             print(intents_table(self.intents or self.data / "snips", self))
 
@@ -89,65 +89,78 @@ def samples_of(rewrites: Sequence[Rewrite]) -> list[Sample]:
     ]  # fmt: skip
 
 
-def rewrite_table(rewrites: Sequence[Rewrite], text: str, folds: int, seed: int) -> str:
+def rewrite_table(file: Path, b: Benchmark) -> str:
     """Recall and accuracy of online rewriting and of bags of words, as a Markdown table."""
+    rewrites = read_rewrites(file)
     samples = samples_of(rewrites)
     entries = [Entry(t, None) for t in sorted({f for s in samples for f in s.fixes})]
     groups = sorted({s.group or "" for s in samples})
-    fold_of = dict(
-        zip(groups, np.random.default_rng(seed).permutation(len(groups)) % folds, strict=True)
-    )
+    order = np.random.default_rng(b.seed).permutation(len(groups)) % b.folds
+    fold_of = dict(zip(groups, order, strict=True))
     figures: dict[str, dict[str, list[float]]] = {}
-    config = LearningConfig(
-        EncoderConfig(text, epochs=8), RankerConfig(), RewritingConfig(global_k=50), 2,
-        harm=1.0, false_alarms=0.1,
-    )  # fmt: skip
-    for fold in range(folds):
-        train = [s for s in samples if fold_of[s.group or ""] != fold]
-        test = [
-            (s, r) for s, r in zip(samples, rewrites, strict=True) if fold_of[s.group or ""] == fold
-        ]
-        rewriter = learn_rewriter(config, train, entries, seed=seed)
-        first = train_encoder(replace(config.encoder, epochs=0), pairs_of(train), seed)
-        plain = Rewriter(config.rewriting, first, rewriter.ranker, entries)
-        bags = {
-            "bag of words, request": Bags(entries, False),
-            "bag of words, request and context": Bags(entries, True),
-        }
-        for sample, rewrite in test:
-            right = {normal(f) for f in sample.fixes}
-            code = rewriter.encoder.encode_query(sample.query)
-            rows = rewriter.everyone.index.search(code, 10)[0]
-            ranked = [e.text for e, _, _ in rewriter.candidates(None, sample.query)]
-            answer = rewriter.answer(None, sample.query)
-            _add(figures, "retrieval", [entries_of(rewriter, r) for r in rows], right)
-            _add(figures, "retrieval and ranking", ranked, right)
-            row = figures.setdefault("retrieval and ranking", {})
-            if right:
-                kept = kept_slots(ranked[0] if ranked else "", rewrite.slots)
-                row.setdefault("slots kept", []).append(kept)
-            decided = normal(answer.rewrite or "") in right if right else answer.rewrite is None
-            row.setdefault("accuracy", []).append(decided)
-            row.setdefault("none where right" if not right else "rewritten right", []).append(
-                decided
-            )
-            untrained = plain.everyone.index.search(first.encode_query(sample.query), 10)[0]
-            _add(figures, "retrieval, untrained", [entries_of(plain, r) for r in untrained], right)
-            for name, bag in bags.items():
-                _add(figures, name, bag.best(sample.query, 10), right)
-    lines = [f"{len(samples)} requests, {sum(bool(s.fixes) for s in samples)} need a rewrite; "
-             f"{len(entries)} entries; text {text}; {folds} folds by dialogue", ""]  # fmt: skip
-    for name, row in figures.items():
+    for fold in range(b.folds):
+        name = f"rewrites-{file.name.split('.')[0]}-{b.text.replace('/', '_')}"
+        done = b.out / f"{name}-{b.seed}-{fold}of{b.folds}.json"
+        if not done.exists():
+            train = [s for s in samples if fold_of[s.group or ""] != fold]
+            test = [
+                (s, r) for s, r in zip(samples, rewrites, strict=True)
+                if fold_of[s.group or ""] == fold
+            ]  # fmt: skip
+            write_json(done, fold_figures(train, test, entries, b))
+        for what, row in read_object(done).items():
+            for figure, values in row.items():
+                figures.setdefault(what, {}).setdefault(figure, []).extend(values)
+    count = sum(bool(s.fixes) for s in samples)
+    lines = [
+        f"{file.name}: {len(samples)} requests, {count} need a rewrite; {len(entries)} entries;"
+        f" text {b.text}; {b.folds} folds by dialogue"
+    ]
+    for what, row in figures.items():
         said = []
         for figure, values in row.items():
             i = bootstrap_interval(np.array(values, float))
             said.append(f"{figure} {i.mean:.3f} [{i.low:.3f}, {i.high:.3f}]")
-        lines.append(f"| {name} | " + " | ".join(said) + " |")
+        lines.append(f"| {what} | " + " | ".join(said) + " |")
     return "\n".join(lines)
 
 
-def entries_of(rewriter: Rewriter, row: int) -> str:
-    return rewriter.everyone.entries[row].text
+def fold_figures(
+    train: list[Sample], test: list[tuple[Sample, Rewrite]], entries: list[Entry], b: Benchmark
+) -> dict[str, dict[str, list[float]]]:
+    """What one fold's requests gave, by system and figure, 0 or 1 a request."""
+    config = LearningConfig(
+        EncoderConfig(b.text, epochs=8), RankerConfig(), RewritingConfig(global_k=50), 2,
+        harm=1.0, false_alarms=0.1,
+    )  # fmt: skip
+    rewriter = learn_rewriter(config, train, entries, seed=b.seed)
+    first = train_encoder(replace(config.encoder, epochs=0), pairs_of(train), b.seed)
+    plain = Rewriter(config.rewriting, first, rewriter.ranker, entries)
+    bags = {
+        "bag of words, request": Bags(entries, False),
+        "bag of words, request and context": Bags(entries, True),
+    }
+    figures: dict[str, dict[str, list[float]]] = {}
+    for sample, rewrite in test:
+        right = {normal(fix) for fix in sample.fixes}
+        for name, system in (("retrieval, untrained", plain), ("retrieval", rewriter)):
+            code = system.encoder.encode_query(sample.query)
+            rows = system.everyone.index.search(code, 10)[0].tolist()
+            _add(figures, name, [system.everyone.entries[row].text for row in rows], right)
+        ranked = [entry.text for entry, _, _ in rewriter.candidates(None, sample.query)]
+        _add(figures, "retrieval and ranking", ranked, right)
+        answer = rewriter.answer(None, sample.query)
+        decided = normal(answer.rewrite or "") in right if right else answer.rewrite is None
+        row = figures.setdefault("retrieval and ranking", {})
+        row.setdefault("accuracy", []).append(float(decided))
+        kind = "rewritten right" if right else "left alone where right"
+        row.setdefault(kind, []).append(float(decided))
+        if right:
+            kept = kept_slots(ranked[0] if ranked else "", rewrite.slots)
+            row.setdefault("slots kept", []).append(kept)
+        for name, bag in bags.items():
+            _add(figures, name, bag.best(sample.query, 10), right)
+    return figures
 
 
 def _add(
@@ -156,8 +169,8 @@ def _add(
     if right:
         hits = [normal(text) in right for text in found]
         row = figures.setdefault(name, {})
-        row.setdefault("recall@1", []).append(any(hits[:1]))
-        row.setdefault("recall@10", []).append(any(hits[:10]))
+        row.setdefault("recall@1", []).append(float(any(hits[:1])))
+        row.setdefault("recall@10", []).append(float(any(hits[:10])))
 
 
 def kept_slots(text: str, slots: Sequence[str]) -> float:

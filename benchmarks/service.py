@@ -28,9 +28,11 @@ from aiohttp import ClientError, ClientSession, TCPConnector
 from rayforge.feedback.encoder import Query, RequestEncoder
 from rayforge.feedback.entries import Entry
 from rayforge.feedback.ranking import train_ranker
-from rayforge.feedback.rewriter_files import save_rewriter
+from rayforge.feedback.rewriter_files import read_entries, save_rewriter
 from rayforge.feedback.rewriting import Rewriter
 from rayforge.feedback.rewriting_config import EncoderConfig, RankerConfig, RewritingConfig
+from rayforge.files import write_json
+from rayforge.readers.json_text import read_object
 from trainers.feedback.front import BODY, as_body
 
 _TEXT = (
@@ -59,18 +61,24 @@ class Benchmark:
     def __call__(self) -> None:
         torch.set_num_threads(1)
         self.out.mkdir(parents=True, exist_ok=True)
-        started = time.monotonic()
-        rewriter = make_rewriter(self.entries)
-        save_rewriter(rewriter, self.out / "rewriter")
-        print(f"{self.entries} entries made in {time.monotonic() - started:.0f} s", flush=True)
+        folder = self.out / "rewriter"
+        if not folder.exists():
+            save_rewriter(make_rewriter(self.entries), folder)
+        entries = read_entries(folder)
+        print(f"{len(entries)} entries", flush=True)
         if self.concurrent:
             with Served(self.out, replicas=1, core=0) as served:
-                asyncio.run(load(served, rewriter, self.concurrent, self.seconds))
+                asyncio.run(load(served, entries, self.concurrent, self.seconds))
+        if not self.faults and not self.privacy:
+            return
+        rewriter = make_rewriter(len(entries))
+        print(f"an answer takes {answer_ms(rewriter):.2f} ms of a core without the service")
         if self.faults:
+            save_rewriter(rewriter, folder)
             with Served(self.out, replicas=2, core=None) as served:
-                asyncio.run(faults(served, rewriter, self.out / "rewriter"))
+                asyncio.run(faults(served, rewriter, folder))
         if self.privacy:
-            print(privacy(rewriter, self.privacy))
+            print(privacy(rewriter, self.privacy, self.out / "privacy.json"))
 
 
 def make_rewriter(count: int) -> Rewriter:
@@ -100,15 +108,24 @@ def make_rewriter(count: int) -> Rewriter:
     return Rewriter(config, encoder, ranker, entries, {"go to the etic": ("go to the attic", 1.0)})
 
 
-def requests_for(rewriter: Rewriter, count: int, seed: int) -> list[tuple[str, str]]:
+def requests_for(entries: list[Entry], count: int, seed: int) -> list[tuple[str, str]]:
     """(user, request): requests of entries with a letter wrong."""
     generator = np.random.default_rng(seed)
     found = []
-    for n in generator.integers(0, len(rewriter.entries), count):
-        text = rewriter.entries[n].text
+    for n in generator.integers(0, len(entries), count):
+        text = entries[n].text
         place = int(generator.integers(1, len(text) - 1))
         found.append((f"user{generator.integers(1000)}", f"{text[:place]}z{text[place + 1 :]}"))
     return found
+
+
+def answer_ms(rewriter: Rewriter) -> float:
+    """Milliseconds of a core that a request takes."""
+    requests = requests_for(rewriter.entries, 300, 4)
+    begin = time.process_time()
+    for user, text in requests:
+        rewriter.answer(user, Query(text))
+    return 1000 * (time.process_time() - begin) / len(requests)
 
 
 class Served:
@@ -148,9 +165,9 @@ class Served:
 
 
 async def load(
-    served: Served, rewriter: Rewriter, concurrent: tuple[int, ...], seconds: float
+    served: Served, entries: list[Entry], concurrent: tuple[int, ...], seconds: float
 ) -> None:
-    requests = requests_for(rewriter, 2000, 1)
+    requests = requests_for(entries, 2000, 1)
     print("| concurrent | requests/s | p50 ms | p99 ms | errors |\n|---|---|---|---|---|")
     for count in concurrent:
         async with ClientSession(
@@ -194,7 +211,7 @@ async def clients(
 
 async def faults(served: Served, rewriter: Rewriter, folder: Path) -> None:
     """A replica killed under load, the rewriter replaced under load, hostile input."""
-    requests = requests_for(rewriter, 300, 2)
+    requests = requests_for(rewriter.entries, 300, 2)
     expected = [rewriter.answer(user, Query(text)).rewrite for user, text in requests]
     other = Rewriter(
         replace(rewriter.config, personal_threshold=1.0, global_threshold=1.0), rewriter.encoder,
@@ -213,7 +230,11 @@ async def faults(served: Served, rewriter: Rewriter, folder: Path) -> None:
                 kill(served)
             else:
                 await asyncio.to_thread(save_rewriter, other, folder)
-            await asyncio.sleep(12)
+            await asyncio.sleep(8)
+            for _ in range(120):  # until no answer is of the first version
+                if what == "killed" or all(v != answers[0][1] for _, v, _ in answers[-40:]):
+                    break
+                await asyncio.sleep(0.5)
             stop.set()
             await asyncio.gather(*tasks)
             versions = sorted({version for _, version, _ in answers})
@@ -281,7 +302,7 @@ async def hostile(served: Served) -> None:
                 print(f"  {name}: connection closed ({type(error).__name__})")
 
 
-def privacy(rewriter: Rewriter, count: int) -> str:
+def privacy(rewriter: Rewriter, count: int, state: Path) -> str:
     """How often an answer was another user's own entry, over requests close to such entries."""
     own: dict[str, set[str]] = {}
     for entry in rewriter.entries:
@@ -292,20 +313,25 @@ def privacy(rewriter: Rewriter, count: int) -> str:
     # Every candidate is taken: nothing but the index stands between two users.
     config = replace(rewriter.config, personal_threshold=0.0, personal_k=2, global_k=2)
     open_to_all = Rewriter(config, rewriter.encoder, rewriter.ranker, rewriter.entries)
-    generator = np.random.default_rng(3)
-    leaks = personal = 0
-    started = time.monotonic()
-    for _ in range(count):
-        user = f"user{generator.integers(1100)}"  # a hundred of them have no entry
-        target = private[int(generator.integers(len(private)))].text
-        answer = open_to_all.answer(user, Query(target))
-        personal += answer.layer == "personal"
-        if answer.rewrite is not None:
-            leaks += answer.rewrite not in own.get(user, set()) and answer.rewrite not in shared
-    seconds = time.monotonic() - started
+    done = {"requests": 0, "personal": 0, "leaks": 0}
+    if state.exists():
+        done = read_object(state)
+    while done["requests"] < count:
+        # A thousand at a time, written down: the same command goes on where it was broken off.
+        generator = np.random.default_rng((3, done["requests"]))
+        for _ in range(min(1000, count - done["requests"])):
+            user = f"user{generator.integers(1100)}"  # a hundred of them have no entry
+            target = private[int(generator.integers(len(private)))].text
+            answer = open_to_all.answer(user, Query(target))
+            done["requests"] += 1
+            done["personal"] += answer.layer == "personal"
+            if answer.rewrite is not None:
+                mine = answer.rewrite in own.get(user, set()) or answer.rewrite in shared
+                done["leaks"] += not mine
+        write_json(state, done)
     return (
-        f"privacy: {count} requests close to other users' entries in {seconds:.0f} s,"
-        f" {personal} answered from the asker's own entries, {leaks} with another user's"
+        f"privacy: {done['requests']} requests close to other users' entries, {done['personal']}"
+        f" answered from the asker's own entries, {done['leaks']} with another user's"
     )
 
 

@@ -67,12 +67,42 @@ def version_of(folder: Path) -> str:
     return _digest(read_bytes(folder / MANIFEST))
 
 
+def check_rewriter(folder: Path) -> str:
+    """The version of a folder whose files are all there and whole, without building its indexes.
+
+    Raises DataError as `load_rewriter`, but for what only building shows.
+    """
+    return _read(folder)[0]
+
+
+def read_entries(folder: Path) -> list[Entry]:
+    """The entries of a folder alone; raises DataError as `load_rewriter`."""
+    _read(folder)
+    return _entries_of(folder / "entries.parquet")
+
+
 def load_rewriter(folder: Path) -> tuple[Rewriter, str]:
     """The rewriter of a folder, and its version.
 
     Raises DataError where it is missing, damaged, of another format, or was replaced meanwhile
     (read it again then).
     """
+    version, record, contents = _read(folder)
+    with reading(folder / MANIFEST, remedy=_REMEDY):
+        config = RewritingConfig(**record["rewriting"])
+        encoder = RequestEncoder(EncoderConfig(**record["encoder"])).eval()
+        table = {request: (str(row[0]), float(row[1])) for request, row in record["table"].items()}
+    with reading(folder / "encoder.safetensors", remedy=_REMEDY):
+        encoder.load_state_dict(_tensors(contents["encoder.safetensors"]))
+    with reading(folder / "ranker.safetensors", remedy=_REMEDY):
+        ranker = Ranker({n: v.numpy() for n, v in _tensors(contents["ranker.safetensors"]).items()})
+        ranker.probabilities(np.zeros((1, len(FEATURES)), np.float32))
+    entries = _entries_of(folder / "entries.parquet")
+    return Rewriter(config, encoder, ranker, entries, table), version
+
+
+def _read(folder: Path) -> tuple[str, dict[str, Any], dict[str, bytes]]:
+    """Version, manifest and the contents of the other files, each the one that was written."""
     place = folder / MANIFEST
     data = read_bytes(place)
     record = parse_json(data, place)
@@ -81,22 +111,13 @@ def load_rewriter(folder: Path) -> tuple[Rewriter, str]:
     if record.get("features") != list(FEATURES):
         raise DataError(f"{place}: made by another version of RayForge; {_REMEDY}")
     with reading(place, remedy=_REMEDY):
-        config = RewritingConfig(**record["rewriting"])
-        encoder = RequestEncoder(EncoderConfig(**record["encoder"])).eval()
-        table = {request: (str(row[0]), float(row[1])) for request, row in record["table"].items()}
         digests = dict(record["files"])
     contents = {}
     for name in ("encoder.safetensors", "ranker.safetensors", "entries.parquet"):
         contents[name] = read_bytes(folder / name)
         if _digest(contents[name]) != digests.get(name):
             raise DataError(f"{folder / name}: not the file that {MANIFEST} names; {_REMEDY}")
-    with reading(folder / "encoder.safetensors", remedy=_REMEDY):
-        encoder.load_state_dict(_tensors(contents["encoder.safetensors"]))
-    with reading(folder / "ranker.safetensors", remedy=_REMEDY):
-        ranker = Ranker({n: v.numpy() for n, v in _tensors(contents["ranker.safetensors"]).items()})
-        ranker.probabilities(np.zeros((1, len(FEATURES)), np.float32))
-    entries = _entries_of(folder / "entries.parquet")
-    return Rewriter(config, encoder, ranker, entries, table), _digest(data)
+    return _digest(data), record, contents
 
 
 def _tensors(data: bytes) -> dict[str, torch.Tensor]:

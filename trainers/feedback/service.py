@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rayforge.errors import ConfigurationError, MachineError
-from rayforge.feedback.rewriter_files import load_rewriter
+from rayforge.feedback.rewriter_files import check_rewriter
 from rayforge.files import write_bytes
 from rayforge.readers.content import read_text
 from trainers.feedback.replica import Asked
@@ -51,7 +51,7 @@ def start_replicas(folder: Path, replicas: int) -> Callable[[list[Asked]], Await
 
     Raises DataError where the folder holds no rewriter, MachineError where Serve does not start.
     """
-    load_rewriter(folder)  # its faults are told here, before replicas die of them
+    check_rewriter(folder)  # its faults are told here, before replicas die of them
     try:
         from ray import serve
     except ImportError:
@@ -121,7 +121,7 @@ def run_service(
     from trainers.cluster import join_cluster, start_here
     from trainers.machine import processors
 
-    load_rewriter(folder)  # before Ray starts
+    check_rewriter(folder)  # before Ray starts
     if os.environ.get("RAY_ADDRESS"):
         join_cluster(log_to_driver=False)
     else:

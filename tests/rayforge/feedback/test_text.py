@@ -22,7 +22,7 @@ TEXTS = ["go to the kitchen", "find the red chair", "stop at the stairs", "turn 
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A transformers model with random weights, saved as its authors save one."""
     place = tmp_path_factory.mktemp("model")
-    config = TinyModelConfig(width=16, layers=1, inner=32, context=64, vocabulary=64)
+    config = TinyModelConfig(width=16, layers=1, inner=32, context=64, vocabulary=512)
     tokeniser = make_tokeniser(TEXTS, config.vocabulary)
     make_tiny_model(config, tokeniser).save_pretrained(place)
     tokeniser.save_pretrained(place)
