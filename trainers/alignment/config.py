@@ -195,6 +195,9 @@ class AlignConfig:
     """Ray Train workers, data parallel; 0 trains in this process, where a breakpoint works. The
     batches are the same for any number; another one adds them up in another order, which changes
     the last bits of what is learnt, as on another machine."""
+    shard: Annotated[bool, NOT_LEARNT, RESOURCE] = False
+    """Split weights, gradients and the optimiser's moments among the workers (FSDP2), so that a
+    model need not fit one of them."""
     actors: Annotated[int, MAIN, MAY_CHANGE, NOT_LEARNT, RESOURCE, AtLeast(0)] = 0
     """Ray actors that sample and score; 0 does it in this process."""
     max_failures: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 2

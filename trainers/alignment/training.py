@@ -159,7 +159,7 @@ def train_round(job: TrainingJob, world: int = 1) -> None:
     saved = newest_checkpoint(job.checkpoints)
     done = int(saved.name.split("-")[1]) if saved else 0
     callback = _Follow(job, first, job.config.workers > 0, done)
-    trainer = PairTrainer(
+    trainer = _trainer(config)(
         model=model,
         args=arguments(job, world),
         train_dataset=Dataset(InMemoryTable(pq.read_table(job.pairs))),
@@ -175,8 +175,12 @@ def train_round(job: TrainingJob, world: int = 1) -> None:
             trainer.remove_callback(known)
     try:
         trainer.train(resume_from_checkpoint=str(saved) if saved else None)
+        if config.shard:
+            model = _join(trainer, first)
+        else:
+            model = trainer.accelerator.unwrap_model(trainer.model)
         if first:
-            _save(job, trainer, tokeniser)
+            _save(job, model, tokeniser)
     except UnpicklingError as error:
         raise CheckpointError(
             f"round {job.round}: checkpoint {saved} cannot be read (it is damaged, or holds more "
@@ -248,7 +252,16 @@ def arguments(job: TrainingJob, world: int) -> DPOConfig:
         dataloader_pin_memory=gpu,
         report_to="none",
         disable_tqdm=True,
+        **_split(config, world),
     )
+
+
+def _split(config: AlignConfig, world: int) -> dict[str, Any]:
+    if not config.shard or world == 1:
+        return {}
+    from trainers.alignment.sharding import SETTINGS
+
+    return {"fsdp": True, "fsdp_config": dict(SETTINGS)}
 
 
 def _adapter(config: AlignConfig) -> Any:
@@ -262,14 +275,33 @@ def _adapter(config: AlignConfig) -> Any:
     )  # fmt: skip
 
 
-def _save(job: TrainingJob, trainer: DPOTrainer, tokeniser: Tokeniser) -> None:
+def _trainer(config: AlignConfig) -> type[PairTrainer]:
+    if not config.shard:
+        return PairTrainer
+    from trainers.alignment.sharding import ShardedTrainer
+
+    return ShardedTrainer
+
+
+def _join(trainer: PairTrainer, first: bool) -> Any:
+    """The trained model in one piece, on the first worker; all workers must call it."""
+    from trainers.alignment.sharding import joined_model, whole_weights
+
+    optimiser: Any = trainer.optimizer
+    optimiser.optimizer.state.clear()  # room for the whole weights
+    model: Any = trainer.model
+    model.zero_grad()
+    weights = whole_weights(model, first)
+    return joined_model(model, weights) if first else None
+
+
+def _save(job: TrainingJob, model: Any, tokeniser: Tokeniser) -> None:
     """The round's model as an ordinary Hugging Face folder, in the number format of the model that
     training began with. An adapter is merged into it, and kept in `adapter/` beside it.
 
     Steps are smaller than what bfloat16 can tell apart. So the weights in float32 are kept as long
     as the next round has to begin with them.
     """
-    model = trainer.accelerator.unwrap_model(trainer.model)
     if job.config.lora_rank:
         with whole_folder(job.folder / "adapter", replace=True) as part:
             model.save_pretrained(part)
