@@ -5,7 +5,7 @@
 The nodes are Ray's own (`ray.cluster_utils.Cluster`), all on this machine, a runner on each; the
 variable keeps them on loopback (docs/jobs.md). Beyond its processors they share what there is, so
 efficiency counts per second of a processor: environment steps for each that runners, driver and
-Ray's processes take. The same rounds give the costs of `benchmarks.scaling_model`, which must
+Ray's processes take. The same rounds give the costs of `trainers.capacity.rollouts`, which must
 predict the clock's time of the small end, and then says where learner, driver, network, object
 store and head saturate. Writes scaling.json and a page with the curves, scaling.html.
 """
@@ -34,7 +34,7 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from scipy.optimize import nnls
 
-from benchmarks.scaling_model import Costs, Site, efficiency, half_efficient, limits, round_of
+from trainers.capacity.rollouts import Costs, Site, efficiency, half_efficient, limits, round_of
 from envs.houses.dataset import write_houses
 from rayforge.reports.page import report_page, write_page
 from rayforge.reports.plots import Series, line_chart

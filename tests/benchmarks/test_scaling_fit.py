@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.scaling import Sample, draw, fit, report
-from benchmarks.scaling_model import Costs
+from trainers.capacity.rollouts import Costs
 
 MEASURED = {
     "weights": 10**7, "chunk": 4000, "result": 10**5, "update_s": 0.5, "byte_s": 1e-9,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.scaling_model import Costs, Site, efficiency, half_efficient, limits, round_of
+from trainers.capacity.rollouts import Costs, Site, efficiency, half_efficient, limits, round_of
 
 FREE = Costs(
     round_s=0, call_s=0, chunk_s=0, work_s=0.5, spread_s=0, update_s=0.1, weights=0, result=0,
