@@ -26,6 +26,7 @@ from trainers.alignment.commands import AlignTrain
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.named_code import confirmed, runs_code
 from trainers.alignment.system import ALIGN
+from trainers.capacity.command import PlanRun
 from trainers.cluster import choose_address
 from trainers.configuration import read_configuration
 from trainers.feedback.commands import COMMANDS as FEEDBACK
@@ -59,6 +60,7 @@ about them.
   rayforge feedback serve       answer rewrites over HTTP, on Ray Serve
   rayforge tune FILE            search for settings of a system, or of both at once
   rayforge report RUN...        the report of a run, or of several side by side
+  rayforge plan FILE            what a run will need, before it starts
   rayforge doctor               check this machine
   rayforge MODULE:NAME train    train a system of your own
 
@@ -227,6 +229,7 @@ COMMANDS: dict[tuple[str, ...], type[Any]] = {
     **{("feedback", name): command for name, command in FEEDBACK.items()},
     ("tune",): Tune,
     ("report",): Report,
+    ("plan",): PlanRun,
     ("doctor",): Doctor,
 }
 

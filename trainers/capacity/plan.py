@@ -83,6 +83,8 @@ def _plan_alignment(config: AlignConfig, cluster: Cluster, tokens: int) -> Plan:
     changes = []
     if placement.problems:
         for words, other in alignment.remedies(config, cluster):
+            if words.split()[0] in (change.split()[0] for change in changes):
+                continue  # a gentler one of its kind fits
             measured = alignment.size_of(other, tokens) if (
                 other.activation_checkpointing != config.activation_checkpointing
                 or other.lora_rank != config.lora_rank
