@@ -168,7 +168,8 @@ def training_need(size: ModelSize, sequences: int, world: int, split: bool, gpu:
 
     Weights are float32 (on GPUs computed with in bfloat16), gradients and Adam's two moments are
     float32 and belong to the trained parameters. At the peak, in the backward pass, gradients stand
-    beside what the forward pass kept: allocators give little back in between (measured).
+    beside what the forward pass kept, the parts of the logits among it: allocators give little back
+    in between (measured).
 
     Args:
         size: the model.
@@ -181,12 +182,15 @@ def training_need(size: ModelSize, sequences: int, world: int, split: bool, gpu:
     share = world if split else 1
     number = HALF if gpu else FLOAT
     tile = min(sequences * size.tokens, TILE_TOKENS) * size.vocabulary * number
+    gradients = size.trained * FLOAT / share
+    forward = size.kept * sequences * number / FLOAT
+    logits = tile * (1.0 if gpu else TILES)
     parts = {
         "weights": size.parameters * FLOAT / share,
-        "gradients": size.trained * FLOAT / share,
+        "gradients": gradients,
         "Adam's moments": 2 * size.trained * FLOAT / share,
-        "activations": size.kept * sequences * number / FLOAT,
-        "log-probabilities": tile * (1.0 if gpu else TILES),
+        # A worker of a split model gives memory back as it goes (`sharding`).
+        "activations": max(0.0, forward + logits - gradients) if split else forward + logits,
     }
     if split:
         parts["gathered layers"] = 2.0 * size.largest_layer * number
