@@ -54,10 +54,17 @@ about them.
   rayforge align train          align a language model (DPO, review by acting, SeRA)
   rayforge align evaluate RUN   compare its answers with those of another run
   rayforge feedback check LOG   read a session log and name what is wrong with it
+  rayforge feedback simulate    write a log with truth: simulated users of an agent
+  rayforge feedback loop        days of users and nights of learning from their log
   rayforge feedback labels      label the sessions of a log: goals, success, slots
   rayforge feedback rephrases   find which requests of a log were said again, and better
+  rayforge feedback tables      rewrites of a log by absorbing chains
   rayforge feedback rewrite     learn from a log how to rewrite requests that will fail
   rayforge feedback serve       answer rewrites over HTTP, on Ray Serve
+  rayforge feedback teach       teach a user's private name, delete it, or list them
+  rayforge feedback failures    which stage of an agent fails first beyond repair
+  rayforge feedback mine        demonstrations and preference pairs from a log
+  rayforge feedback report      the page of a loop
   rayforge tune FILE            search for settings of a system, or of both at once
   rayforge report RUN...        the report of a run, or of several side by side
   rayforge plan FILE            what a run will need, before it starts

@@ -54,7 +54,7 @@ def processes(config: AlignConfig, size: ModelSize) -> list[Processes]:
     world = max(1, config.workers)
     sequences = 2 * config.batch // (world * config.accumulate)
     training = training_need(size, sequences, world, config.shard, gpu)
-    answers = config.generation_batch * (config.responses if config.generates else 1)
+    answers = config.generation_batch * (config.samples if config.generates else 1)
     answering = answering_need(size, max(answers, config.scoring_batch), gpu, config.half)
     reserved = resources(config)
     own = Need({"programs": BASES.driver}, {})
@@ -120,10 +120,10 @@ def phases(config: AlignConfig, size: ModelSize, cluster: Cluster, nodes: int) -
     ]  # fmt: skip
     helpers = max(1, config.actors)
     if config.generates:
-        at_once = config.generation_batch * config.responses
+        at_once = config.generation_batch * config.samples
         reading = size.parameters * number / bandwidth
         computing = 2 * size.parameters * at_once / flops
-        answers = config.prompts * config.responses
+        answers = config.prompts * config.samples
         batches = -(-answers // (at_once * helpers))
         token = max(reading, computing)
         found.append(

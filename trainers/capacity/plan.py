@@ -80,7 +80,7 @@ def _plan_alignment(config: AlignConfig, cluster: Cluster, tokens: int) -> Plan:
             f"limited by {phase.limit}"
         )
     disk = alignment.disk(config, size)
-    changes = []
+    changes: list[str] = []
     if placement.problems:
         for words, other in alignment.remedies(config, cluster):
             if words.split()[0] in (change.split()[0] for change in changes):
@@ -113,7 +113,7 @@ def _plan_agent(config: IRLConfig, cluster: Cluster) -> Plan:
         f"{config.updates_per_iteration} updates: {_time(rate.iteration_s)}, most of it "
         f"{rate.limit}",
     ]
-    changes = []
+    changes: list[str] = []
     if placement.problems and config.runners:
         for runners in range(config.runners - 1, -1, -1):
             fewer = [
