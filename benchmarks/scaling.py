@@ -34,11 +34,11 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from scipy.optimize import nnls
 
-from trainers.capacity.rollouts import Costs, Site, efficiency, half_efficient, limits, round_of
 from envs.houses.dataset import write_houses
 from rayforge.reports.page import report_page, write_page
 from rayforge.reports.plots import Series, line_chart
 from rayforge.reports.section import Pictures, Section
+from trainers.capacity.rollouts import Costs, Site, efficiency, half_efficient, limits, round_of
 from trainers.irl.algorithm import CHUNK, LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.config import IRLConfig
 from trainers.irl.dispatch import hand_out
