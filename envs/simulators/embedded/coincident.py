@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.simulators.embedded.navmesh.compiled import compiled
+
 SAME_PLANE = 1e-4
 """Metres that two faces back to back may be apart."""
 _TURNS = 256
@@ -31,30 +33,59 @@ def opposite_sides(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     side = np.zeros(len(faces), dtype=np.int8)
     if len(faces) == 0:
         return side
-    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
-    normal = np.cross(b - a, c - a)
-    length = np.linalg.norm(normal, axis=1)
-    solid = length > 0
-    normal = normal / np.where(solid, length, 1)[:, None]
-    # Of two opposite normals one is turned round, by its first component that is not about 0.
-    lead = np.where(np.abs(normal) > 1e-3, normal, 0)
-    first = np.take_along_axis(lead, (lead != 0).argmax(axis=1)[:, None], axis=1)[:, 0]
-    along = first > 0
-    plane = np.where(along[:, None], normal, -normal)
-    place = (plane * a).sum(axis=1)
+    codes, looks = _planes(vertices, faces, _TURNS, 4 * SAME_PLANE)
     table = 1 << min(max(int(8 * len(faces)).bit_length(), 10), 26)
-    for border in (0.0, 0.5):
-        keys = np.floor(np.column_stack([plane * _TURNS, place / (4 * SAME_PLANE)]) + border)
-        code = keys.astype(np.int64) @ np.array([1, 1_000_003, 998_244_353, 6_700_417_007])
+    for code in codes:
         # Most planes are looked at from one side alone: a rough table of both sides sorts them out.
         rough = code & (table - 1)
         seen = np.zeros((2, table), dtype=bool)
-        seen[0, rough[solid & ~along]] = True
-        seen[1, rough[solid & along]] = True
-        rows = np.flatnonzero(solid & (seen[0] & seen[1])[rough])
-        own, own_along = code[rows], along[rows]
-        both = np.intersect1d(own[~own_along], own[own_along])
+        seen[0, rough[looks == 1]] = True
+        seen[1, rough[looks == 2]] = True
+        rows = np.flatnonzero((looks > 0) & (seen[0] & seen[1])[rough])
+        own, own_side = code[rows], looks[rows]
+        both = np.intersect1d(own[own_side == 1], own[own_side == 2])
         if len(both):
             rows = rows[np.isin(own, both)]
-            side[rows] = np.where(along[rows], 2, 1)
+            side[rows] = looks[rows]
     return side
+
+
+@compiled
+def _planes(vertices, faces, turns, apart):  # type: ignore[no-untyped-def]
+    """Two codes of each face's plane, int64 [2, F], with borders half a step apart, and the side to
+    which it looks, int8 [F]: 1 or 2; 0 for a face without area."""
+    codes = np.zeros((2, len(faces)), np.int64)
+    looks = np.zeros(len(faces), np.int8)
+    normal = np.zeros(3, np.float64)
+    first = np.zeros(3, np.float64)
+    second = np.zeros(3, np.float64)
+    for row in range(len(faces)):
+        a, b, c = faces[row]
+        for axis in range(3):
+            first[axis] = np.float64(vertices[b, axis]) - np.float64(vertices[a, axis])
+            second[axis] = np.float64(vertices[c, axis]) - np.float64(vertices[a, axis])
+        normal[0] = first[1] * second[2] - first[2] * second[1]
+        normal[1] = first[2] * second[0] - first[0] * second[2]
+        normal[2] = first[0] * second[1] - first[1] * second[0]
+        length = np.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2)
+        if not length > 0:
+            continue
+        # Of two opposite normals one is turned round, by its first component that is not about 0.
+        turn = -1.0
+        for axis in range(3):
+            if abs(normal[axis]) > 1e-3 * length:
+                turn = 1.0 if normal[axis] > 0 else -1.0
+                break
+        looks[row] = 2 if turn > 0 else 1
+        place = 0.0
+        for axis in range(3):
+            normal[axis] *= turn / length
+            place += normal[axis] * vertices[a, axis]
+        for border in range(2):
+            half = 0.5 * border
+            code = np.int64(np.floor(normal[0] * turns + half))
+            code += np.int64(np.floor(normal[1] * turns + half)) * 1_000_003
+            code += np.int64(np.floor(normal[2] * turns + half)) * 998_244_353
+            code += np.int64(np.floor(place / apart + half)) * 6_700_417_007
+            codes[border, row] = code
+    return codes, looks
