@@ -144,9 +144,11 @@ def _work(arguments: list[str], said: Path) -> None:
     run()
 
 
-def stop_at(kind: str, words: Sequence[str], out: Path, after_s: float, number: int) -> Stop:
+def stop_at(
+    kind: str, words: Sequence[str], out: Path, after_s: float, number: int, imported: bool
+) -> Stop:
     """Start a run, send it a signal after so many seconds, and see how it ends."""
-    started = Started(words, out, number >= len(FIRST_S))
+    started = Started(words, out, imported)
     sent = (signal.SIGTERM, signal.SIGINT)[number % 2]
     twice = number % 4 == 3
     code = started.wait(after_s)
@@ -180,6 +182,7 @@ def main() -> None:
     )
     parser.add_argument("--moments", type=int, default=20)
     parser.add_argument("--kinds", nargs="*", help="some of the four")
+    parser.add_argument("--seconds", type=float, default=0.0, help="a run's, where it is known")
     parser.add_argument("--out", type=Path, default=Path("runs/signals"))
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -188,18 +191,21 @@ def main() -> None:
     made, stops = kinds(out), []
     for kind in asked.kinds or [kind for kind in made if "," not in kind]:
         run = out / "run"
-        for _ in range(2):  # the first one also fills caches, and the preloading process
+        whole = asked.seconds
+        while not whole:
             shutil.rmtree(run, ignore_errors=True)
             first = Started(made[kind](run), out, True)
             if code := first.wait():
                 raise SystemExit(f"{kind} ends with {code}: {first.said.read_text()}")
             whole = time.perf_counter() - first.began
         print(f"{kind}: {whole:.1f} s to its end", flush=True)
-        rest = asked.moments - len(FIRST_S)
-        moments = [*FIRST_S, *(0.97 * whole * (k + 0.5) / rest for k in range(rest))]
-        for number, after in enumerate(moments[: asked.moments]):
+        early = FIRST_S[: asked.moments // 4]
+        rest = asked.moments - len(early)
+        moments = [*early, *(0.97 * whole * (k + 0.5) / rest for k in range(rest))]
+        for number, after in enumerate(moments):
             shutil.rmtree(run, ignore_errors=True)
-            stop = stop_at(kind, made[kind](run), out, after, number)
+            imported = number >= len(early)
+            stop = stop_at(kind, made[kind](run), out, after, number, imported)
             stops.append(stop)
             mark = "over" if stop.over else "right" if stop.right else "WRONG"
             print(
