@@ -146,7 +146,7 @@ def main() -> None:
         write_houses(houses, train_houses=2, unseen_houses=1, paths_per_house=6, seed=0)
     multiprocessing.set_forkserver_preload(["trainers.alignment.run", "trainers.irl.run"])
     agents = replace(small_agent(IRLConfig(data=str(houses))), checkpoint_minutes=0.0)
-    alignment = replace(small_language_model(AlignConfig()), checkpoint_steps=1)
+    alignment = replace(small_language_model(AlignConfig(method="sera")), checkpoint_steps=1)
     from trainers.alignment.run import train as train_alignment
     from trainers.irl.run import train as train_agents
 
