@@ -173,6 +173,8 @@ def start_ray(config: AlignConfig) -> None:
 
     # The trainers' lines come through the run's own records, without Ray's prefixes and notices.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+    # On a busy machine a worker takes longer than the minute after which Train starts another.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "300")
     if os.environ.get("RAY_ADDRESS"):
         join_for_workers(config.workers, config.actors)
         return

@@ -396,6 +396,10 @@ def train_on_ray(job: TrainingJob) -> None:
             failure_config=FailureConfig(max_failures=config.max_failures),
         ),
     )
+    print(
+        f"round {job.round}/{config.round_count}  waiting for {config.workers} workers to start",
+        flush=True,
+    )
     ended = threading.Event()
     follower = threading.Thread(target=_show_progress, args=(job, ended), daemon=True)
     follower.start()
