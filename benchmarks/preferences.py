@@ -63,6 +63,8 @@ class Benchmark:
     """Of the pretrained model: which of dpo, robust, sera, iterative, random."""
     pairs: int = 0
     """Of the pretrained model: short training pairs, and as many held-out ones; 0 takes all."""
+    longest: int = 900
+    """Characters of a short record, both sides with its prompt: some 130 tokens a side."""
     score: str = ""
     """A reward model's folder or MODULE:FUNCTION: judges, and reviews in a method of its own."""
     parallel: int = 2
@@ -94,23 +96,19 @@ class Benchmark:
     def _short(self, name: str, training: str, held_out: str) -> tuple[str, str]:
         """Files of the first short pairs of each; without a held-out file, what comes after."""
         files = [self.out / f"{name}-{part}.jsonl" for part in ("training", "held-out")]
-        lines = short_lines(Path(training), 2 * self.pairs)
+        lines = short_lines(Path(training), 2 * self.pairs, self.longest)
         parts = [lines[: self.pairs], lines[self.pairs :]]
         if held_out:
-            parts[1] = short_lines(Path(held_out), self.pairs)
+            parts[1] = short_lines(Path(held_out), self.pairs, self.longest)
         for file, part in zip(files, parts, strict=True):
             file.write_text("".join(part))
         return str(files[0]), str(files[1])
 
 
-LONGEST = 900
-"""Characters of a short record, both sides with its prompt: some 130 tokens a side."""
-
-
-def short_lines(file: Path, count: int) -> list[str]:
-    """The first records of a JSON lines file that are short, at most `count`."""
+def short_lines(file: Path, count: int, longest: int) -> list[str]:
+    """The first records of a JSON lines file with so many characters at most, at most `count`."""
     with gzip.open(file, "rt") if file.suffix == ".gz" else file.open() as stream:
-        return list(islice((line for line in stream if len(line) <= LONGEST), count))
+        return list(islice((line for line in stream if len(line) <= longest), count))
 
 
 def pretrained(
