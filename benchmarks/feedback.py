@@ -67,11 +67,15 @@ class Benchmark:
     def __call__(self) -> None:
         started = time.perf_counter()
         follower = Follower.open(self.assistant, self.planner, "", "held_out")
+        self.out.mkdir(parents=True, exist_ok=True)
+        follower.remember(self.out / "walks.jsonl")
         base = FeedbackConfig(
             assistant=str(self.assistant), planner=self.planner, buildings=HELD_OUT, days=self.days,
             arms=self.arms,
         )  # fmt: skip
-        base = replace(base, people=replace(base.people, users=self.users))
+        quick = replace(base.online, folds=2, encoder=replace(base.online.encoder, epochs=6))
+        people = replace(base.people, users=self.users)
+        base = replace(base, people=people, online=quick)
         results: dict[str, Any] = {"seeds": {}, "noise": {}, "hardware": hardware()}
         for seed in self.seeds:
             run = self.out / f"seed-{seed}"

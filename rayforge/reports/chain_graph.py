@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from rayforge.reports.plots import joined, mark
+from rayforge.reports.plots import WIDTH, joined, mark
 from rayforge.reports.section import Picture
 
-_WIDTH, _ROW, _LETTERS = 760, 62, 52
+_LEFT, _BOX, _ROW, _LETTERS = 92, 196, 56, 34
 
 
 class Edge(NamedTuple):
@@ -21,56 +22,48 @@ class Edge(NamedTuple):
     probability: float
 
 
-def chain_graph(requests: Sequence[str], edges: Sequence[Edge], says: str) -> Picture:
-    """Requests from top to bottom, the first one the request itself; success and failure at the
-    right. A line's width is its probability, which stands beside it.
+def chain_graph(title: str, requests: Sequence[str], edges: Sequence[Edge], says: str) -> Picture:
+    """Requests from top to bottom, the first one the request itself; how each ended at its right.
+
+    An arrow at the left leads from a request to what was said next; its width is its probability,
+    which stands beside it.
 
     Args:
         requests: their words.
         edges: transitions among them and to the ends.
         says: what the drawing shows, for those who do not see it.
     """
-    height = _ROW * max(2, len(requests)) + 20
-    places = {row: (210.0, 30.0 + _ROW * row) for row in range(len(requests))}
-    middle = height / 2
-    ends = {-1: (_WIDTH - 90.0, middle - _ROW / 2), -2: (_WIDTH - 90.0, middle + _ROW / 2)}
-    at = places | ends
+    height = _ROW * len(requests) + 16
+    middle = [30.0 + _ROW * row for row in range(len(requests))]
     parts = []
-    for edge in sorted(edges, key=lambda e: e.probability):
-        (x, y), (u, v) = at[edge.before], at[edge.after]
-        wide = float(np.clip(6 * edge.probability, 0.6, 6))
+    moves = [edge for edge in edges if edge.after >= 0 and edge.after != edge.before]
+    for number, edge in enumerate(sorted(moves, key=lambda e: e.probability)):
+        down = edge.after > edge.before
+        y, v = middle[edge.before] + (6 if down else -6), middle[edge.after] + (-4 if down else 4)
+        bend = 16.0 + 13 * abs(edge.after - edge.before) + 3 * (number % 3)
+        wide = float(np.clip(5 * edge.probability, 0.7, 5))
+        path = f"M{_LEFT},{y:.0f} C{_LEFT - bend:.0f},{y:.0f} {_LEFT - bend:.0f},{v:.0f} "
+        path += f"{_LEFT - 5},{v:.0f} m-5,-4 l5,4 l-5,4"
+        kind = f"line {'agent' if down else 'quiet'}"
+        parts.append(mark("path", kind=kind, d=path, stroke_width=wide))
+        share = (0.5, 0.3, 0.7)[number % 3]  # labels of neighbours stand at different heights
+        at = (_LEFT - 0.7 * bend - 4, y + share * (v - y) + 4)
         label = f"{edge.probability:.2f}"
-        colour = {-1: "expert", -2: "quiet"}.get(edge.after, "agent")
-        if edge.after < 0:
-            path = (
-                f"M{x + 196:.0f},{y:.0f} C{x + 300:.0f},{y:.0f} "
-                f"{u - 130:.0f},{v:.0f} {u - 46:.0f},{v:.0f}"
-            )
-            where = (x + 215 + 6, y - 4 if edge.after == -1 else y + 12)
-        elif edge.before == edge.after:
-            path = f"M{x - 196:.0f},{y - 6:.0f} c-40,-14 -40,26 0,12"
-            where = (x - 230, y - 10)
-        else:
-            side = -1 if edge.after > edge.before else 1
-            bend = 18 + 10 * abs(edge.after - edge.before)
-            begin, end = y + 14 * -side, v - 14 * -side
-            off = side * (60 + 12 * abs(edge.after - edge.before))
-            path = (
-                f"M{x + off:.0f},{begin:.0f} C{x + off + side * bend:.0f},{begin:.0f} "
-                f"{x + off + side * bend:.0f},{end:.0f} {x + off:.0f},{end:.0f}"
-            )
-            where = (x + off + side * bend, (begin + end) / 2 + 4)
-        parts.append(mark("path", kind=f"line {colour}", d=path, fill="none", stroke_width=wide))
-        parts.append(mark("text", label, kind="tick mid", x=where[0], y=where[1]))
+        parts.append(mark("text", label, kind="tick end", x=at[0], y=at[1]))
     for row, words in enumerate(requests):
-        x, y = places[row]
-        shown = words if len(words) <= _LETTERS else words[: _LETTERS - 1] + "…"
+        y = middle[row]
         parts.append(
-            mark("rect", kind="frame", x=x - 196, y=y - 14, width=392, height=28, rx=6,
-                 fill="none", stroke="currentColor", stroke_opacity=0.4)
+            mark("rect", x=_LEFT, y=y - 20, width=_BOX, height=40, rx=6, fill="none",
+                 stroke="currentColor", stroke_opacity=0.4)
         )  # fmt: skip
-        parts.append(mark("text", shown, kind="tick mid", x=x, y=y + 4))
-    for end, name in ((-1, "ended well"), (-2, "ended badly")):
-        x, y = ends[end]
-        parts.append(mark("text", name, kind="tick", x=x - 40, y=y + 4))
-    return Picture("", joined(parts), _WIDTH, height, says)
+        lines = textwrap.wrap(words, _LETTERS, max_lines=2, placeholder=" …")
+        for line, text in enumerate(lines):
+            at_y = y + 4 + 14 * (line - (len(lines) - 1) / 2)
+            parts.append(mark("text", text, kind="tick", x=_LEFT + 6, y=at_y))
+        ends = {edge.after: edge.probability for edge in edges if edge.before == row}
+        for end, name, below in ((-1, "well", -4), (-2, "badly", 12)):
+            text = f"{name} {ends.get(end, 0.0):.2f}"
+            kind = "tick expert" if end == -1 else "tick"
+            parts.append(mark("text", text, kind=kind, x=_LEFT + _BOX + 8, y=y + below))
+    hint = "what people said next (left), and how the session ended (right)"
+    return Picture(title, joined(parts), WIDTH, height, says, hint=hint)

@@ -67,7 +67,7 @@ class FeedbackConfig:
     table: TableConfig = field(default_factory=TableConfig)
     """Rewriting by chains."""
     online: LearningConfig = field(default_factory=LearningConfig)
-    """Rewriting online: one rewriter for each home."""
+    """Rewriting online: learnt from all homes, with an index for each."""
     refresh: Annotated[int, AtLeast(1)] = 5
     """Days between two trainings of the online rewriter; tables are made anew every night."""
     ask_after: Annotated[int, AtLeast(1)] = 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,7 @@ class Follower:
     rooms: Mapping[tuple[str, str], str]
     """The kind of room, in words, by building and viewpoint."""
     _known: dict[tuple[int, int, bytes], Walk] = field(default_factory=dict)
+    _file: Path | None = None
 
     @classmethod
     def open(cls, run: Path, planner: str, data: str, split: str) -> Follower:
@@ -85,6 +87,19 @@ class Follower:
         if not routes:
             raise DataError(f"{folder}: split {name} has no episode whose goal is told")
         return cls(agent, load_planner(run, agent) if planner == "map" else None, routes, rooms)
+
+    def remember(self, file: Path) -> None:
+        """Keep walks in a file too, and take those that it holds: they are of this agent and this
+        split, or nonsense. A line that a kill cut short is left out."""
+        if file.is_file():
+            for line in file.read_text().splitlines():
+                try:
+                    start, heading, tokens, path, confidence = json.loads(line)
+                except ValueError:
+                    continue
+                key = (start, heading, bytes.fromhex(tokens))
+                self._known[key] = Walk(tuple(path), confidence)
+        self._file = file
 
     @property
     def buildings(self) -> Buildings:
@@ -124,8 +139,14 @@ class Follower:
             goals.viewpoint[:, 0], goals.heading[:, 0] = start[part], heading[part]
             goals.length[:] = 1
             goals.tokens[:] = tokens[part]
-            for row, walk in zip(part, self._follow(goals), strict=True):
-                self._known[keys[row]] = walk
+            fresh = {keys[row]: walk
+                     for row, walk in zip(part, self._follow(goals), strict=True)}  # fmt: skip
+            self._known |= fresh
+            if self._file is not None:
+                lines = [json.dumps([*key[:2], key[2].hex(), walk.path, walk.confidence]) + "\n"
+                         for key, walk in fresh.items()]  # fmt: skip
+                with self._file.open("a") as kept:
+                    kept.write("".join(lines))
         return [self._known[key] for key in keys]
 
     def _follow(self, goals: Paths) -> list[Walk]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from envs.sessions.log import Turn, read_log, write_log
+from envs.sessions.log import Turn, append_turns, read_log, write_log
 from envs.sessions.noise import confusions, vocabulary_of
 from envs.sessions.people import Person, Route, people
 from envs.sessions.simulation import simulate_day
@@ -94,14 +94,15 @@ class _Arm:
     run: Path
     turns: list[Turn]
     memory: Memory | None
-    learnt: tuple[int, dict[str, Rewriter]] | None = None
-    """Day of the last training of the online rewriters, and what they learnt."""
+    learnt: tuple[int, Rewriter | None] | None = None
+    """Day of the last training of the online rewriter, and what came of it."""
 
     @classmethod
     def open(cls, config: FeedbackConfig, run: Path, arm: Arm, done: int) -> _Arm:
         turns = list[Turn]()
         if done:
             turns = [turn for turn in read_log(log_file(run, arm)).turns if _day_of(turn) < done]
+        write_log(log_file(run, arm), turns)  # without what a kill left of a day
         memory = Memory() if has(arm, "teaching") else None
         if memory is not None and done:
             memory = read_lessons(run / f"lessons_{arm}_{done}.json")
@@ -122,7 +123,7 @@ class _Arm:
             follower.metres,
         )  # fmt: skip
         self.turns += new
-        write_log(log_file(self.run, self.arm), self.turns)
+        append_turns(log_file(self.run, self.arm), new)
         if has(self.arm, "table"):
             lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows_of(table)]
             write_text(self.run / f"table_{self.arm}.jsonl", "".join(lines))
@@ -134,15 +135,16 @@ class _Arm:
     def _online(self, config: FeedbackConfig, day: int) -> Online | None:
         """Tonight's online rewriting. It is trained on the days before the last refresh, so that a
         resumed loop has the same."""
-        from trainers.feedback.online import learn_homes, refreshed
+        from trainers.feedback.online import learn_online, refreshed
 
         last, personal = day - day % config.refresh, has(self.arm, "personal")
         if not last:
             return None
         if self.learnt is None or self.learnt[0] != last:
             known = [turn for turn in self.turns if _day_of(turn) < last]
-            self.learnt = (last, learn_homes(known, config.online, personal, config.seed))
-        return refreshed(self.learnt[1], self.turns, personal)
+            self.learnt = (last, learn_online(known, config.online, personal, config.seed))
+        rewriter = self.learnt[1]
+        return None if rewriter is None else refreshed(rewriter, self.turns, personal)
 
 
 def _day_of(turn: Turn) -> int:

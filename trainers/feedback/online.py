@@ -1,4 +1,4 @@
-"""Rewriting online in the loop: one rewriter for each home, learnt from its own log.
+"""Rewriting online in the loop: what is learnt from all homes, over an index for each.
 
 A request means something in its building, so that each has an index of its own; what users say is
 never taken from another user's entries (`rayforge.feedback.rewriting`).
@@ -40,35 +40,29 @@ class HomeRewriters:
         return found.rewrite, "personal" if found.layer == "personal" else "global"
 
 
-def learn_homes(
+def learn_online(
     turns: Sequence[Turn], config: LearningConfig, personal: bool, seed: int
-) -> dict[str, Rewriter]:
-    """A rewriter for each home whose log gives something to learn from.
+) -> Rewriter | None:
+    """A rewriter from the logs of all homes together; None where they give nothing to learn from.
 
     Without `personal` nobody's own entries are looked at.
     """
     if not personal:
         config = replace(config, rewriting=replace(config.rewriting, personal_k=0))
-    found = {}
-    for building, own in _by_home(turns).items():
-        try:
-            found[building] = rewriter_from(
-                config, sessions_of(own), own, None, LEAST_USERS, seed=seed
-            )
-        except DataError:
-            continue
-    return found
+    own = requests_of(turns)
+    try:
+        return rewriter_from(config, sessions_of(own), own, None, LEAST_USERS, seed=seed)
+    except DataError:
+        return None
 
 
-def refreshed(learnt: dict[str, Rewriter], turns: Sequence[Turn], personal: bool) -> HomeRewriters:
-    """The same rewriters over what was said in `turns`: tonight's indexes."""
+def refreshed(learnt: Rewriter, turns: Sequence[Turn], personal: bool) -> HomeRewriters:
+    """What was learnt, over what was said in each home until tonight: an index for each."""
     found = {}
     for building, own in _by_home(turns).items():
-        if building in learnt:
-            entries = gather(outcomes_of(own), LEAST_USERS)
-            kept = [entry for entry in entries if personal or entry.user is None]
-            old = learnt[building]
-            found[building] = Rewriter(old.config, old.encoder, old.ranker, kept)
+        entries = gather(outcomes_of(own), LEAST_USERS)
+        kept = [entry for entry in entries if personal or entry.user is None]
+        found[building] = Rewriter(learnt.config, learnt.encoder, learnt.ranker, kept)
     return HomeRewriters(found)
 
 

@@ -173,12 +173,12 @@ def _chain_section(turns: Sequence[Turn], run: Path, arms: Sequence[Arm]) -> Sec
         for row in table[:TOP]
     ]  # fmt: skip
     counts = count_sessions(sessions_of(turns), 0)
-    shown = max(table[: 4 * TOP], key=lambda row: _spread(counts, _place(row)))
+    widest = sorted(table[: 4 * TOP], key=lambda row: -_spread(counts, _place(row)))[:2]
     parts: list[Part] = [
         Text(f"{len(table)} rewrites were live on the last day. Those with most support:"),
         Table(["Request, and below it what is followed instead", "Ends well", "As it is",
                "Support"], rows),
-        Pictures([_drawing(counts, shown)]),
+        Pictures([_drawing(counts, row) for row in widest]),
     ]  # fmt: skip
     parts += _won_and_lost(run, arm)
     return Section("Rewrites", parts, "What is said, and what is followed instead?")
@@ -206,7 +206,7 @@ def _drawing(counts: Counts[Place], row: Mapping[str, Any]) -> Any:
         edges += [Edge(k, number[a], n / total) for a, n in out.items() if a in number]
         edges += [Edge(k, -1 - e, n / total) for e, n in enumerate(ends) if n]
     says = f"The chain of the request {row['request'][:60]!r}: what people said next"
-    return chain_graph([place.text for place in near], edges, says)
+    return chain_graph("The chain of a request", [place.text for place in near], edges, says)
 
 
 def _won_and_lost(run: Path, arm: Arm) -> list[Part]:

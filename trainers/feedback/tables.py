@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from envs.sessions.log import Session, Turn, sessions_of
@@ -25,14 +26,21 @@ SESSIONS = 20_000
 """Sessions that a Ray task counts."""
 
 
+@lru_cache(maxsize=200_000)
+def _asked(heard: str) -> str:
+    """The normal form of a request; "" where it is a lesson or has no word. Every night reads the
+    whole log again, and most words of it are known."""
+    return normal(heard) if lesson_in(heard) is None else ""
+
+
 def place_of(turn: Turn) -> Place:
     """The raw request of a turn, where it was given."""
-    return Place(turn.building, turn.path[0] if turn.path else "", normal(turn.heard))
+    return Place(turn.building, turn.path[0] if turn.path else "", _asked(turn.heard))
 
 
 def requests_of(turns: Iterable[Turn]) -> list[Turn]:
     """The turns that ask for something: lessons and turns without a word are left out."""
-    return [turn for turn in turns if lesson_in(turn.heard) is None and normal(turn.heard)]
+    return [turn for turn in turns if _asked(turn.heard)]
 
 
 def paths_of(sessions: Iterable[Session]) -> list[tuple[list[Step[Place]], bool]]:
