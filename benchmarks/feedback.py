@@ -149,7 +149,7 @@ def figures_of(config: FeedbackConfig, run: Path, follower: Follower) -> dict[st
 
 def print_results(results: dict[str, Any], arms: Sequence[Arm]) -> None:
     seeds = list(results["seeds"].values())
-    print(f"\n{len(seeds)} seeds; defect rates from the first quarter of the days on")
+    print(f"\n{len(seeds)} seeds; defect rates in the second half of the days")
     for arm in arms:
         rates = [run[arm]["defect"]["mean"] for run in seeds]
         found = seed_interval(rates)

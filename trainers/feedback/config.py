@@ -68,7 +68,9 @@ class FeedbackConfig:
     """Rewriting by chains."""
     online: LearningConfig = field(default_factory=LearningConfig)
     """Rewriting online: learnt from all homes, with an index for each."""
-    refresh: Annotated[int, AtLeast(1)] = 5
+    online_turns: Annotated[int, AtLeast(1)] = 2000
+    """The last turns, at most, that it learns from; its indexes hold everything."""
+    refresh: Annotated[int, AtLeast(1)] = 10
     """Days between two trainings of the online rewriter; tables are made anew every night."""
     ask_after: Annotated[int, AtLeast(1)] = 2
     """Bad ends of a goal after which the user is asked to teach."""

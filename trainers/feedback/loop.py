@@ -141,7 +141,7 @@ class _Arm:
         if not last:
             return None
         if self.learnt is None or self.learnt[0] != last:
-            known = [turn for turn in self.turns if _day_of(turn) < last]
+            known = [turn for turn in self.turns if _day_of(turn) < last][-config.online_turns :]
             self.learnt = (last, learn_online(known, config.online, personal, config.seed))
         rewriter = self.learnt[1]
         return None if rewriter is None else refreshed(rewriter, self.turns, personal)

@@ -48,8 +48,8 @@ NAMES: dict[Arm, str] = {
     "nothing": "without anything", "table": "+ table by chains", "global": "+ global rewriting",
     "personal": "+ personal layer", "teaching": "+ teaching",
 }  # fmt: skip
-WARM = 0.25
-"""Share of the days that are left out of the figures: nothing is learnt in the first ones."""
+WARM = 0.5
+"""Share of the days that are left out of the figures: in the first ones little is learnt."""
 TOP = 12
 
 
@@ -96,7 +96,7 @@ def _summary(
     people = config.people
     text = (
         f"{people.users} simulated users, {len(days)} days, seed {config.seed}. The figures are "
-        f"defect rates from day {first} on: the share of goals whose first request did not lead "
+        f"defect rates from day {first + 1} on: the share of goals whose first request did not lead "
         "there. The interval is over users. The users are simulated, and easier than real ones: "
         "each wants a way that the data describes, from its start, and says it in an annotator's "
         "words."
