@@ -433,12 +433,14 @@ def _forwards(turns: Sequence[Turn]) -> set[int]:
         times: list[float] = []  # least last time of a run of each length
         ends: list[int] = []  # and the turn it belongs to
         before: dict[int, int | None] = {}
+        last: int | None = None
         for number in numbers:
             time = turns[number].time
             place = bisect_right(times, time)
             before[number] = ends[place - 1] if place else None
+            if place == len(times):
+                last = number  # the first end of a run so long: of equal runs the earlier counts
             times[place : place + 1], ends[place : place + 1] = [time], [number]
-        last: int | None = ends[-1]
         while last is not None:
             kept.add(last)
             last = before[last]
