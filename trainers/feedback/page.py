@@ -97,7 +97,7 @@ def _summary(
     text = (
         f"{people.users} simulated users, {len(days)} days, seed {config.seed}. The figures are "
         f"defect rates from day {first + 1} on: the share of goals whose first request did not "
-        "lead there. The interval is over users. The users are simulated, and easier than real ones: "
+        "lead there. The interval is over users. They are simulated, and easier than real ones: "
         "each wants a way that the data describes, from its start, and says it in an annotator's "
         "words."
     )
