@@ -55,13 +55,13 @@ class Benchmark:
     """A run on R2R data with the eight buildings held out."""
     out: Path = Path("runs/feedback")
     """Folder of the runs."""
-    planner: Literal["none", "map"] = "map"
+    planner: Literal["none", "map"] = "none"
     """How the agent follows: by its policy, or on a map (`rayforge irl plan`)."""
     users: int = 200
     days: int = 20
     seeds: tuple[int, ...] = (0, 1, 2)
     arms: tuple[Arm, ...] = ARMS
-    noise_users: int = 80
+    noise_users: int = 40
     """Users at the other noise rates; 0 leaves them out."""
 
     def __call__(self) -> None:
