@@ -38,8 +38,8 @@ from trainers.feedback.replay import (
 )
 
 CLASSES = ("correct", *STAGES)
-TEST_SHARE = 0.5
-"""Share of the homes that the encoder is scored on."""
+DRAWN = 2
+"""Requests that are drawn from a log for each failure that is wanted."""
 
 
 class Case(NamedTuple):
@@ -91,16 +91,19 @@ def analyse(follower: Follower, turns: Sequence[Turn], most: int, seed: int) -> 
         (e.building, e.way, e.heard, e.said): (e, case) for case in cases
         for e in [episode_of(case)]
     }  # fmt: skip
-    episodes = [episode for episode, _ in distinct.values()]
-    if not episodes:
+    if not distinct:
         raise DataError("the log has no request with truth whose way is in the data")
+    order = np.random.default_rng(seed).permutation(len(distinct))[: DRAWN * most]
+    every = list(distinct.items())
+    distinct = dict(every[row] for row in sorted(order))
+    episodes = [episode for episode, _ in distinct.values()]
     rooms = dict(follower.rooms)
     replay = Replay(follower.agent, rooms, episodes)
     rows = np.arange(len(episodes))
     started = time.perf_counter()
     good = replay.succeeds(0, rows)
     rolled = time.perf_counter() - started
-    failed = np.random.default_rng(seed).permutation(rows[~good])[:most]
+    failed = rows[~good][:most]
     if not len(failed):
         raise DataError("the agent fails none of the log's requests: there is nothing to name")
     part = Replay(follower.agent, rooms, [episodes[row] for row in failed])
@@ -229,7 +232,7 @@ def _encoder(
     inside = np.array([home in test_homes for home in homes])
     truth = np.array(classes)
     train = [record for record, test in zip(records, inside, strict=True) if not test]
-    model = train_mixing(MixingConfig(), FIELDS, train, truth[~inside], len(CLASSES), seed)
+    model = train_mixing(MixingConfig(epochs=6), FIELDS, train, truth[~inside], len(CLASSES), seed)
     test = [record for record, own in zip(records, inside, strict=True) if own]
     said, held = probabilities(model, test).argmax(1), truth[inside]
     common = np.full(len(held), np.bincount(truth[~inside]).argmax())

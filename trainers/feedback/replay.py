@@ -73,17 +73,28 @@ class Replay:
         self.faults = list(faults) if faults is not None else [None] * len(episodes)
         places: Buildings = agent.task.data.buildings
         self.buildings = places
-        size = len(places.viewpoint_ids)
-        self._label = np.full(size, -1)
+        label = np.full(len(places.viewpoint_ids), -1)
         kinds = {kind: number for number, kind in enumerate(sorted(set(rooms.values())))}
         for name in sorted({episode.building for episode in episodes}):
             for place in self._places_of(name):
                 kind = rooms.get((name, places.viewpoint_ids[place]))
-                self._label[place] = -1 if kind is None else kinds[kind]
+                label[place] = -1 if kind is None else kinds[kind]
         self._ways = [
             np.array([places.index(e.building, name) for name in e.way]) for e in episodes
         ]
         self._goal = np.array([way[-1] for way in self._ways])
+        self._first = np.zeros(len(episodes), np.int64)
+        """Of each episode the first viewpoint of its building, at which the next two begin."""
+        self._wrong: list[np.ndarray] = []
+        """Which viewpoints are in a kind of room that no place of the way is in."""
+        self._off: list[np.ndarray] = []
+        """Which viewpoints are `STRAYED` from every place of the way."""
+        for row, (episode, way) in enumerate(zip(episodes, self._ways, strict=True)):
+            own = np.array(self._places_of(episode.building))
+            self._first[row] = own[0]
+            self._wrong.append(~np.isin(label[own], np.append(label[way], -1)))
+            far = (places.distance(own[:, None], way[None, :]) >= STRAYED).all(1)
+            self._off.append(far & ~np.isin(own, way))
 
     def _places_of(self, building: str) -> range:
         places = self.buildings
@@ -167,7 +178,7 @@ class Replay:
                 if best and legal[n, expert[n]]:
                     # At the goal the expert would stop; whoever does not walks on by itself.
                     best = int(expert[n]) or best
-            elif oracles >= PROGRESS and best and self._strays(row, int(there[best - 1])):
+            elif oracles >= PROGRESS and best and self._strays(row, there)[best - 1]:
                 own[best] = -np.inf
                 best = int(own.argmax()) if np.isfinite(own).any() else best
             actions[n] = best
@@ -175,13 +186,15 @@ class Replay:
 
     def _wrong_room(self, row: int, there: np.ndarray) -> np.ndarray:
         """Which neighbours [K] are in a kind of room that no place of the way is in."""
-        allowed = np.append(np.unique(self._label[self._ways[row]]), -1)
-        found: np.ndarray = ~np.isin(self._label[np.maximum(there, 0)], allowed) & (there >= 0)
-        return found
+        return self._at(self._wrong, row, there)
 
-    def _strays(self, row: int, place: int) -> bool:
-        way = self._ways[row]
-        return place not in way and bool((self.buildings.distance(place, way) >= STRAYED).all())
+    def _strays(self, row: int, there: np.ndarray) -> np.ndarray:
+        """Which neighbours [K] are off the way."""
+        return self._at(self._off, row, there)
+
+    def _at(self, flags: list[np.ndarray], row: int, there: np.ndarray) -> np.ndarray:
+        found: np.ndarray = flags[row][np.maximum(there - self._first[row], 0)] & (there >= 0)
+        return found
 
     def _broken(
         self, own: np.ndarray, fault: Fault, row: int, there: np.ndarray, step: int, expert: int
@@ -201,8 +214,7 @@ class Replay:
         if fault.stage == GROUNDED:
             wrong = np.flatnonzero(open_ & wrong_room)
         else:
-            off = np.array([v >= 0 and self._strays(row, int(v)) for v in there])
-            wrong = np.flatnonzero(open_ & ~wrong_room & off)
+            wrong = np.flatnonzero(open_ & ~wrong_room & self._strays(row, there))
         if not len(wrong):
             return own
         if fault.stage == ACTION:
