@@ -6,6 +6,7 @@ never taken from another user's entries (`rayforge.feedback.rewriting`).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -34,10 +35,24 @@ class HomeRewriters:
         rewriter = self.of.get(asked.building)
         if rewriter is None:
             return None
-        found = rewriter.answer(asked.user, Query(asked.heard), budget_ms=1e6)
-        if found.rewrite is None or found.layer not in ("personal", "global"):
-            return None
-        return found.rewrite, "personal" if found.layer == "personal" else "global"
+        here = sign_of(asked.building, asked.start)
+        found = rewriter.answer(asked.user, Query(f"{here} {asked.heard}"), budget_ms=1e6)
+        if found.rewrite is None or not found.rewrite.startswith(f"{here} "):
+            return None  # what is said at another start leads elsewhere
+        words = found.rewrite.removeprefix(f"{here} ")
+        return words, "personal" if found.layer == "personal" else "global"
+
+
+def sign_of(building: str, start: str) -> str:
+    """A word that stands for a start: what is said there is alike, and the retriever sees it."""
+    return "at" + hashlib.blake2s(f"{building} {start}".encode(), digest_size=4).hexdigest()
+
+
+def placed(turn: Turn) -> Turn:
+    """A turn whose requests begin with the sign of where they were given."""
+    here = sign_of(turn.building, turn.path[0] if turn.path else "")
+    rewrite = None if turn.rewrite is None else f"{here} {turn.rewrite}"
+    return replace(turn, heard=f"{here} {turn.heard}", rewrite=rewrite)
 
 
 def learn_online(
@@ -49,7 +64,7 @@ def learn_online(
     """
     if not personal:
         config = replace(config, rewriting=replace(config.rewriting, personal_k=0))
-    own = requests_of(turns)
+    own = [placed(turn) for turn in requests_of(turns)]
     try:
         return rewriter_from(config, sessions_of(own), own, None, LEAST_USERS, seed=seed)
     except DataError:
@@ -60,7 +75,7 @@ def refreshed(learnt: Rewriter, turns: Sequence[Turn], personal: bool) -> HomeRe
     """What was learnt, over what was said in each home until tonight: an index for each."""
     found = {}
     for building, own in _by_home(turns).items():
-        entries = gather(outcomes_of(own), LEAST_USERS)
+        entries = gather(outcomes_of(map(placed, own)), LEAST_USERS)
         kept = [entry for entry in entries if personal or entry.user is None]
         found[building] = Rewriter(learnt.config, learnt.encoder, learnt.ranker, kept)
     return HomeRewriters(found)
