@@ -14,12 +14,15 @@ from envs.sessions.log import Turn, read_log, sessions_of
 from envs.sessions.noise import clauses_of, confusions, misheard, sound_of
 from envs.sessions.people import PeopleConfig, Route, people
 from envs.sessions.simulation import Asked
+from rayforge.feedback.encoder import Query
+from rayforge.feedback.rewriting import Answer
 from rayforge.feedback.teaching import Memory
 from rayforge.feedback.text import normal
 from trainers.feedback import loop
 from trainers.feedback.config import FeedbackConfig
 from trainers.feedback.figures import by_noise, defects_of_users, goals_of, judge, saved
-from trainers.feedback.follower import Request, Walk
+from trainers.feedback.follower import Follower, Request, Walk
+from trainers.feedback.online import HomeRewriters, placed, sign_of
 from trainers.feedback.served import Place, Served
 from trainers.feedback.tables import count_sessions, paths_of, table_of
 
@@ -221,3 +224,37 @@ def test_rewrites_are_judged_against_the_raw_request() -> None:
     found = judge([one(wrong, right, True), one(right, wrong, False), one(wrong, wrong, False)],
                   Paper(routes))  # fmt: skip
     assert [(one.won, one.lost) for one in found] == [(True, False), (False, True), (False, False)]
+
+
+class _Says:
+    """A rewriter that has one answer."""
+
+    def __init__(self, rewrite: str | None, layer: str) -> None:
+        self.found, self.queries = Answer(rewrite, "rewritten", layer), []  # type: ignore[arg-type]
+
+    def answer(self, user: str, query: Query, budget_ms: float) -> Answer:
+        self.queries.append((user, query.request))
+        return self.found
+
+
+def test_what_is_said_at_another_start_is_no_rewrite() -> None:
+    here, there = sign_of("home0", "s0"), sign_of("home0", "s1")
+    assert here != there and here.isalnum()
+    ask = Asked("ann", "home0", "s0", 0.0, "go there")
+    mine = _Says(f"{here} go to the hall", "personal")
+    homes = HomeRewriters({"home0": mine})  # type: ignore[dict-item]
+    assert homes.rewrite(ask) == ("go to the hall", "personal")
+    assert mine.queries == [("ann", f"{here} go there")]
+    assert homes.rewrite(ask._replace(building="home1")) is None
+    for other in (_Says(f"{there} go to the hall", "global"), _Says(None, "none")):
+        assert HomeRewriters({"home0": other}).rewrite(ask) is None  # type: ignore[dict-item]
+    again = placed(turn("0", "go c", "none", 0, rewrite="go d", source="table"))
+    assert (again.heard, again.rewrite) == (f"{here} go c", f"{here} go d")
+
+
+def test_walks_are_kept_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "walks.jsonl"
+    file.write_text('[3, 1, "0a00", ["a", "b"], 0.5]\n[3, 1, "0b')
+    follower = Follower(None, None, {}, {})  # type: ignore[arg-type]
+    follower.remember(file)
+    assert follower._known == {(3, 1, b"\n\x00"): Walk(("a", "b"), 0.5)}
