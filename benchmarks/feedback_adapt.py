@@ -1,17 +1,17 @@
 """What mined pairs gain: the same further training with and without them.
 
-    python -m benchmarks.feedback_adapt --assistant runs/follower --out runs/feedback_adapt
+    python -m benchmarks.feedback_adapt --log runs/feedback/seed-0/log_personal.jsonl
 
-Half of the ways of the held-out buildings are what simulated users want; success is measured on the
-instructions of the other half. "corrections": walks that people corrected until they ended well,
-with every request that meant them. "unlabelled": beside these, requests that nothing answered, with
-the way that the planner chooses for them. "without": as many updates of the same training from the
-original demonstrations alone. Resumable: the same command goes on.
+Of a log of `benchmarks.feedback` the requests for half of the ways count; success is measured on
+the instructions of the other half. "corrections": walks that people corrected until they ended
+well, with every request that meant them. "unlabelled": beside these, requests that nothing
+answered, with the way that the planner chooses for them. "without": as many updates of the same
+training from the original demonstrations alone. Resumable: the same command goes on.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,12 @@ import tyro
 
 from benchmarks.r2r import HELD_OUT
 from envs.episodes.r2r import write_r2r
+from envs.sessions.log import read_log
 from envs.sessions.people import Route
 from rayforge.errors import DataError
 from rayforge.evaluation.intervals import bootstrap_interval, paired_difference
 from rayforge.files import write_json
-from trainers.feedback.config import FeedbackConfig
 from trainers.feedback.follower import Follower, Request
-from trainers.feedback.loop import simulated
 from trainers.feedback.mined import demonstrations, unlabelled
 from trainers.irl.adapt import adapt
 from trainers.irl.adapt_config import AdaptConfig
@@ -42,16 +41,16 @@ class Benchmark:
     assistant: Path = Path("runs/follower")
     """A run on R2R data with the eight buildings held out, with a planner."""
     out: Path = Path("runs/feedback_adapt")
-    users: int = 100
-    days: int = 10
+    log: Path = Path("runs/feedback/seed-0/log_personal.jsonl")
+    """A log with truth, which says what way was meant; mining itself reads none."""
     updates: int = 120
     """Updates of cloning from old and new demonstrations."""
     confidence: float = 0.5
     """The planner's least probability of a way that it gives an unanswered request."""
     seeds: tuple[int, ...] = (0,)
     kinds: tuple[str, ...] = KINDS
-    walks: Path | None = None
-    """A file of walks of the same agent, as `benchmarks.feedback` keeps one."""
+    tested: int = 600
+    """Instructions of the other half that are scored, at most."""
 
     def __call__(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
@@ -88,55 +87,56 @@ class Benchmark:
         print(f"{len(others)} instructions; {asked}; {found['hardware']}")
 
     def mine(self) -> tuple[dict[str, int], list[tuple[Route, str]]]:
-        """Write the pairs that users of half of the ways give; the other half's instructions."""
-        follower = Follower.open(self.assistant, "map", "", "held_out")
-        if self.walks is not None:
-            follower.remember(self.walks)
-        wanted: dict[str, tuple[Route, ...]] = {}
-        others: list[tuple[Route, str]] = []
+        """Write the pairs that requests for half of the ways give; the other half's
+        instructions."""
+        planner = "map" if "unlabelled" in self.kinds else "none"
+        follower = Follower.open(self.assistant, planner, "", "held_out")
         rng = np.random.default_rng(0)
+        wanted: dict[tuple[str, str, str], Route] = {}
+        others: list[tuple[Route, str]] = []
         for building in HELD_OUT:
             own = follower.routes[building]
             order = rng.permutation(len(own))
-            half = len(own) // 2
-            wanted[building] = tuple(own[k] for k in order[:half])
-            ways = {route.path for route in wanted[building]}
-            rest = [own[k] for k in order[half:] if own[k].path not in ways]
-            others += [(route, text) for route in rest for text in route.wordings]
-        config = FeedbackConfig(days=self.days)
-        config = replace(config, people=replace(config.people, users=self.users))
-        turns = simulated(config, follower, wanted)
+            half = [own[k] for k in order[: len(own) // 2]]
+            wanted |= {(building, r.start, r.goal): r for r in half}
+            others += [
+                (route, text)
+                for k in order[len(own) // 2 :]
+                if (building, (route := own[k]).start, route.goal) not in wanted
+                for text in route.wordings
+            ]
+        turns = [
+            turn
+            for turn in read_log(self.log).turns
+            if turn.truth is not None and turn.path
+            and (turn.building, turn.path[0], turn.truth.place) in wanted
+        ]  # fmt: skip
         most = follower.agent.config.max_steps
         shown, left = demonstrations(turns, most), unlabelled(turns)
         if not shown:
-            raise DataError("no request was corrected: take more users or days")
+            raise DataError(f"{self.log}: no request was corrected; take a longer log")
         write_r2r(self.out / "corrections.json", shown)
         labelled = list(shown)
-        for record in left:
-            for text in record["instructions"]:
-                ask = Request(record["scan"], record["path"][0], record["heading"], text)
-                walk = follower.walks([ask])[0]
-                if walk.confidence >= self.confidence and 1 < len(walk.path) < most:
-                    labelled.append(
-                        record | {"path": list(walk.path), "instructions": [text],
-                                  "path_id": shown[0]["path_id"] + 500_000 + len(labelled)}
-                    )  # fmt: skip
+        asked = [
+            (record, text) for record in left for text in record["instructions"]
+        ] if planner == "map" else []  # fmt: skip
+        walks = follower.walks(
+            [Request(r["scan"], r["path"][0], r["heading"], text) for r, text in asked]
+        )
+        for (record, text), walk in zip(asked, walks, strict=True):
+            if walk.confidence >= self.confidence and 1 < len(walk.path) < most:
+                labelled.append(
+                    record | {"path": list(walk.path), "instructions": [text],
+                              "path_id": shown[0]["path_id"] + 500_000 + len(labelled)}
+                )  # fmt: skip
         write_r2r(self.out / "unlabelled.json", labelled)
-        right = [
-            follower.metres(r["scan"], r["path"][-1], route.goal) < 3.0
-            for r in shown
-            for route in wanted[r["scan"]]
-            if route.start == r["path"][0] and route.wordings[0] in r["instructions"]
-        ]
-        return (
-            {
-                "turns": len(turns), "corrections": len(shown),
-                "planner_labels": len(labelled) - len(shown),
-                "unanswered": sum(len(record["instructions"]) for record in left),
-                "checked": len(right), "right": int(sum(right)),
-            },
-            others,
-        )  # fmt: skip
+        counts = {
+            "turns": len(turns), "corrections": len(shown),
+            "pairs": sum(len(record["instructions"]) for record in shown),
+            "planner_labels": len(labelled) - len(shown),
+        }  # fmt: skip
+        rows = rng.permutation(len(others))[: self.tested]
+        return counts, [others[row] for row in rows]
 
 
 def success(run: Path, instructions: list[tuple[Route, str]]) -> np.ndarray:
