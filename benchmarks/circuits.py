@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from benchmarks.r2r import HELD_OUT
 from rayforge.circuits.config import CircuitConfig, Prior
 from rayforge.circuits.pruning import pruned
-from rayforge.evaluation.intervals import bootstrap_interval, paired_difference
+from rayforge.evaluation.intervals import Interval, bootstrap_interval, paired_difference
 from rayforge.files import write_json
 from rayforge.irl.agent import Agent
 from rayforge.irl.config import NetworkConfig
@@ -36,6 +36,7 @@ from rayforge.irl.trunks.circuit import CircuitTrunk
 from rayforge.irl.trunks.making import parameters
 from rayforge.irl.update import Update, cosine
 from rayforge.language.vocabulary import UNKNOWN
+from rayforge.reports.section import span
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import scores_of
@@ -61,13 +62,13 @@ class Circuits:
     """Size of the LSTM's states; all trunks have its parameters."""
     modules: int = 12
     """Processing modules of the circuits."""
-    updates: int = 500
+    updates: int = 240
     """Updates of cloning."""
     batch: int = 64
     """Demonstrations of each."""
     rate: float = 1e-3
     """Adam's step size, falling along a cosine."""
-    episodes: int = 400
+    episodes: int = 200
     """Episodes scored of each split."""
 
     def __call__(self) -> None:
@@ -87,11 +88,11 @@ class Circuits:
                 if seed == self.seeds[0] and not (self.out / f"shots-{trunk}.json").is_file():
                     agent = self.trained(task, trunk, seed, "planted-partition")
                     write_json(self.out / f"shots-{trunk}.json", self.low_shot(task, agent))
-        for prior in get_args(Prior):
-            self.measure(task, scored, "circuit", self.seeds[0], prior)
         if not (self.out / "dropped.json").is_file():
             agent = self.trained(task, "circuit", self.seeds[0], "planted-partition")
             write_json(self.out / "dropped.json", self.dropped(task, scored, agent))
+        for prior in get_args(Prior):
+            self.measure(task, scored, "circuit", self.seeds[0], prior)
         print(summary(self.out))
 
     def config(self, trunk: str, seed: int, prior: str = "planted-partition") -> IRLConfig:
@@ -264,6 +265,11 @@ class Circuits:
         return min(times)
 
 
+def spoken(found: Interval, signed: bool = False) -> str:
+    """A mean and its interval."""
+    return f"{found.mean:{'+' if signed else ''}.3f} {span(found, signed=signed)}"
+
+
 def summary(folder: Path) -> str:
     """The tables of the page."""
     found = [json.loads(f.read_text()) for f in sorted(folder.glob("*-[0-9].json"))]
@@ -277,12 +283,12 @@ def summary(folder: Path) -> str:
         parts = []
         for column in columns:
             values = np.concatenate([d["success"][column] for d in mine])
-            part = str(bootstrap_interval(values))
+            part = spoken(bootstrap_interval(values))
             if trunk != "lstm":
                 base = np.concatenate(
                     [runs["lstm", "planted-partition", d["seed"]]["success"][column] for d in mine]
                 )
-                part += f" ({paired_difference(values, base)})"
+                part += f" ({spoken(paired_difference(values, base), signed=True)})"
             parts.append(f"{column} {part}")
         seconds = np.mean([d["cpu_seconds"] for d in mine])
         said = f"{trunk}, {len(mine)} seeds, {mine[0]['parameters']} parameters, {seconds:.0f} s: "
@@ -291,7 +297,8 @@ def summary(folder: Path) -> str:
         run = runs.get(("circuit", prior, 0))
         if run:
             said = ", ".join(
-                f"{c} {bootstrap_interval(np.array(run['success'][c]))}" for c in columns[:2]
+                f"{c} {spoken(bootstrap_interval(np.array(run['success'][c])))}"
+                for c in columns[:2]
             )
             lines.append(f"prior {prior}: {said}")
     for trunk in TRUNKS:

@@ -26,6 +26,9 @@ from trainers.alignment.commands import AlignTrain
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.named_code import confirmed, runs_code
 from trainers.alignment.system import ALIGN
+from trainers.amodal.commands import AmodalTrain
+from trainers.amodal.config import VideoConfig
+from trainers.amodal.system import AMODAL
 from trainers.capacity.command import PlanRun
 from trainers.cluster import choose_address
 from trainers.configuration import read_configuration
@@ -65,6 +68,9 @@ about them.
   rayforge feedback failures    which stage of an agent fails first beyond repair
   rayforge feedback mine        demonstrations and preference pairs from a log
   rayforge feedback report      the page of a loop
+  rayforge amodal train         train a network that completes hidden outlines in video
+  rayforge amodal evaluate RUN  score it: whole and hidden part
+  rayforge amodal watch RUN     make a film of what it completes
   rayforge tune FILE            search for settings of a system, or of both at once
   rayforge report RUN...        the report of a run, or of several side by side
   rayforge plan FILE            what a run will need, before it starts
@@ -232,13 +238,21 @@ class Doctor:
 COMMANDS: dict[tuple[str, ...], type[Any]] = {
     ("houses",): Houses,
     ("routes",): Routes,
-    **{(system.name, name): c for system in (IRL, ALIGN) for name, c in system.commands.items()},
+    **{(s.name, name): c for s in (IRL, ALIGN, AMODAL) for name, c in s.commands.items()},
     **{("feedback", name): command for name, command in FEEDBACK.items()},
     ("tune",): Tune,
     ("report",): Report,
     ("plan",): PlanRun,
     ("doctor",): Doctor,
 }
+
+
+TRAINED: dict[type[Any], type[Any]] = {
+    Train: IRLConfig,
+    AlignTrain: AlignConfig,
+    AmodalTrain: VideoConfig,
+}
+"""Commands that start from a file of settings, and what these are."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -322,8 +336,8 @@ def _read(command: type, name: str, arguments: list[str]) -> Any:
     """A command with its arguments; `train` starts from a YAML file where one is named."""
     asked = wants_help(arguments)
     given: dict[str, Any] = {"prog": f"rayforge {name}", "description": inspect.getdoc(command)}
-    if command in (Train, AlignTrain):
-        kind: type[Any] = IRLConfig if command is Train else AlignConfig
+    if command in TRAINED:
+        kind = TRAINED[command]
         config, arguments = _take(arguments, "--config")
         resume, _ = _take(arguments, "--resume")
         if config is not None and resume is not None:

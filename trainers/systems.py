@@ -11,6 +11,7 @@ from trainers.runs.system import System
 OWN = {
     "irl": "trainers.irl.system:IRL",
     "align": "trainers.alignment.system:ALIGN",
+    "amodal": "trainers.amodal.system:AMODAL",
     "both": "trainers.both.system:BOTH",
     "feedback": "trainers.feedback.system:FEEDBACK",
 }

@@ -1,0 +1,1 @@
+"""Clips of one object with exact whole masks and flow: made, written and read."""

@@ -1,0 +1,1 @@
+"""Amodal video segmentation as a system: `rayforge amodal train | evaluate | watch`."""
