@@ -19,14 +19,15 @@ import tyro
 
 from envs.graph.agents import roll_out
 from envs.graph.simulator import GraphSimulator
-from rayforge.irl.planning import log_choice, minimum_risk
 from rayforge.paths.observation import GraphObserver
 from rayforge.paths.tree import PathTree
 from trainers.irl.plan import open_agent
 from trainers.irl.planned import load_planner
-from trainers.irl.planner import BATCH, Ways, alike, keys_of
+from trainers.irl.planner import BATCH, Ways, keys_of
 
 ROUNDS = 3
+EVERY = "length", "reward", "generator"
+"""What a planner asks. log pi has no weight beside the reward (docs/claims.md)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Speed:
     """How many."""
     candidates: tuple[int, ...] = (32, 128)
     """Paths from every start, of one to fourteen edges; where a building has fewer places, all."""
+    shortlists: tuple[int, ...] = (6, 12)
+    """For how many candidates the generator is asked, besides for all."""
 
     def __call__(self) -> None:
         torch.set_num_threads(1)
@@ -63,22 +66,21 @@ class Speed:
         for count in self.candidates:
             trees = [resized(tree, count) for tree in every]
             mean = np.mean([len(tree.paths) for tree in trees])
-            for names in (("policy",), ("reward",), ("reward", "policy", "generator")):
-                planner = plans.planner
+            listed = [(EVERY, shortlist) for shortlist in (0, *self.shortlists)]
+            for names, shortlist in ((("policy",), 0), (("reward",), 0), *listed):
+                planner = plans.planner.with_weights(dict.fromkeys(names, 1.0), shortlist)
 
-                def plan(trees=trees, names=names, planner=planner) -> None:  # type: ignore[no-untyped-def]
+                def plan(trees=trees, planner=planner) -> None:  # type: ignore[no-untyped-def]
                     for k, part in zip(range(0, len(asked), BATCH), batches, strict=True):
-                        own = trees[k : k + BATCH]
-                        scored = planner.score(names, own, part.tokens, keys_of(part))
-                        log_p = log_choice(scored.values, torch.ones(len(names)), scored.present)
-                        minimum_risk(log_p, alike(buildings, own, scored.present))
+                        planner.choose(trees[k : k + BATCH], part.tokens, keys_of(part))
 
                 planner._recalled.clear()
                 plan()  # the cache is warm from here on
                 took = seconds(plan) / len(asked)
+                asking = f", generator asked for {shortlist}" if shortlist else ""
                 print(
-                    f"{mean:.0f} candidates, {' + '.join(names)}: {1 / took:.1f} instructions/s, "
-                    f"{took / least:.1f} times one roll-out"
+                    f"{mean:.0f} candidates, {' + '.join(names)}{asking}: {1 / took:.1f} "
+                    f"instructions/s, {took / least:.1f} times one roll-out"
                 )
 
 

@@ -211,6 +211,31 @@ class GraphGoalEnv(GoalEnv):
         super().__init__(GraphGoalTask(data, split, encode, max_steps, text_length), render_mode)
 
 
+class OnMap(gym.ObservationWrapper[Observation, np.int64, Observation]):
+    """Says where on the map of its building an agent is, for agents that plan: adds ``viewpoint``
+    (its number in the data's buildings) and ``heading`` (a bin of 30 degrees), int64 each."""
+
+    def __init__(self, env: gym.Env[Observation, np.int64]) -> None:
+        super().__init__(env)
+        self.task: GraphGoalTask = env.unwrapped.task  # type: ignore[attr-defined]
+        places = len(self.task.data.buildings.viewpoint_ids)
+        self.observation_space = spaces.Dict(
+            {
+                **env.observation_space.spaces,  # type: ignore[attr-defined]
+                "viewpoint": spaces.Box(0, places - 1, (), np.int64),
+                "heading": spaces.Box(0, HEADING_BINS - 1, (), np.int64),
+            }
+        )
+
+    def observation(self, observation: Observation) -> Observation:
+        simulator = self.task.simulator
+        return {
+            **observation,
+            "viewpoint": np.array(simulator.viewpoint[0], np.int64),
+            "heading": np.array(simulator.heading_bin[0], np.int64),
+        }
+
+
 class GraphGoalVectorEnv(GoalVectorEnv):
     """`num_envs` of them, stepped as one batch."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,17 @@ from rayforge.paths.walk_observation import WalkObserver
 
 Observed = Mapping[str, np.ndarray]
 """An observation of `envs.graph_env` or `envs.continuous_env`."""
+
+
+class Plan(NamedTuple):
+    """A whole path that an instruction is taken to mean."""
+
+    actions: tuple[int, ...]
+    """One after the other, the last of them STOP."""
+    places: tuple[str, ...]
+    """The viewpoints that they lead through, the start included."""
+    probability: float
+    """What the planner gives to its success."""
 
 
 class ActingAgent:
@@ -56,6 +67,8 @@ class ActingAgent:
         """
         self.agent, self.vocabulary, self.step_limit = agent.eval(), vocabulary, step_limit
         self.text, self.categories = text, categories
+        self.planner: Callable[[int, int, np.ndarray], Plan] | None = None
+        """A plan from a viewpoint and heading bin under tokens, for an agent with maps."""
         self._walks: WalkObserver | None = None
         self.environment: dict[str, Any] = {
             "encode": self.encode, "text_length": agent.config.max_words, "max_steps": step_limit
@@ -89,6 +102,26 @@ class ActingAgent:
             self._arrival[rows] = 0.0
             for part in self._memory or ():
                 part[torch.as_tensor(np.asarray(rows))] = 0
+
+    def plan(self, observation: Observed) -> Plan:
+        """The whole path to walk for one environment's observation, of an agent that was loaded
+        with maps. The environment has to say where on its map one is (`envs.graph_env.OnMap`).
+
+        Raises:
+            ValueError: the agent has no maps, or the observation does not say where one is.
+        """
+        if self.planner is None:
+            raise ValueError(
+                "this agent has no maps to plan on: load it with them, load_agent(run, maps=data)"
+            )
+        for name in ("viewpoint", "heading", "tokens"):
+            if name not in observation:
+                raise ValueError(
+                    f"the observation has no {name!r}; it has {', '.join(sorted(observation))}: "
+                    "wrap the environment in envs.graph_env.OnMap"
+                )
+        place, facing = int(observation["viewpoint"]), int(observation["heading"])
+        return self.planner(place, facing, np.asarray(observation["tokens"], np.int16))
 
     def act(self, observation: Observed, draw: float | None = None) -> int:
         """The action for one environment's observation; `draw` as in `act_batch`."""

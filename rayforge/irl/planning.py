@@ -81,3 +81,30 @@ def minimum_risk(log_probability: Tensor, succeeds: Tensor) -> Tensor:
     False for what is absent. Among equals the first.
     """
     return (succeeds * log_probability.exp()[:, None, :]).sum(-1).argmax(-1)
+
+
+def representatives(probability: Tensor, succeeds: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """`count` candidates of each sentence that stand for the others, one after the other: the next
+    one has the most probability of success that no earlier one shares, plus its own (designed
+    here). Where there are no more candidates than `count`, all.
+
+    `probability` [G, C], 0 where absent; `succeeds` bool [G, C, C] as in `minimum_risk`.
+
+    Returns bool [G, C], which they are, and int64 [G, C], for every candidate the likeliest of
+    them that succeeds where it does: itself for a representative, -1 where there is none.
+    """
+    chosen = torch.zeros_like(probability, dtype=torch.bool)
+    left, near = probability.clone(), succeeds.to(probability.dtype)
+    present = succeeds.diagonal(dim1=1, dim2=2)
+    for _ in range(min(count, probability.shape[1])):
+        gain = torch.einsum("gcd,gd->gc", near, left) + probability
+        best = gain.masked_fill(chosen | ~present, -1.0).argmax(-1, keepdim=True)
+        chosen = chosen.scatter(1, best, True)
+        covered = near.gather(1, best[..., None].expand(-1, -1, near.shape[-1]))[:, 0]
+        left = left * (1.0 - covered)
+    chosen = chosen & present
+    stands = succeeds & chosen[:, None, :]
+    likeliest = probability[:, None, :].masked_fill(~stands, -1.0).argmax(-1)
+    likeliest = likeliest.masked_fill(~stands.any(-1), -1)
+    itself = torch.arange(probability.shape[1], device=probability.device)
+    return chosen, torch.where(chosen, itself, likeliest)

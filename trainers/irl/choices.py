@@ -14,11 +14,26 @@ from envs.graph.buildings import Buildings
 from envs.graph.simulator import GraphSimulator
 from rayforge.irl.agent import Agent
 from rayforge.irl.demonstrations import Demonstrations
-from rayforge.irl.planning import fit_weights, log_choice, log_mass, minimum_risk
+from rayforge.irl.planning import (
+    fit_weights,
+    log_choice,
+    log_mass,
+    minimum_risk,
+    representatives,
+)
 from rayforge.paths.arrays import Paths
 from rayforge.paths.observation import GraphObserver
 from rayforge.paths.tree import PathTree
-from trainers.irl.planner import BATCH, Planner, Ways, alike, keys_of, sampled, succeeding
+from trainers.irl.planner import (
+    BATCH,
+    COSTLY,
+    Planner,
+    Ways,
+    alike,
+    keys_of,
+    sampled,
+    succeeding,
+)
 
 
 class Choices(NamedTuple):
@@ -34,7 +49,20 @@ class Choices(NamedTuple):
     def among(self, count: int) -> Choices:
         """The same with the first `count` roll-outs alone."""
         assert self.rank is not None
-        present = self.present & (self.rank < count)
+        return self._with(self.present & (self.rank < count))
+
+    def shortlisted(self, weights: Mapping[str, float], count: int) -> Choices:
+        """The same when the costly score is asked for `count` candidates of each instruction alone,
+        as `Planner.beliefs` does with such a shortlist."""
+        others = {name: weight for name, weight in weights.items() if name != COSTLY}
+        rows = [self.names.index(name) for name in others]
+        cheap = log_choice(self.values[rows], torch.tensor(list(others.values())), self.present)
+        _, stands = representatives(cheap.exp(), self.alike, count)
+        values, costly = self.values.clone(), self.names.index(COSTLY)
+        values[costly] = values[costly].gather(1, stands.clamp(min=0))
+        return self._replace(values=values)._with(self.present & (stands >= 0))
+
+    def _with(self, present: Tensor) -> Choices:
         return self._replace(
             present=present,
             good=self.good & present,

@@ -76,20 +76,32 @@ class Evaluate:
     checkpoint: Literal["last", "best"] = "last"
     """"last": the weights at the end of training. "best": those that validated best, of a run with
     --evaluate-every."""
+    shortlist: int = 0
+    """For how many candidates the goal generator is asked, those that the other scores choose;
+    each stands for the candidates near its end. 0: for all, which is slower and a little better."""
+
+    walked: bool = False
+    """Walk the plans of "map" and "samples" in the 3-D scenes of the data as well, by low-level
+    actions on the navigation mesh."""
 
     def __call__(self) -> None:
         if self.candidates < 1:
             raise ConfigurationError(f"candidates must be at least 1, got {self.candidates}")
         if self.planner != "none" and self.checkpoint == "best":
             raise ConfigurationError("a planner is fitted to the last weights: drop --checkpoint")
+        if self.shortlist < 0:
+            raise ConfigurationError(f"shortlist must not be negative, got {self.shortlist}")
+        if self.walked and self.planner not in ("map", "samples"):
+            raise ConfigurationError("walked is for plans: say --planner map or --planner samples")
         from trainers.runs.folder import command_line
 
         if self.planner != "none":
             from trainers.irl.planned import evaluate_planned
 
             evaluate_planned(
-                self.run, self.split, self.data, self.planner, self.candidates, command_line()
-            )
+                self.run, self.split, self.data, self.planner, self.candidates, command_line(),
+                self.shortlist, self.walked,
+            )  # fmt: skip
             return
         from trainers.irl.evaluate import evaluate_run
 
@@ -151,7 +163,9 @@ class Watch:
 class Adapt:
     """Adapt a trained agent to new buildings: it walks there without a goal, describes its walks,
     and learns from those that it can follow again. Transductive: graphs of the new buildings are
-    used, their episodes are not. The same command goes on where it was broken off.
+    used, their episodes are not. An agent that plans (`rayforge irl plan`) still does afterwards.
+    With --instructions it learns from what people said there as well, without their paths. The same
+    command goes on where it was broken off.
 
     Examples:
       rayforge irl adapt runs/r2r --scans B6ByNegPMKs,E9uDoFAP3SH --out runs/adapted

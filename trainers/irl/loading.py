@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from envs.graph.navigation_data import NavigationData
+from envs.graph.world import GraphWorld
 from envs.simulators.simulator import Camera
 from rayforge.errors import RunError
 from rayforge.irl.acting import ActingAgent
@@ -21,7 +23,9 @@ from trainers.runs.checkpoint import latest, load_module
 from trainers.runs.identity import check_settings
 
 
-def load_agent(run: Path | str, checkpoint: Which = "last") -> ActingAgent:
+def load_agent(
+    run: Path | str, checkpoint: Which = "last", maps: NavigationData | None = None
+) -> ActingAgent:
     """The agent of a run, with its newest weights or those that validated best ("best"), ready to
     act in the public environments.
 
@@ -31,13 +35,20 @@ def load_agent(run: Path | str, checkpoint: Which = "last") -> ActingAgent:
         agent.reset()
         action = agent.act(observation)
 
+    With `maps` (what `read_navigation_data` read) it plans whole paths in these buildings, where
+    `rayforge irl plan` was called for the run:
+
+        agent = load_agent("runs/full", maps=data)
+        observation, _ = envs.graph_env.OnMap(env).reset()
+        plan = agent.plan(observation)
+
     `act_batch` takes the observations of a vectorised environment; `agent.agent` holds the
     networks. In 3-D scenes the environment needs the camera and motion of the run's
     configuration (`simulation` in its config.yaml).
 
     Raises:
         ConfigurationError: the folder is not a run, or of other settings than its checkpoint.
-        RunError: it has no checkpoint yet, or one that is not whole.
+        RunError: it has no checkpoint yet, or one that is not whole; with `maps`, no planner.
     """
     run = Path(run)
     config, vocabulary, objects = load_run(run)
@@ -45,7 +56,13 @@ def load_agent(run: Path | str, checkpoint: Which = "last") -> ActingAgent:
     dimension = (weights["policy.trunk.look.weight"].shape[1] - GEOMETRY) // SECTORS
     agent = agent_with(weights, agent_sizes(config, len(vocabulary), dimension))
     if config.env == "graph":
-        return ActingAgent(agent, vocabulary, config.max_steps, text=config.text)
+        acting = ActingAgent(agent, vocabulary, config.max_steps, text=config.text)
+        if maps is not None:
+            from trainers.irl.planned import planner_on  # which reads runs by this module
+
+            world = GraphWorld(maps.buildings, maps.tables, config.max_steps, maps.objects)
+            acting.planner = planner_on(run, config, vocabulary, agent, world)
+        return acting
     return ActingAgent(
         agent, vocabulary, config.max_walk, text=config.text,
         turn=config.simulation.motion.turn, categories=objects,

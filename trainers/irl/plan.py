@@ -7,6 +7,7 @@ weights of all scores are fitted on the same instructions by maximum likelihood.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Sequence
@@ -16,10 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from rayforge.errors import ConfigurationError, DataError, DivergedError
+from rayforge.errors import ConfigurationError, DataError, DivergedError, RunError
 from rayforge.files import write_json, write_whole
 from rayforge.irl.agent import Agent
 from rayforge.irl.batches import batch_rows
@@ -82,6 +83,8 @@ def plan_run(run: Path, settings: PlanConfig, command: str) -> dict[str, Any]:
     curve: list[dict[str, float]] = []
     if settings.reward == "own":
         reward = own_reward(run, agent)
+    elif settings.reward == "kept":
+        reward = read_planner(run, agent)[1]
     elif settings.reward != "none":
         reward, curve = train_reward(settings, config, task, module, ways)
     length = LengthScore.of(ways, train.paths)
@@ -151,6 +154,28 @@ def open_agent(
     module = agent_with(weights, sizes_of(config, task))
     module.attach(task.world.observer())
     return PlannedAgent(config, task, module)
+
+
+def read_planner(run: Path, agent: PlannedAgent) -> tuple[dict[str, Any], PathReward | None]:
+    """What `plan_run` wrote into a run's folder, and the reward, if there is one.
+
+    Raises RunError where it did not.
+    """
+    try:
+        document = json.loads((run / FILES[1]).read_text())
+        state = load_file(run / FILES[0])
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{run} has no planner ({error}): make it with `rayforge irl plan {run}`"
+        ) from error
+    if document["form"] is None:
+        return document, None
+    sizes = sizes_of(agent.config, agent.task)
+    reward = PathReward(
+        sizes["vocabulary"], sizes["dimension"], agent.config.network, document["form"]
+    )
+    reward.load_state_dict(state)
+    return document, reward
 
 
 def edges_of(train: Demonstrations) -> tuple[int, int]:

@@ -10,11 +10,12 @@ from typing import Literal
 class PlanConfig:
     """The reward that plans, its training and how its weight is found."""
 
-    reward: Literal["maxent", "classifier", "own", "none"] = "maxent"
+    reward: Literal["maxent", "classifier", "own", "kept", "none"] = "maxent"
     """"maxent": maximum entropy over the paths from a start. "classifier": the expert's path
     against the planner's own choices and against other paths' sentences. "own": the reward that the
     run's method taught (AIRL's f of "langgoal"; the classifier of "gail" and "completion"), as it
-    is. "none": no reward; policy and goal generator are weighed alone."""
+    is. "kept": the one that the run's planner has already. "none": no reward; policy and goal
+    generator are weighed alone. Weights are fitted anew for each."""
     updates: int = 800
     """Updates of the reward."""
     batch: int = 24

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
-from rayforge.errors import RunError
+from envs.graph.world import GraphWorld
+from rayforge.errors import ConfigurationError
 from rayforge.evaluation.intervals import summarise
 from rayforge.files import write_json
+from rayforge.irl.acting import Plan
+from rayforge.irl.agent import Agent
 from rayforge.irl.demonstrations import Demonstrations
-from rayforge.irl.path_reward import PathReward
+from rayforge.language.vocabulary import Vocabulary
 from rayforge.paths.arrays import Paths, join_paths
-from rayforge.paths.observation import GraphObserver
+from rayforge.paths.observation import GEOMETRY, SECTORS, GraphObserver
 from rayforge.paths.tree import PathTree
-from trainers.irl.algorithm import sizes_of
 from trainers.irl.choices import roll_outs
+from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import for_split, print_table
-from trainers.irl.plan import FILES, PlannedAgent, open_agent
+from trainers.irl.plan import PlannedAgent, open_agent, read_planner
 from trainers.irl.planner import BATCH, LengthScore, Planner, Score, Ways, keys_of, scores_of
 from trainers.irl.run_folder import data_folder, load_run, resolve_split
 from trainers.irl.search_walk import search
-from trainers.irl.task import shuffled
+from trainers.irl.task import Task, shuffled
+from trainers.irl.walked_plan import walk_plans
 from trainers.runs.folder import hardware
 
 Kind = Literal["map", "samples", "search"]
@@ -51,27 +54,48 @@ def load_planner(run: Path, agent: PlannedAgent) -> Plans:
 
     Raises RunError where it did not.
     """
-    try:
-        document = json.loads((run / FILES[1]).read_text())
-        state = load_file(run / FILES[0])
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{run} has no planner ({error}): make it with `rayforge irl plan {run}`"
-        ) from error
-    reward = None
-    if document["form"] is not None:
-        sizes = sizes_of(agent.config, agent.task)
-        reward = PathReward(
-            sizes["vocabulary"], sizes["dimension"], agent.config.network, document["form"]
-        )
-        reward.load_state_dict(state)
+    document, reward = read_planner(run, agent)
     scores: dict[str, Score] = scores_of(agent.module, LengthScore(document["length"]), reward)
-    buildings = agent.task.data.buildings
+    buildings = agent.task.world.buildings
     low, high = document["edges"]
     return Plans(
         Planner(buildings, scores, {}), Ways(buildings, (low, high), agent.config.max_steps),
         {kind: fitted["weights"] for kind, fitted in document["fitted"].items()},
     )  # fmt: skip
+
+
+def planner_on(
+    run: Path, config: IRLConfig, vocabulary: Vocabulary, module: Agent, world: GraphWorld
+) -> Callable[[int, int, np.ndarray], Plan]:
+    """What plans for an agent in the buildings of `world`, from a viewpoint, a heading bin and the
+    tokens of an instruction.
+
+    Raises RunError where the run has no planner, and ConfigurationError where the buildings were
+    read with other features than the agent's.
+    """
+    seen = (module.policy.trunk.look.weight.shape[1] - GEOMETRY) // SECTORS
+    if seen != world.dimension:
+        raise ConfigurationError(
+            f"the buildings were read with {world.dimension} features a view, and {run} has learnt "
+            f"from {seen}: read it with the run's features and objects (objects.json)"
+        )
+    module.attach(world.observer())
+    task = Task(run, vocabulary, {}, world)
+    plans = load_planner(run, PlannedAgent(config, task, module))
+    planner = plans.planner.with_weights(plans.weights["map"])
+    names = world.buildings.viewpoint_ids
+
+    def plan(viewpoint: int, heading: int, tokens: np.ndarray) -> Plan:
+        key = (viewpoint, heading)
+        paths, mass = planner.choose([plans.ways.tree(key)], tokens[None], [key])
+        count = int(paths.length[0])
+        return Plan(
+            tuple(paths.action[0, :count].tolist()),
+            tuple(names[place] for place in paths.viewpoint[0, :count]),
+            float(mass[0]),
+        )
+
+    return plan
 
 
 def planned_paths(
@@ -81,12 +105,14 @@ def planned_paths(
     split: Demonstrations,
     tokens: np.ndarray,
     count: int,
+    shortlist: int = 0,
 ) -> Paths:
     """What the agent does for the starts of a split under instructions int16 [n, N]. Of the split
     nothing but its starts is read. `count`: roll-outs that it imagines, or places that it looks
-    for; a search has the weights of imagined candidates, for it chooses among the policy's ways."""
+    for; a search has the weights of imagined candidates, for it chooses among the policy's ways.
+    `shortlist` as in `Planner`."""
     weights = plans.weights["map" if kind == "map" else "samples"]
-    planner = Planner(plans.planner.buildings, plans.planner.scores, weights)
+    planner = plans.planner.with_weights(weights, shortlist)
     observer = agent.module.observer
     assert isinstance(observer, GraphObserver)
     parts = []
@@ -105,10 +131,12 @@ def planned_paths(
 
 @torch.no_grad()
 def evaluate_planned(
-    run: Path, split: str, data: Path | None, kind: Kind, count: int, command: str
-) -> dict[str, Any]:
-    """Score a split when the agent plans, beside another's instruction and the policy alone;
-    writes `planned_SPLIT_KIND.json`."""
+    run: Path, split: str, data: Path | None, kind: Kind, count: int, command: str,
+    shortlist: int = 0, walked: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Score a split when the agent plans, beside another's instruction; writes
+    `planned_SPLIT_KIND.json`. With `walked` the plans are walked in the 3-D scenes as well, by
+    low-level actions."""
     config, _, _ = load_run(run)
     folder = data or data_folder(config)
     name = resolve_split(split, folder, config)
@@ -117,16 +145,20 @@ def evaluate_planned(
     asked, world = agent.task.splits[name], agent.task.world
     tokens = asked.paths.tokens
     others = tokens[shuffled(asked.building, asked.route, config.seed)]
-    agents = {}
+    agents, own = {}, None
     for who, words in (("agent", tokens), ("another's sentence", others)):
-        paths = planned_paths(plans, agent, kind, asked, words, count)
+        paths = planned_paths(plans, agent, kind, asked, words, count, shortlist)
+        own = paths if own is None else own
         # A planner stops by itself: no path is cut off.
         limit = max(config.max_steps, int(paths.length.max())) + 1
         agents[who] = summarise(replace(world, step_limit=limit).score(asked, paths))
+    if walked and own is not None:
+        agents["walked in 3-D"] = summarise(walk_plans(agent, asked, own))
     document = {
         "split": name, "planner": kind, "setting": SETTINGS[kind], "data": str(folder),
         "method": f"planner, {kind}", "seed": config.seed, "features": config.features,
         "candidates": list(plans.ways.edges) if kind == "map" else count,
+        "shortlist": shortlist,
         "weights": plans.weights["map" if kind == "map" else "samples"],
         "hardware": hardware(), "command": command, "agents": agents,
     }  # fmt: skip

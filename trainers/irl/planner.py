@@ -25,7 +25,7 @@ from rayforge.goals.generator import GoalGenerator
 from rayforge.irl.agent import Agent
 from rayforge.irl.networks import Policy
 from rayforge.irl.path_reward import PathReward, Recalled, tree_log_policy
-from rayforge.irl.planning import log_choice, minimum_risk
+from rayforge.irl.planning import log_choice, minimum_risk, representatives
 from rayforge.language.vocabulary import PAD
 from rayforge.paths.arrays import Paths, join_paths
 from rayforge.paths.observation import GraphObserver
@@ -108,9 +108,10 @@ class Score(Protocol):
         ...
 
     def read(
-        self, recalled: Sequence[Any], trees: TreeBatch, own: Sequence[PathTree], tokens: Tensor
+        self, recalled: Sequence[Any], trees: TreeBatch, asked: Tensor, tokens: Tensor
     ) -> Tensor:
-        """[G, C] of the candidates under a sentence each, tokens int64 [G, N]."""
+        """[G, C] of the candidates under a sentence each, tokens int64 [G, N]. Only those that are
+        `asked`, bool [G, C], need a value."""
         ...
 
 
@@ -125,7 +126,7 @@ class PolicyScore:
         return Recalled.of(self.policy, trees, seen).split([len(tree) for tree in own])
 
     def read(
-        self, recalled: Sequence[Any], trees: TreeBatch, own: Sequence[PathTree], tokens: Tensor
+        self, recalled: Sequence[Any], trees: TreeBatch, asked: Tensor, tokens: Tensor
     ) -> Tensor:
         return tree_log_policy(self.policy, Recalled.join(recalled), trees, tokens)
 
@@ -141,7 +142,7 @@ class RewardScore:
         return self.reward.recall(trees, seen).split([len(tree) for tree in own])
 
     def read(
-        self, recalled: Sequence[Any], trees: TreeBatch, own: Sequence[PathTree], tokens: Tensor
+        self, recalled: Sequence[Any], trees: TreeBatch, asked: Tensor, tokens: Tensor
     ) -> Tensor:
         found: Tensor = self.reward(Recalled.join(recalled), trees, tokens)
         return found
@@ -164,14 +165,15 @@ class GeneratorScore:
         return list(zip(path.split(counts), real.split(counts), strict=True))
 
     def read(
-        self, recalled: Sequence[Any], trees: TreeBatch, own: Sequence[PathTree], tokens: Tensor
+        self, recalled: Sequence[Any], trees: TreeBatch, asked: Tensor, tokens: Tensor
     ) -> Tensor:
         steps = max(path.shape[1] for path, _ in recalled)
         path = torch.cat([F.pad(p, (0, 0, 0, steps - p.shape[1])) for p, _ in recalled])
         real = torch.cat([F.pad(r, (0, steps - r.shape[1])) for _, r in recalled])
+        wanted = asked[trees.present]  # the paths stand one after the other, tree by tree
         found = torch.zeros(trees.present.shape)
-        words = tokens[trees.present.nonzero()[:, 0]]
-        found[trees.present] = self.generator.log_likelihood(path, real, words)
+        words = tokens[asked.nonzero()[:, 0]]
+        found[asked] = self.generator.log_likelihood(path[wanted], real[wanted], words)
         return found
 
 
@@ -200,7 +202,7 @@ class LengthScore:
         return [torch.from_numpy(self.log_ratio[count]) for count in edges]
 
     def read(
-        self, recalled: Sequence[Any], trees: TreeBatch, own: Sequence[PathTree], tokens: Tensor
+        self, recalled: Sequence[Any], trees: TreeBatch, asked: Tensor, tokens: Tensor
     ) -> Tensor:
         return pad_sequence(list(recalled), batch_first=True)
 
@@ -224,24 +226,40 @@ class Scored(NamedTuple):
     present: Tensor  # bool [G, C]
 
 
+COSTLY = "generator"
+"""The score that costs more than all others: it writes the sentence once for every candidate."""
+
+
 class Planner:
     """Chooses among the candidates of a tree. What scores recall of a tree is kept by its key."""
 
     def __init__(
-        self, buildings: Buildings, scores: Mapping[str, Score], weights: Mapping[str, float]
-    ) -> None:
-        """`weights` by the names of `scores`; a score without one is not asked."""
+        self, buildings: Buildings, scores: Mapping[str, Score], weights: Mapping[str, float],
+        shortlist: int = 0,
+    ) -> None:  # fmt: skip
+        """`weights` by the names of `scores`; a score without one is not asked. `shortlist`: for
+        how many candidates of a tree the costly score is asked, those that the others choose; each
+        of them stands for the candidates near its end. 0: for all."""
         self.buildings, self.scores, self.weights = buildings, scores, weights
+        self.shortlist = shortlist
         self._recalled: dict[tuple[str, Key], Any] = {}
+
+    def with_weights(self, weights: Mapping[str, float], shortlist: int = 0) -> Planner:
+        """The same scores, weighed otherwise, with the same memory of trees."""
+        other = Planner(self.buildings, self.scores, weights, shortlist)
+        other._recalled = self._recalled
+        return other
 
     @torch.no_grad()
     def score(
         self, names: Sequence[str], own: Sequence[PathTree], tokens: np.ndarray,
-        keys: Sequence[Key] | None = None,
+        keys: Sequence[Key] | None = None, asked: Tensor | None = None,
     ) -> Scored:  # fmt: skip
-        """The named scores of all candidates of trees under sentences int16 [G, N]. With `keys`
-        the trees are those of a map, and what is recalled of them is kept."""
+        """The named scores of all candidates of trees under sentences int16 [G, N], or of those
+        that are `asked`, bool [G, C]. With `keys` the trees are those of a map, and what is
+        recalled of them is kept."""
         trees = TreeBatch.of(own)
+        asked = trees.present if asked is None else asked
         words = torch.from_numpy(tokens.astype(np.int64))
         words = words[:, : max(1, int((words != PAD).sum(1).max()))]
         found = []
@@ -252,7 +270,7 @@ class Planner:
             else:
                 self._recall(name, keys, own)
                 parts = [self._recalled[name, key] for key in keys]
-            found.append(score.read(parts, trees, own, words))
+            found.append(score.read(parts, trees, asked, words))
         return Scored(torch.stack(found), trees.present)
 
     def _recall(self, name: str, keys: Sequence[Key], own: Sequence[PathTree]) -> None:
@@ -262,18 +280,42 @@ class Planner:
             parts = self.scores[name].recall(TreeBatch.of(fresh), fresh)
             self._recalled |= {(name, key): part for key, part in zip(new, parts, strict=True)}
 
+    def beliefs(
+        self, own: Sequence[PathTree], tokens: np.ndarray, keys: Sequence[Key] | None = None
+    ) -> Beliefs:
+        """What the planner makes of the candidates of trees under sentences int16 [G, N]."""
+        names = list(self.weights)
+        weights = torch.tensor([self.weights[name] for name in names])
+        if not self.shortlist or COSTLY not in names or len(names) == 1:
+            scored = self.score(names, own, tokens, keys)
+            near = alike(self.buildings, own, scored.present)
+            return Beliefs(log_choice(scored.values, weights, scored.present), near)
+        others = [k for k, name in enumerate(names) if name != COSTLY]
+        cheap = self.score([names[k] for k in others], own, tokens, keys)
+        near = alike(self.buildings, own, cheap.present)
+        log_p = log_choice(cheap.values, weights[others], cheap.present)
+        asked, stands = representatives(log_p.exp(), near, self.shortlist)
+        costly = self.score([COSTLY], own, tokens, keys, asked).values[0]
+        lent = costly.gather(1, stands.clamp(min=0))
+        values = torch.cat([cheap.values, lent[None]])
+        order = torch.cat([weights[others], weights[[names.index(COSTLY)]]])
+        return Beliefs(log_choice(values, order, cheap.present & (stands >= 0)), near)
+
     def choose(
         self, own: Sequence[PathTree], tokens: np.ndarray, keys: Sequence[Key] | None = None
     ) -> tuple[Paths, np.ndarray]:
         """The candidate of each tree with the least risk under its sentence, and the probability
         that it succeeds, float32 [G]."""
-        names = list(self.weights)
-        weights = torch.tensor([self.weights[name] for name in names])
-        scored = self.score(names, own, tokens, keys)
-        log_p = log_choice(scored.values, weights, scored.present)
-        near = alike(self.buildings, own, scored.present)
+        log_p, near = self.beliefs(own, tokens, keys)
         best = minimum_risk(log_p, near)
         mass = (near * log_p.exp()[:, None]).sum(-1).gather(1, best[:, None])[:, 0]
         places = [slice(k, k + 1) for k in best.tolist()]
         paths = join_paths([tree.paths[k] for tree, k in zip(own, places, strict=True)])
         return paths.with_tokens(tokens), mass.numpy()
+
+
+class Beliefs(NamedTuple):
+    """Candidates of G sentences: how likely each is meant, and which succeed for which."""
+
+    log_probability: Tensor  # [G, C], -inf where absent
+    alike: Tensor  # bool [G, C, C]

@@ -16,6 +16,7 @@ from rayforge.irl.planning import (
     log_mass,
     maximum_entropy_loss,
     minimum_risk,
+    representatives,
 )
 
 
@@ -102,3 +103,42 @@ def test_maximum_entropy_leaves_out_what_has_no_right_answer() -> None:
     assert reward.grad is not None and reward.grad[1].abs().sum() == 0
     assert maximum_entropy_loss(reward, good & False, present).item() == 0
     assert log_mass(torch.zeros(1, 2), torch.zeros(1, 2, dtype=torch.bool)).item() == -math.inf
+
+
+def places(seed: int) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Probabilities of candidates that end at random places, which succeed for which, and the
+    number of those that are absent, the last ones."""
+    rng = np.random.default_rng(seed)
+    count, absent = int(rng.integers(1, 8)), int(rng.integers(0, 3))
+    ends = rng.normal(size=(count, 2))
+    near = np.zeros((count + absent, count + absent), bool)
+    near[:count, :count] = np.linalg.norm(ends[:, None] - ends[None], axis=-1) < 1.0
+    p = np.concatenate([rng.dirichlet(np.ones(count)), np.zeros(absent)])
+    return torch.from_numpy(p)[None], torch.from_numpy(near)[None], absent
+
+
+@given(st.integers(0, 10_000), st.integers(1, 9))
+def test_representatives_cover_what_they_say(seed: int, count: int) -> None:
+    p, near, absent = places(seed)
+    chosen, stands = representatives(p, near, count)
+    present = p.shape[1] - absent
+    assert chosen.sum().item() == min(count, present)
+    assert not chosen[0, present:].any() and (stands[0, present:] == -1).all()
+    for c in range(present):
+        stand = int(stands[0, c])
+        if chosen[0, c]:
+            assert stand == c
+        elif stand < 0:
+            assert not (near[0, c] & chosen[0]).any()
+        else:
+            others = [k for k in range(present) if near[0, c, k] and chosen[0, k]]
+            assert stand in others and p[0, stand] == max(p[0, k] for k in others)
+
+
+def test_the_first_representative_has_the_most_mass_and_the_second_is_elsewhere() -> None:
+    p = torch.tensor([[0.3, 0.28, 0.22, 0.2]])
+    near = torch.eye(4, dtype=torch.bool)
+    near[0, 1] = near[1, 0] = True
+    chosen, stands = representatives(p, near[None], 2)
+    assert chosen.tolist() == [[True, False, True, False]]
+    assert stands.tolist() == [[0, 0, 2, -1]]
