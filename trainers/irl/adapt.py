@@ -14,6 +14,7 @@ written when it is whole; the same command goes on where it was broken off. A co
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -43,19 +44,19 @@ from trainers.irl.adapt_building import (
     room_labels,
 )
 from trainers.irl.adapt_config import AdaptConfig
+from trainers.irl.adapt_said import check_said, said_pairs
 from trainers.irl.config import IRLConfig
 from trainers.irl.loading import load_weights
+from trainers.irl.plan import FILES, plan_run
+from trainers.irl.plan_config import PlanConfig
 from trainers.irl.preflight import check_cpus
 from trainers.irl.run import start_ray, train
 from trainers.irl.run_folder import data_folder, load_run, resolve_split
-from trainers.irl.task import read_task
+from trainers.irl.task import FIRST_PATH_ID, read_task
 from trainers.runs.checkpoint import latest, load_checkpoint, save_checkpoint
 from trainers.runs.folder import hardware, prepare
 from trainers.runs.pool import Pool
 from trainers.runs.stopping import stoppable
-
-FIRST_PATH_ID = 1_000_000_000
-"""Path ids of the pairs made here; those of data sets are smaller."""
 
 
 def adapt(
@@ -78,6 +79,8 @@ def adapt(
     check_adaptable(run, config)
     folder = data or data_folder(config)
     check_scans(folder, scans)
+    if settings.instructions:
+        check_said(run, Path(settings.instructions), scans)
     if not os.environ.get("RAY_ADDRESS"):
         check_cpus(settings.runners, "")
     config = replace(config, data=str(folder))
@@ -97,7 +100,23 @@ def adapt(
             _start_from(run, out, config, settings, command)
         train(adapted(config, settings, out), out, True, command)
         _compare(run, out)
+        _plan(run, out, command)
         print(f"report: {write_report(out)}", flush=True)
+
+
+def _plan(run: Path, out: Path, command: str) -> None:
+    """The adapted agent plans as the one before did: with the same reward, and weights that are
+    fitted to its new policy on the same instructions held back."""
+    if not (run / FILES[1]).is_file() or (out / FILES[1]).is_file():
+        return
+    settings = read_object(run / FILES[1], RunError)["settings"]
+    for name in FILES:
+        shutil.copyfile(run / name, out / name)
+    try:
+        plan_run(out, PlanConfig(**{**settings, "reward": "kept"}), command)
+    except BaseException:
+        (out / FILES[1]).unlink()  # or the same command would take it for the adapted agent's
+        raise
 
 
 def _clone_without_text(config: IRLConfig, settings: AdaptConfig, pi_0: Path, command: str) -> None:
@@ -214,14 +233,14 @@ def _describe(
     trained_in = {episode.scan for episode in train_split.episodes}
     parts = out / "buildings"
     parts.mkdir(parents=True, exist_ok=True)
-    jobs = [
+    every = [
         BuildingJob(
             folder.resolve(), scan, config, settings, vocabulary, objects, task.world.dimension,
             described,
         )
         for scan in scans
-        if not (parts / f"{scan}.json").is_file()
     ]  # fmt: skip
+    jobs = [job for job in every if not (parts / f"{job.scan}.json").is_file()]
     for found in _run_jobs(jobs, run.resolve(), (out / "goal_agnostic").resolve(), settings):
         write_json(parts / f"{found['scan']}.json", found)
         kept = sum(record["kept"] for record in found["described"])
@@ -237,18 +256,23 @@ def _describe(
             f"{out}: no sentence was agreed on in any of {len(scans)} buildings; lower "
             f"--agreement (now {settings.agreement}) or train generator and policy for longer"
         )
+    said: dict[str, Any] = {"asked": 0, "kept": 0, "records": []}
+    if settings.instructions:
+        said = said_pairs(run, every, Path(settings.instructions), settings.margin)
+        print(f"  {said['kept']} of {said['asked']} instructions planned for", flush=True)
     rows = [
         {
             "scan": r["scan"], "path_id": FIRST_PATH_ID + number, "path": r["path"],
             "heading": r["heading"], "instructions": [r["sentence"]],
         }
-        for number, r in enumerate(records)
+        for number, r in enumerate([*records, *said["records"]])
     ]  # fmt: skip
     write_json(
         out / "adaptation.json",
         {
             "run": str(run), "settings": asdict(settings),
             "demonstrations": len(train_split), "described_by_people": asdict(described),
+            "instructions": {"asked": said["asked"], "kept": said["kept"]},
             "buildings": [
                 {
                     "scan": result["scan"], "in_training": result["scan"] in trained_in,

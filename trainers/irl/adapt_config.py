@@ -44,6 +44,12 @@ class AdaptConfig:
     rate: Annotated[float, Within(0, 1, "(]")] = 1.0
     """Share of the run's step sizes that these take. Chosen on buildings for tuning: fewer and
     shorter steps (200 paths, 400 updates, 0.5) gained less than a third as much."""
+    instructions: Annotated[str, FILE] = ""
+    """A file in R2R's format of what people said in the new buildings: starts and instructions, of
+    paths nothing but their first viewpoint is read. The run's planner plans for them, and plans
+    that it is sure of are further demonstrations."""
+    margin: Annotated[float, SHARE] = 0.7
+    """Least probability of success that the planner gives to such a plan."""
     runners: Annotated[int, MAY_CHANGE, NOT_LEARNT, RESOURCE, AtLeast(0)] = 0
     """Buildings at a time, each in a Ray actor, and roll-out actors of the training after that; 0
     is this process, and on a cluster (RAY_ADDRESS) as many as have a place there."""
@@ -54,3 +60,5 @@ class AdaptConfig:
         check_limits(self)
         if not self.clone_updates + self.updates:
             raise ValueError("clone_updates and updates are both 0: there is nothing to learn by")
+        if self.instructions and (self.pairs or self.walks == "none"):
+            raise ValueError("instructions are for an adaptation with walks: drop pairs or walks")

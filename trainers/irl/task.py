@@ -36,6 +36,8 @@ from rayforge.paths.arrays import Paths, Walks
 from trainers.irl.config import IRLConfig
 from trainers.irl.source import source_words
 
+FIRST_PATH_ID = 1_000_000_000
+"""Path ids of the pairs that an adaptation makes; those of data sets are smaller."""
 HELD_BACK = "held_back"
 """The split of training buildings' instructions that nothing is trained on."""
 
@@ -68,21 +70,28 @@ def hold_back(
     splits: dict[str, Demonstrations], share: float, source: str
 ) -> dict[str, Demonstrations]:
     """Splits with that share of the reference paths of `train` taken out of it, at least one, and
-    their instructions as the split `held_back` at the end. Which ones does not depend on a seed.
+    their instructions as the split `held_back` at the end. Which ones does not depend on a seed,
+    nor on pairs that an adaptation made: an adapted run holds back what the run before it did.
 
     Raises DataError, naming `source`, where no path would be left to train on.
     """
     train = splits["train"]
-    routes = int(train.route.max(initial=-1)) + 1
+    made = np.array([_made_here(episode) for episode in train.episodes], bool)
+    routes = len(np.unique(train.route[~made]))  # they are numbered first
     count = max(1, round(share * routes))
     if count >= routes:
         raise DataError(
             f"{source}: held_back {share} of {routes} training paths leaves none to train on; hold "
             "less back"
         )
-    out = np.isin(train.route, np.random.default_rng(0).permutation(routes)[:count])
+    out = np.isin(train.route, np.random.default_rng(0).permutation(routes)[:count]) & ~made
     kept = replace(train.take(np.flatnonzero(~out)), cut=train.cut)
     return {**splits, "train": kept, HELD_BACK: train.take(np.flatnonzero(out))}
+
+
+def _made_here(episode: Any) -> bool:
+    number = getattr(episode, "path_id", 0)
+    return isinstance(number, int) and number >= FIRST_PATH_ID
 
 
 def demonstrations(

@@ -14,17 +14,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rayforge.errors import DataError
 from rayforge.language.vocabulary import END
 from rayforge.paths.arrays import Paths
 from rayforge.reports.adaptation import adaptation
 from tests.trainers.conftest import untrained_run
 from trainers.cli import main
 from trainers.configuration import read_configuration
-from trainers.irl.adapt import _describe, _describe_nothing, _start_from, adapted
+from trainers.irl.adapt import _describe, _describe_nothing, _plan, _start_from, adapted
 from trainers.irl.adapt_building import Described, detours, goal_agnostic, resemblance, silent
 from trainers.irl.adapt_config import AdaptConfig
+from trainers.irl.adapt_said import check_said
 from trainers.irl.config import IRLConfig
 from trainers.irl.loading import load_weights
+from trainers.irl.plan import plan_run
+from trainers.irl.plan_config import PlanConfig
 from trainers.irl.run_folder import load_run, read_saved
 from trainers.irl.task import Task, read_task
 
@@ -244,3 +248,40 @@ def test_bad_input_is_one_line(
     assert "does not exist" in refused("--scans", NEW, "--data", str(tmp_path / "nowhere"))
     assert "nothing to learn" in refused("--scans", NEW, "--updates", "0", "--clone-updates", "0")
     assert not (tmp_path / "out").exists(), "refused before anything is written"
+
+
+def test_what_people_said_is_planned_for_and_their_paths_are_not_read(
+    tiny: IRLConfig, task: Task, houses: Path, tmp_path: Path
+) -> None:
+    """Plans that the planner is sure of are further pairs; an adapted agent plans in the end."""
+    config = replace(tiny, held_back=0.3)
+    run = untrained_run(tmp_path / "planned", config, task)
+    plan_run(run, PlanConfig(updates=1, checks=1, batch=4), "test")
+    records = json.loads((houses / "R2R_val_unseen.json").read_text())
+
+    def described(name: str, said: list[dict[str, Any]], margin: float) -> list[dict[str, Any]]:
+        out = tmp_path / name
+        (tmp_path / f"{name}.json").write_text(json.dumps(said))
+        settings = replace(SMALL, instructions=str(tmp_path / f"{name}.json"), margin=margin)
+        check_said(run, Path(settings.instructions), (NEW,))
+        untrained_run(out / "goal_agnostic", goal_agnostic(config, settings), task)
+        _describe(run, (NEW,), out, houses, config, settings, task.vocabulary, task.objects)
+        document = json.loads((out / "adaptation.json").read_text())
+        further: list[dict[str, Any]] = json.loads((out / "further.json").read_text())
+        assert len(further) == 6 + document["instructions"]["kept"]
+        return further[6:]
+
+    every = described("every", records, 0.0)
+    told = sum(len(record["instructions"]) for record in records)
+    assert len(every) == told, "a plan of every length is a move here"
+    assert every[0]["path"][0] == records[0]["path"][0]
+    false = [{**record, "path": record["path"][:2]} for record in records]
+    assert described("false", false, 0.0) == every
+    assert described("sure", records, 1.0) == []
+    with pytest.raises(DataError, match="has no instruction in any of the buildings house00000"):
+        check_said(run, tmp_path / "every.json", ("house00000",))
+
+    shutil.copytree(run, tmp_path / "adapted", ignore=shutil.ignore_patterns("planner*"))
+    _plan(run, tmp_path / "adapted", "test")
+    document = json.loads((tmp_path / "adapted" / "planner.json").read_text())
+    assert document["settings"]["reward"] == "kept" and document["form"] == "maxent"
