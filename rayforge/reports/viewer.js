@@ -117,6 +117,7 @@ function open(index) {
   drawRooms();
   drawSteps();
   markCurrent();
+  openPlan();
   go(0);
 }
 

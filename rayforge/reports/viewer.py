@@ -14,6 +14,7 @@ from rayforge.reports.page import asset, embed, render, write_page
 from rayforge.reports.run_folder import number
 from rayforge.reports.section import spoken
 
+SCRIPTS = "viewer_map.js", "viewer_plan.js", "viewer.js"
 _STOREY = 2.2
 """Metres between two floors at least; heights of one floor differ by a step or a gallery less."""
 
@@ -33,7 +34,9 @@ def write_viewer(
         split: name of the split that the episodes are of.
         episodes: as in `episodes_<split>.jsonl`, each optionally with `steps`, one a viewpoint of
             its path: {"viewpoint", "heading" (radians, clockwise from +y), "probability" (of the
-            action taken), "seen" (words for what is ahead)}; any of these may be missing.
+            action taken), "seen" (words for what is ahead)}; any of these may be missing. With a
+            `plan` ({"words", "ways" [viewpoint ids], "alike" [numbers of ways], "belief" [words,
+            ways]}) the page shows what a planner believes word by word.
         maps: per building {"positions": [[x, y, z] metres], "edges": [[i, j]], "rooms": [label],
             "ids": [viewpoint id]}; only the buildings of `episodes` are embedded.
         file: the page to write.
@@ -61,7 +64,7 @@ def write_viewer(
     return write_page(
         file,
         render(
-            "viewer.html", script=asset("viewer_map.js") + asset("viewer.js"),
+            "viewer.html", script="".join(map(asset, SCRIPTS)),
             style=asset("viewer.css"), title=f"{_heading(split)} of {run.resolve().name}",
             run=run.resolve().name, heading=_heading(split), chosen=_chosen(episodes, scored),
             report=file.parent == run, data=embed(data),
@@ -128,22 +131,33 @@ def _episode(given: Mapping[str, Any], places: Mapping[str, int]) -> dict[str, A
     """An episode with viewpoints as numbers; facts it lacks become null."""
     name = str(given.get("episode_id", "?"))
 
-    def numbers(key: str) -> list[int]:
-        found = [places.get(viewpoint, -1) for viewpoint in given.get(key, ())]
+    def numbers_of(viewpoints: Sequence[str], what: str) -> list[int]:
+        found = [places.get(viewpoint, -1) for viewpoint in viewpoints]
         if -1 in found:
             raise ValueError(
-                f"episode {name}: viewpoint {given[key][found.index(-1)]} of its {key} is not on "
+                f"episode {name}: viewpoint {viewpoints[found.index(-1)]} of its {what} is not on "
                 f"the map of building {given['scan']}"
             )
         return found
 
-    path, reference = numbers("path"), numbers("reference")
+    path = numbers_of(given.get("path", ()), "path")
+    reference = numbers_of(given.get("reference", ()), "reference")
     if not path or not reference:
         raise ValueError(f"episode {name}: path and reference need one viewpoint at least")
     steps = [dict(step) for step in given.get("steps") or ()]
     if steps and len(steps) != len(path):
         raise ValueError(f"episode {name}: {len(steps)} steps for {len(path)} viewpoints")
+    plan = given.get("plan")
+    if plan is not None:
+        ways = [numbers_of(way, "plan") for way in plan["ways"]]
+        alike = [[int(k) for k in near] for near in plan["alike"]]
+        belief = [[_rounded(p) for p in row] for row in plan["belief"]]
+        if not len(ways) == len(alike) == len(belief[0]) or len(belief) != len(plan["words"]):
+            raise ValueError(f"episode {name}: the lists of its plan do not fit together")
+        words = [str(word) for word in plan["words"]]
+        plan = {"words": words, "ways": ways, "alike": alike, "belief": belief}
     return {
+        "plan": plan,
         "id": name,
         "scan": str(given["scan"]),
         "text": str(given.get("instruction", "")),

@@ -81,6 +81,10 @@ function drawRooms() {
     [sample(make("circle", { class: "start", cx: 15, cy: 8, r: 6 })), "start"],
     [sample(make("circle", { class: "goal", cx: 15, cy: 8, r: 6 })), "goal"],
     [sample(make("circle", { class: "near", cx: 15, cy: 8, r: 7 })), "3 m around the goal"],
+    ...(episode.plan ? [
+      [sample(make("circle", { class: "belief", cx: 15, cy: 8, r: 7, opacity: 0.5 })), "where the planner believes the end to be"],
+      [sample(line("planned rank-0")), "its best candidates"],
+    ] : []),
   ];
   $("signs").replaceChildren(...signs.map(([mark, text]) => make("li", {}, mark, text)));
 }
@@ -137,6 +141,7 @@ function drawMap() {
   const goal = episode.reference[episode.reference.length - 1];
   const start = episode.path[0];
   parts.push(make("circle", { class: here(goal) ? "near" : "near path-away", cx: X(P(goal)), cy: Y(P(goal)), r: 3 * scale }));
+  parts.push(...planMarks(X, Y, P, scale));
   parts.push(...walked(episode.reference, "expert"));
   parts.push(...walked(episode.path.slice(0, state.step + 1), "agent"));
   parts.push(...walked(episode.path.slice(state.step), "agent ahead"));

@@ -19,6 +19,8 @@ from rayforge.readers.json_text import read_json_lines, read_object
 from rayforge.reports.viewer import write_viewer
 from trainers.irl.run_folder import data_folder, load_run, resolve_split
 
+PLANNER = "planner.json"
+"""In the folder of a run that plans (`rayforge irl plan`)."""
 FILMED = 12
 """Episodes of a film at most: a minute or two."""
 WORDS = 8
@@ -59,6 +61,10 @@ def watch(run: Path, split: str, count: int, data: Path | None) -> Path:
     boxes = read_boxes(source, scans) if source is not None else {}
     page = run / f"watch_{split}.html"
     maps = {graph.scan: building_map(graph, labels) for graph in graphs}
+    if (run / PLANNER).is_file():
+        from trainers.irl.watch_plan import with_plans
+
+        episodes = with_plans(run, split, folder, episodes)
     try:
         shown = [with_steps(boxes, e) for e in episodes]
         return write_viewer(run, split, shown, maps, page, scored)

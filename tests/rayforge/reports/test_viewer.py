@@ -134,3 +134,36 @@ def test_floors() -> None:
     stairs = np.array([1.5] * 20 + [2.4, 3.3] + [4.5] * 20)
     assert floors(stairs).tolist() == [0] * 21 + [1] * 21
     assert floors(np.array([0.0, 3.0, -3.0])).tolist() == [1, 2, 0]
+
+
+def with_plan(episode: dict[str, Any]) -> dict[str, Any]:
+    path = episode["path"]
+    return {
+        **episode,
+        "plan": {
+            "words": ["go", EVIL], "ways": [path, path[:1]], "alike": [[0], [1]],
+            "belief": [[0.5, 0.5], [0.9, 0.1]],
+        },
+    }  # fmt: skip
+
+
+def test_a_planners_beliefs_are_embedded_word_by_word(tmp_path: Path, maps: dict[str, Any]) -> None:
+    first, second = make_episodes({"one": maps["one"]}, 2)
+    html, data = _write(tmp_path, [with_plan(first), second], maps)
+    plan = data["episodes"][0]["plan"]
+    assert [maps["one"]["ids"][i] for i in plan["ways"][0]] == first["path"]
+    assert plan["belief"] == [[0.5, 0.5], [0.9, 0.1]] and plan["words"] == ["go", EVIL]
+    assert data["episodes"][1]["plan"] is None
+    assert "<img" not in html and html.count("</script>") == 2
+
+
+def test_a_plan_that_does_not_fit_is_refused(tmp_path: Path, maps: dict[str, Any]) -> None:
+    (episode,) = make_episodes({"one": maps["one"]}, 1)
+    planned = with_plan(episode)
+    planned["plan"]["ways"][0] = ["nowhere"]
+    with pytest.raises(ValueError, match="viewpoint nowhere of its plan is not on the map"):
+        _write(tmp_path, [planned], maps)
+    planned = with_plan(episode)
+    planned["plan"]["belief"].pop()
+    with pytest.raises(ValueError, match="the lists of its plan do not fit together"):
+        _write(tmp_path, [planned], maps)
