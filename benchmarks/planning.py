@@ -1,13 +1,17 @@
 """Agents that plan, measured: mapped and imagined, beside agents of first sight.
 
     python -m benchmarks.planning --data ../shared/data/r2r --out runs/planning --seeds 0 1 2
+    python -m benchmarks.planning --setting ten --data ../shared/data/r2r --out runs/planning-ten
+    python -m benchmarks.planning --setting houses --data runs/houses --out runs/planning-houses
 
 Room-to-Room with the eight buildings of reported figures and the eight for tuning held out: 45
 buildings to train in. Of each seed one run has goal generator and clone (`start`); the baselines
 begin from it, and `rayforge irl plan` fits every row's weights on the same instructions, which were
 held back from training. All rows of a setting have the same candidates and the same choice; the
 settings are in tables of their own. What was scored is kept in `scores`, so the same command goes
-on where it was broken off. `--tuning` scores the buildings for tuning instead.
+on where it was broken off. `--tuning` scores the buildings for tuning instead. "ten" trains in ten
+of the 45 buildings; "houses" and "rendered" in generated houses (`rayforge houses`), whose places
+are told as objects or shown as rendered panoramas.
 """
 
 from __future__ import annotations
@@ -17,20 +21,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 import tyro
 
+from benchmarks.planning_tables import PLANNED, first_sight_table, mapped_table, span
 from benchmarks.r2r import HELD_OUT, TUNING
 from benchmarks.sub_runs import finished, run_all
-from rayforge.evaluation.intervals import (
-    Interval,
-    bootstrap_interval,
-    paired_difference,
-    seed_interval,
-)
+from rayforge.evaluation.intervals import bootstrap_interval
 from rayforge.files import write_text, write_whole
 from rayforge.irl.demonstrations import Demonstrations
 from trainers.irl.choices import Choices, imagined, mapped
@@ -42,12 +42,45 @@ SIZES = (
     "--network.word", "64", "--network.hidden", "128", "--generator.word", "64",
     "--generator.hidden", "128", "--held-back", "0.05",
 )  # fmt: skip
+TEN = (
+    "1LXtFkjw3qL", "1pXnuDYAj8r", "29hnd4uzFmX", "2n8kARJN3HM", "PX4nDJXEHrG", "V2XKFyX4ASd",
+    "XcA2TqTSSAj", "ZMojNkEp431", "cV4RVeZvu5T", "kEZ7cmS4wCh",
+)  # fmt: skip
+"""Training buildings of the setting "ten"."""
+
+
+class Setting(NamedTuple):
+    """What is trained on, for how long, and which splits are read."""
+
+    train: tuple[str, ...]
+    reward: str
+    """Updates of the reward, and of GCBC after the clone."""
+    read: tuple[str, ...]
+    new: str
+    """The split of new buildings."""
+
+
+FEW = ("--generator.updates", "800", "--clone-updates", "600")
+_R2R = ("--held-out", *HELD_OUT, *TUNING, *SIZES)
+_HOUSES = (*SIZES, "--generator.updates", "600", "--clone-updates", "600", "--max-words", "60")
+SETTINGS = {
+    "r2r": Setting(_R2R, "1400", ("train", "val_seen", "held_out"), "new"),
+    "ten": Setting(
+        (*_R2R, *FEW, "--buildings", *TEN), "700", ("train", "val_seen", "held_out"), "new"
+    ),
+    "houses": Setting(_HOUSES, "600", ("train", "val_seen", "val_unseen"), "val_unseen"),
+    "rendered": Setting(
+        (*_HOUSES, "--features", "rendered"), "600", ("train", "val_seen", "val_unseen"),
+        "val_unseen",
+    ),
+}  # fmt: skip
 FURTHER = ("--updates", "240")
 """Updates of the baselines after the clone."""
 
 
 class Method(NamedTuple):
-    """A run of each seed, how its planner is made, and which of its scores are asked."""
+    """A run of each seed, how its planner is made, and which of its scores are asked. REWARD stands
+    for the setting's number of updates."""
 
     train: tuple[str, ...]
     plan: tuple[str, ...]
@@ -56,11 +89,11 @@ class Method(NamedTuple):
 
 METHODS = {
     "start": Method(
-        ("--method", "langgoal", "--updates", "0"), ("--reward", "maxent", "--updates", "1200"),
+        ("--method", "langgoal", "--updates", "0"), ("--reward", "maxent", "--updates", "REWARD"),
         ("length", "policy", "generator", "reward"),
     ),
     "gcbc": Method(
-        ("--method", "gcbc", "--updates", "1200"), ("--reward", "none"), ("length", "policy")
+        ("--method", "gcbc", "--updates", "REWARD"), ("--reward", "none"), ("length", "policy")
     ),
     "gail": Method(
         ("--method", "gail", "--no-mismatched-negatives", *FURTHER), ("--reward", "own"),
@@ -78,9 +111,6 @@ METHODS = {
     ),
 }  # fmt: skip
 GCBC = "GCBC: log pi, cloned for as many updates more as the reward had"
-SCRATCH = "start", "gcbc"
-"""Methods that train all of their own; the others begin from the seed's start."""
-PLANNED = "LangGoalIRL plans: reward + generator + log pi"
 ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "nothing (uniform)": ("start", ()),
     "lengths of described paths": ("start", ("length",)),
@@ -102,7 +132,9 @@ IMAGINED = {
     "generator + log pi": ("generator", "policy"),
     "reward + generator + log pi": ("reward", "generator", "policy"),
 }  # fmt: skip
-COUNTS = (1, 2, 4, 8, 16, 32, 64)
+SHORTLISTS = (6, 12)
+"""For how many candidates a cheaper planner asks the generator."""
+COUNTS = (1, 2, 4, 8, 16, 32, 64, 128)
 """Roll-outs imagined."""
 PLACES = (8, 16)
 """Viewpoints that a search at first sight looks at."""
@@ -116,7 +148,7 @@ class Planning:
     """Make what is missing and report what there is."""
 
     data: Path
-    """Folder of Room-to-Room data."""
+    """Folder of Room-to-Room data, or of generated houses."""
     out: Path = Path("runs/planning")
     """Folder of runs, scores and tables."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -125,7 +157,11 @@ class Planning:
     """Which runs: start, gcbc, gail, completion, hindsight, full."""
     kinds: tuple[str, ...] = ("map", "other", "samples", "search")
     """What is scored: on a map, there under another's sentence, imagined, searched."""
-    roll_outs: int = 64
+    setting: Literal["r2r", "ten", "houses", "rendered"] = "r2r"
+    """What is trained on."""
+    generated: int = 0
+    """Relabelled pairs that the reward is taught by besides (`rayforge irl plan --generated`)."""
+    roll_outs: int = 128
     """Roll-outs imagined for an instruction at most."""
     tuning: bool = False
     """Score the buildings for tuning, not those of reported figures."""
@@ -147,21 +183,26 @@ class Planning:
     @property
     def splits(self) -> tuple[str, ...]:
         """Held back for weights, seen buildings, new buildings."""
-        return (HELD_BACK, "val_seen", "tuning" if self.tuning else "new")
+        return (HELD_BACK, "val_seen", "tuning" if self.tuning else SETTINGS[self.setting].new)
 
     def _make(self, name: str, seed: int) -> None:
         """A method's run of a seed and its planner, where they are missing."""
         run, method = self.out / f"{name}-{seed}", METHODS[name]
         command = [
-            "irl", "train", "--data", str(self.data), "--held-out", *HELD_OUT, *TUNING, *SIZES,
-            "--evaluate", *method.train, "--seed", str(seed),
+            "irl", "train", "--data", str(self.data), *SETTINGS[self.setting].train, "--evaluate",
+            *self._told(method.train), "--seed", str(seed),
         ]  # fmt: skip
-        if name not in SCRATCH:
+        if name != "start":
             command += ["--start-from", str(self.out / f"start-{seed}")]
         run_all({run: command}, 1)
         if finished(run) and not (run / FILES[1]).is_file():
             planning = [sys.executable, "-m", "trainers.cli", "irl", "plan", str(run)]
-            subprocess.run([*planning, *method.plan, "--seed", str(seed)], check=True)
+            made = ("--generated", str(self.generated)) if name == "start" else ()
+            told = [*self._told(method.plan), *made, "--seed", str(seed)]
+            subprocess.run([*planning, *told], check=True)
+
+    def _told(self, flags: Sequence[str]) -> list[str]:
+        return [SETTINGS[self.setting].reward if flag == "REWARD" else flag for flag in flags]
 
     def _score(self, name: str, seed: int) -> None:
         """Score the splits with a run's scores, where that was not done before."""
@@ -176,7 +217,7 @@ class Planning:
         ]
         if not wanted:
             return
-        agent = open_agent(run, ("train", "val_seen", "held_out"))
+        agent = open_agent(run, SETTINGS[self.setting].read)
         plans = load_planner(run, agent)
         for split, kind in wanted:
             print(f"scoring {split}, {kind}, with {run.name}", flush=True)
@@ -233,6 +274,11 @@ class Planning:
                         continue
                     weights = held.fit(names).weights if names else {}
                     found.setdefault(row, {})[seed] = asked.success(weights)
+                    if row == PLANNED:
+                        for count in SHORTLISTS:
+                            told = f"{row}, generator asked for {count}"
+                            few = asked.shortlisted(weights, count)
+                            found.setdefault(told, {})[seed] = few.success(weights)
                     other = self._load(name, seed, split, "other")
                     if other is not None and row in (PLANNED, "log pi of the clone"):
                         told = f"{row}, another's sentence"
@@ -302,53 +348,6 @@ def part_of(agent: PlannedAgent, split: str) -> Demonstrations:
     scans = set(TUNING if split == "tuning" else HELD_OUT)
     every = agent.task.splits["held_out"]
     return every.take(np.array([k for k, e in enumerate(every.episodes) if e.scan in scans]))
-
-
-def first_sight_table(split: str, found: dict[str, list[np.ndarray]]) -> str:
-    """Success, SPL and metres walked, the mean over seeds."""
-    lines = [
-        f"first sight, {split}:",
-        "",
-        "| | success | SPL | metres walked |",
-        "|---|---|---|---|",
-    ]
-    for name in dict.fromkeys(key.split("/")[0] for key in found):
-        cells = [
-            span(bootstrap_interval(np.mean(found[f"{name}/{metric}"], 0)))
-            for metric in ("success", "spl", "path_length")
-        ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
-
-
-def mapped_table(split: str, found: dict[str, dict[int, np.ndarray]]) -> str:
-    """Success of every row, over episodes and over seeds, and what the planner has over it."""
-    lines = [
-        f"mapped, {split}:", "",
-        "| chosen by | seeds | success, over episodes | over seeds | planner minus it | ratio |",
-        "|---|---|---|---|---|---|",
-    ]  # fmt: skip
-    planned = found.get(PLANNED, {})
-    for row, values in found.items():
-        own = np.mean(list(values.values()), 0)
-        seeds = [float(v.mean()) for v in values.values()]
-        cells = [
-            row, str(len(values)), span(bootstrap_interval(own)),
-            span(seed_interval(seeds)) if len(seeds) > 1 else "",
-        ]  # fmt: skip
-        both = sorted(set(planned) & set(values))
-        if both and row != PLANNED:
-            best = np.mean([planned[seed] for seed in both], 0)
-            same = np.mean([values[seed] for seed in both], 0)
-            cells += [span(paired_difference(best, same), "+"), f"{best.mean() / same.mean():.2f}"]
-        else:
-            cells += ["", ""]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
-
-
-def span(interval: Interval, sign: str = "") -> str:
-    return f"{interval.mean:{sign}.3f} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
 
 
 if __name__ == "__main__":

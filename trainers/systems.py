@@ -14,6 +14,7 @@ OWN = {
     "amodal": "trainers.amodal.system:AMODAL",
     "both": "trainers.both.system:BOTH",
     "feedback": "trainers.feedback.system:FEEDBACK",
+    "plan": "trainers.irl.plan_trial:PLAN",
 }
 """Where the record of each of RayForge's own systems stands."""
 PLACE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from benchmarks.planning import PLANNED, Planning, mapped_table
+from benchmarks.planning import Planning
+from benchmarks.planning_tables import PLANNED, mapped_table
 from rayforge.files import write_whole
 from trainers.irl.choices import Choices
 

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from envs.episodes.r2r import write_r2r
+from envs.graph_env import OnMap
 from rayforge.errors import ConfigurationError, RunError
 from rayforge.irl.agent import Agent
 from rayforge.irl.pairs import path_batch
 from rayforge.irl.path_reward import PathReward
 from rayforge.irl.planning import minimum_risk
-from rayforge.paths.tree import PathTree
+from rayforge.paths.tree import PathTree, TreeBatch
 from tests.trainers.conftest import untrained_run
 from trainers.cli import main
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.choices import imagined, mapped
 from trainers.irl.config import IRLConfig
-from trainers.irl.loading import load_weights
+from trainers.irl.loading import load_agent, load_weights
 from trainers.irl.plan import (
     Pairs,
     PlannedAgent,
@@ -32,9 +38,12 @@ from trainers.irl.plan import (
     update_loss,
 )
 from trainers.irl.plan_config import PlanConfig
+from trainers.irl.plan_trial import PLAN, PlanTrialConfig
 from trainers.irl.planned import evaluate_planned, load_planner, planned_paths
-from trainers.irl.planner import Planner, RewardScore, Ways, alike
-from trainers.irl.task import Task
+from trainers.irl.planner import Planner, RewardScore, Ways, alike, keys_of
+from trainers.irl.task import FIRST_PATH_ID, HELD_BACK, Task, read_task
+from trainers.irl.walked_plan import walk_plans
+from trainers.irl.watch_plan import with_plans
 
 SMALL = PlanConfig(updates=3, checks=1, batch=4, generated=6)
 
@@ -113,6 +122,95 @@ def test_choices_are_what_the_planner_chooses(run: Path) -> None:
     np.testing.assert_array_equal(
         choices.success(weights), agent.task.world.reached(split, np.arange(len(split)), paths)
     )
+
+
+@pytest.mark.parametrize("shortlist", [2, 5])
+def test_a_shortlist_chooses_as_its_choices_say(
+    run: Path, agent: PlannedAgent, shortlist: int
+) -> None:
+    split, plans = agent.task.splits["val_unseen"], load_planner(run, agent)
+    weights = {"length": 0.5, "policy": 0.2, "generator": 1.0, "reward": 0.7}
+    planner = plans.planner.with_weights(weights, shortlist)
+    trees = plans.ways.trees(split.paths)
+    paths, mass = planner.choose(trees, split.paths.tokens, keys_of(split.paths))
+    choices = mapped(plans.planner, plans.ways, split, list(weights))
+    listed = choices.shortlisted(weights, shortlist)
+    np.testing.assert_array_equal(
+        listed.success(weights), agent.task.world.reached(split, np.arange(len(split)), paths)
+    )
+    assert (mass <= 1.0 + 1e-6).all()
+    asked: list[int] = []
+    generator = plans.planner.scores["generator"]
+    told = generator.read
+    generator.read = lambda parts, trees, wanted, words: (  # type: ignore[method-assign]
+        asked.append(int(wanted.sum(1).max())) or told(parts, trees, wanted, words)  # type: ignore[func-returns-value]
+    )
+    planner.choose(trees, split.paths.tokens, keys_of(split.paths))
+    assert asked == [min(shortlist, int(choices.present.sum(1).max()))]
+
+
+def test_what_is_recalled_of_a_tree_changes_nothing(run: Path, agent: PlannedAgent) -> None:
+    """Cached equals uncached to float error, in whatever company a tree was recalled."""
+    split, plans = agent.task.splits["val_unseen"], load_planner(run, agent)
+    names, tokens = list(plans.weights["map"]), split.paths.tokens
+    trees, keys = plans.ways.trees(split.paths), keys_of(split.paths)
+    cached = plans.planner
+    for row in range(len(split)):  # recalled one by one
+        cached.score(names, trees[row : row + 1], tokens[row : row + 1], keys[row : row + 1])
+    found = cached.score(names, trees, tokens, keys)
+    fresh = Planner(cached.buildings, cached.scores, {}).score(names, trees, tokens)
+    torch.testing.assert_close(found.values, fresh.values, atol=2e-5, rtol=1e-5)
+
+
+def test_a_planted_reward_is_planned_for(agent: PlannedAgent) -> None:
+    """The path that a made-up reward likes best, wherever it is, is what the planner chooses."""
+
+    class Planted:
+        def recall(self, trees: TreeBatch, own: Sequence[PathTree]) -> list[PathTree]:
+            return list(own)
+
+        def read(
+            self, recalled: Sequence[PathTree], trees: TreeBatch, asked: Tensor, tokens: Tensor
+        ) -> Tensor:
+            found = torch.zeros(asked.shape)
+            for row, tree in enumerate(recalled):
+                found[row, int(tokens[row, 0]) % len(tree.paths)] = 50.0
+            return found
+
+    split, buildings = agent.task.splits["val_unseen"], agent.task.data.buildings
+    trees = Ways(buildings, (1, 4), agent.config.max_steps).trees(split.paths)
+    tokens = split.paths.tokens
+    paths, mass = Planner(buildings, {"reward": Planted()}, {"reward": 1.0}).choose(trees, tokens)
+    best = [tree.ends[int(words[0]) % len(tree.paths)] for tree, words in
+            zip(trees, tokens, strict=True)]  # fmt: skip
+    ends = paths.viewpoint[np.arange(len(paths)), paths.length - 1]
+    assert (buildings.distance(ends, np.array(best)) < 3.0).all() and (mass > 0.999).all()
+
+
+def test_a_loaded_agent_plans_on_its_map(run: Path, agent: PlannedAgent) -> None:
+    data = agent.task.data
+    split, plans = agent.task.splits["val_unseen"], load_planner(run, agent)
+    expected = planned_paths(plans, agent, "map", split, split.paths.tokens, 1)
+    success = agent.task.world.reached(split, np.arange(len(split)), expected)
+    loaded = load_agent(run, maps=data)
+    env = OnMap(
+        gym.make("rayforge/GraphGoal-v0", data=data, split="val_unseen", **loaded.environment)
+    )
+    for row, episode in enumerate(split.episodes):
+        seen, _ = env.reset(options={"episode_id": episode.episode_id})
+        assert env.observation_space.contains(seen)
+        plan = loaded.plan(seen)
+        assert 0.0 < plan.probability <= 1.0 + 1e-6 and plan.places[0] == episode.path[0]
+        for action in plan.actions:
+            seen, reward, ended, _, _ = env.step(np.int64(action))
+        assert ended and reward == success[row]
+
+
+def test_an_agent_without_maps_or_a_place_says_so(run: Path, agent: PlannedAgent) -> None:
+    with pytest.raises(ValueError, match=r"no maps to plan on.*load_agent\(run, maps=data\)"):
+        load_agent(run).plan({"tokens": np.zeros(80, int)})
+    with pytest.raises(ValueError, match=r"no 'viewpoint'.*OnMap"):
+        load_agent(run, maps=agent.task.data).plan({"tokens": np.zeros(80, int)})
 
 
 def test_fewer_roll_outs_are_the_first_of_more(run: Path) -> None:
@@ -201,3 +299,107 @@ def test_a_run_that_held_nothing_back_is_refused(untrained: Path) -> None:
 def test_a_run_without_a_planner_says_how_to_make_one(untrained: Path) -> None:
     with pytest.raises(RunError, match=r"has no planner.*rayforge irl plan"):
         evaluate_planned(untrained, "val_unseen", None, "map", 1, "test")
+
+
+def test_nothing_of_a_new_buildings_files_but_starts_and_instructions_is_read(
+    run: Path, houses: Path, tmp_path: Path
+) -> None:
+    """Training files deleted, paths of the building falsified: the same plans, byte by byte."""
+
+    def plans_in(folder: Path) -> list[bytes]:
+        agent = open_agent(run, ("val_unseen",), folder)
+        split = agent.task.splits["val_unseen"]
+        found = planned_paths(load_planner(run, agent), agent, "map", split, split.paths.tokens, 1)
+        return [array.tobytes() for array in found.arrays().values()]
+
+    false = tmp_path / "false"
+    shutil.copytree(houses, false, ignore=shutil.ignore_patterns("scenes", "R2R_val_seen.json"))
+    (false / "R2R_train.json").unlink()
+    file = false / "R2R_val_unseen.json"
+    records = json.loads(file.read_text())
+    for record in records:
+        record["path"] = record["path"][:2]  # another goal, and another way to it
+        record["distance"] = 1.0
+    file.write_text(json.dumps(records))
+    assert plans_in(false) == plans_in(houses)
+
+
+def test_a_search_makes_planners_and_measures_them_on_buildings_for_tuning(
+    run: Path, tmp_path: Path
+) -> None:
+    own = PlanTrialConfig(run=str(run), updates=2, checks=1, batch=4, split="val_unseen", every=2)
+    PLAN.prepare(own)
+    (tmp_path / "trial").mkdir()
+    (figures,) = PLAN.train(own, tmp_path / "trial", range(1, 2))
+    assert tuple(figures) == PLAN.metrics(own)
+    assert np.isfinite(list(figures.values())).all()
+    # Its folder is a run that plans, and the run that it came from is as it was.
+    found = evaluate_planned(tmp_path / "trial", "val_unseen", None, "map", 1, "test", 2)
+    assert found["shortlist"] == 2
+    assert json.loads((run / "planner.json").read_text())["settings"]["updates"] == 3
+    with pytest.raises(ConfigurationError, match="name the folder of the agent"):
+        PLAN.prepare(PlanTrialConfig())
+    with pytest.raises(RunError, match="is no run"):
+        PLAN.prepare(PlanTrialConfig(run=str(tmp_path / "nothing")))
+
+
+def test_a_kept_reward_is_weighed_anew(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    before = json.loads((run / "planner.json").read_text())
+    after = plan_run(tmp_path / "run", replace(SMALL, reward="kept"), "test")
+    assert after["fitted"] == before["fitted"] and after["form"] == "maxent"
+    same = [(place / "planner.safetensors").read_bytes() for place in (run, tmp_path / "run")]
+    assert same[0] == same[1]
+
+
+def test_an_adapted_run_holds_back_what_the_run_before_did(
+    run: Path, agent: PlannedAgent, tmp_path: Path
+) -> None:
+    """Further demonstrations shift nothing, and are never held back themselves."""
+    config = agent.config
+    before = read_task(Path(config.data), config, ("train",)).splits
+    shown = before["train"].episodes[:5]
+    write_r2r(
+        tmp_path / "further.json",
+        [
+            {"scan": e.scan, "path_id": FIRST_PATH_ID + k, "path": list(e.path), "heading": 0.0,
+             "instructions": ["go there"]}
+            for k, e in enumerate(shown)
+        ],
+    )  # fmt: skip
+    further = replace(config, further=str(tmp_path / "further.json"))
+    after = read_task(Path(config.data), further, ("train",)).splits
+    names = [e.episode_id for e in before[HELD_BACK].episodes]
+    assert [e.episode_id for e in after[HELD_BACK].episodes] == names
+    assert len(after["train"]) == len(before["train"]) + 5
+
+
+def test_the_watch_page_gets_beliefs_that_end_where_the_planner_does(
+    run: Path, agent: PlannedAgent, houses: Path
+) -> None:
+    split, plans = agent.task.splits["val_unseen"], load_planner(run, agent)
+    chosen = planned_paths(plans, agent, "map", split, split.paths.tokens, 1)
+    lines = [{"episode_id": e.episode_id} for e in split.episodes[:3]]
+    found = with_plans(run, "val_unseen", houses, [*lines, {"episode_id": "another"}])
+    assert "plan" not in found[3]
+    names = agent.task.world.buildings.viewpoint_ids
+    for row in range(3):
+        plan = found[row]["plan"]
+        assert len(plan["words"]) == len(plan["belief"]) == (split.paths.tokens[row] > 0).sum()
+        belief = np.array(plan["belief"])
+        np.testing.assert_allclose(belief.sum(1), 1.0, atol=0.01)
+        mass = [belief[-1][near].sum() for near in plan["alike"]]
+        end = plan["ways"][int(np.argmax(mass))][-1]
+        assert end == names[chosen.viewpoint[row, chosen.length[row] - 1]]
+
+
+def test_plans_are_walked_in_three_dimensions(run: Path) -> None:
+    """The reference paths as plans: they arrive, with about as many metres as on the graph."""
+    agent = open_agent(run, ("val_unseen",))
+    split = agent.task.splits["val_unseen"].take(np.arange(3))
+    values = walk_plans(agent, split, split.paths)
+    assert (values["success"] == 1.0).all() and (values["navigation_error"] < 0.5).all()
+    metres = agent.task.world.score(split, split.paths)["path_length"]
+    np.testing.assert_allclose(values["path_length"], metres, rtol=0.35)
+    found = evaluate_planned(run, "val_unseen", None, "map", 1, "test", 2, walked=True)
+    assert "walked in 3-D" in found["agents"]

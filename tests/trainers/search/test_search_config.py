@@ -37,7 +37,7 @@ def search_of(folder: Path, **changes: Any) -> Search:
 
 def test_the_searches_of_the_repository_are_whole() -> None:
     folder = Path(__file__).parents[3] / "tune_configs"
-    for name in ("irl", "alignment", "both"):
+    for name in ("irl", "alignment", "both", "planner"):
         search = read_search(folder / f"{name}.yaml")
         assert search.settings.name == name
         assert search.trials == 16
