@@ -1,14 +1,13 @@
 """Submit a run to a cluster as a job, follow it, and go on with it where its node was lost.
 
 python examples/job_on_a_cluster.py --address http://127.0.0.1:8265 --run /shared/runs/a \\
-    irl train --data /shared/r2r --runners 16 --runner-resource rollout
+    --command "irl train --data /shared/r2r --runners 16 --runner-resource rollout"
 """
 
 import asyncio
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 import yaml
@@ -23,7 +22,7 @@ async def follow(client: JobSubmissionClient, job: str) -> None:
 
 
 def main(
-    command: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.UseAppendAction],
+    command: str,
     run: str,
     address: str = "http://127.0.0.1:8265",
     python: str = "python",
@@ -36,11 +35,10 @@ def main(
     """
     client = JobSubmissionClient(address)
     environment = yaml.safe_load((ROOT / "runtime_env.yaml").read_text())
-    environment["working_dir"] = str(ROOT)
-    environment["excludes"] = (ROOT / ".rayignore").read_text().split("\n")[2:]
+    environment["working_dir"] = str(ROOT)  # without what .gitignore and .rayignore name
     for attempt in range(attempts):
         place = ["--resume", run] if attempt else ["--run", run]
-        words = [python, "-m", "trainers.cli", *command, *place]
+        words = [python, "-m", "trainers.cli", *shlex.split(command), *place]
         job = client.submit_job(entrypoint=shlex.join(words), runtime_env=environment)
         asyncio.run(follow(client, job))
         status = client.get_job_status(job)

@@ -84,7 +84,7 @@ def test_a_system_from_outside_is_submitted_from_python(head: LocalCluster, tmp_
     run = tmp_path / "walk"
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / "job_on_a_cluster.py"),
-         "examples.search_from_python:WALK", "train", "--run", str(run),
+         "--command", "examples.search_from_python:WALK train", "--run", str(run),
          "--address", head.url, "--python", sys.executable, "--attempts", "1"],
         env=head.environment, cwd=tmp_path, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
