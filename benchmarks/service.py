@@ -155,6 +155,12 @@ class Served:
     def __enter__(self) -> Served:
         return self
 
+    def cpu_s(self) -> float:
+        """Seconds of CPU that all processes of the service have taken."""
+        own = psutil.Process(self.process.pid)
+        times = [p.cpu_times() for p in (own, *own.children(recursive=True))]
+        return sum(t.user + t.system for t in times)
+
     def __exit__(self, *_: object) -> None:
         self.process.send_signal(signal.SIGTERM)
         try:
@@ -168,17 +174,21 @@ async def load(
     served: Served, entries: list[Entry], concurrent: tuple[int, ...], seconds: float
 ) -> None:
     requests = requests_for(entries, 2000, 1)
-    print("| concurrent | requests/s | p50 ms | p99 ms | errors |\n|---|---|---|---|---|")
+    print("| concurrent | requests/s | p50 ms | p99 ms | errors | ms of CPU a request |")
+    print("|---|---|---|---|---|---|")
     for count in concurrent:
         async with ClientSession(
             connector=TCPConnector(limit=0), headers=served.headers
         ) as session:
             await clients(session, served.url, requests, count, min(2.0, seconds))  # warm up
+            spent = served.cpu_s()
             times, errors, took = await clients(session, served.url, requests, count, seconds)
+            spent = served.cpu_s() - spent
         ms = np.array(times) * 1000
         print(
             f"| {count} | {len(times) / took:.0f} | {np.percentile(ms, 50):.1f} |"
-            f" {np.percentile(ms, 99):.1f} | {errors} |", flush=True,
+            f" {np.percentile(ms, 99):.1f} | {errors} | {1000 * spent / len(times):.1f} |",
+            flush=True,
         )  # fmt: skip
 
 
