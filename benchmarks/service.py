@@ -159,7 +159,7 @@ class Served:
         """Seconds of CPU that all processes of the service have taken."""
         own = psutil.Process(self.process.pid)
         times = [p.cpu_times() for p in (own, *own.children(recursive=True))]
-        return sum(t.user + t.system for t in times)
+        return float(sum(t.user + t.system for t in times))
 
     def __exit__(self, *_: object) -> None:
         self.process.send_signal(signal.SIGTERM)
