@@ -30,6 +30,7 @@ from trainers.amodal.commands import AmodalTrain
 from trainers.amodal.config import VideoConfig
 from trainers.amodal.system import AMODAL
 from trainers.capacity.command import PlanRun
+from trainers.analysis.commands import COMMANDS as ANALYSES
 from trainers.cluster import choose_address
 from trainers.configuration import read_configuration
 from trainers.feedback.commands import COMMANDS as FEEDBACK
@@ -71,6 +72,11 @@ about them.
   rayforge amodal train         train a network that completes hidden outlines in video
   rayforge amodal evaluate RUN  score it: whole and hidden part
   rayforge amodal watch RUN     make a film of what it completes
+  rayforge analyse information RUN   what its weights hold about their task
+  rayforge analyse periods FILE      when damage to the data lasts
+  rayforge analyse tasks RUN         which tasks are near each other, which run to start from
+  rayforge analyse transfer FILE     runs under shift, and what predicts it
+  rayforge analyse parity RUN        whether it serves groups alike
   rayforge tune FILE            search for settings of a system, or of both at once
   rayforge report RUN...        the report of a run, or of several side by side
   rayforge plan FILE            what a run will need, before it starts
@@ -240,6 +246,7 @@ COMMANDS: dict[tuple[str, ...], type[Any]] = {
     ("routes",): Routes,
     **{(s.name, name): c for s in (IRL, ALIGN, AMODAL) for name, c in s.commands.items()},
     **{("feedback", name): command for name, command in FEEDBACK.items()},
+    **{("analyse", name): command for name, command in ANALYSES.items()},
     ("tune",): Tune,
     ("report",): Report,
     ("plan",): PlanRun,
@@ -353,9 +360,18 @@ def _read(command: type, name: str, arguments: list[str]) -> Any:
         print(help_of(command, name, given.get("default"), asked == "--help-all"))
         raise SystemExit(0)
     try:
-        return tyro.cli(command, args=arguments, **given)
+        return _started(tyro.cli(command, args=arguments, **given))
     except ValueError as error:  # a setting out of its range, said by the configuration itself
         raise ConfigurationError(str(error)) from None
+
+
+def _started(asked: Any) -> Any:
+    """A training whose start is to be found among finished runs, with the run that was found."""
+    if not isinstance(asked, Train) or not asked.settings.start_from.startswith("auto:"):
+        return asked
+    from trainers.analysis.tasks import start_from
+
+    return replace(asked, settings=start_from(asked.settings))
 
 
 def _with_judge(

@@ -111,6 +111,38 @@ def without_length(margins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return values - difference * (float(spread @ values) / power) if power else values.copy()
 
 
+def without_length_head(
+    margins: np.ndarray, features: np.ndarray, lengths: np.ndarray
+) -> np.ndarray:
+    """m + b g: margins corrected by an explicit second head g for the length, float64 [n].
+
+    g = features w tells the difference in length from differences of the reward's own features
+    [n, K] (log-probabilities of policy and reference), by least squares. b is such that what is
+    left does not correlate with the difference in length. Where the features do not tell it at
+    all, the margins stay as they are. A constant c would move no rank.
+
+    `margins` [n]; `lengths` [n, 2], tokens of chosen and rejected. Source: the merged form of
+    Lohaus et al. (NeurIPS 2022), for ranks; the choice of features is designed here.
+
+    Raises ValueError for shapes that differ.
+    """
+    values, known = np.asarray(margins, np.float64), np.asarray(features, np.float64)
+    tokens = np.asarray(lengths, np.float64)
+    if tokens.shape != (*values.shape, 2) or known.ndim != 2 or len(known) != len(values):
+        raise ValueError(
+            f"{values.shape} margins need features and lengths of both sides, got {known.shape} "
+            f"and {tokens.shape}"
+        )
+    if not len(values):
+        return values.copy()
+    difference = tokens[:, 0] - tokens[:, 1]
+    spread = difference - difference.mean()
+    centred = known - known.mean(0)
+    g = centred @ np.linalg.lstsq(centred, spread, rcond=None)[0]
+    power = float(g @ spread)  # that of g itself: least squares leaves a residual apart from it
+    return values - g * (float(values @ spread) / power) if power > 1e-12 else values.copy()
+
+
 def pair_loss(
     loss: Loss,
     reward_margin: Tensor,

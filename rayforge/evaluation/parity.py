@@ -225,10 +225,12 @@ def group_thresholds(
     """Thresholds of f for s = 0 and s = 1 of the greatest accuracy under |DDP| <= slack.
 
     The explicit reference, which reads the (predicted) attribute at test time (Lipton et al. 2018).
-    All pairs of 101 quantiles of each group are tried.
+    All pairs of 101 quantiles of each group are tried; (0, 0) where a group is empty.
     """
     found, best = (0.0, 0.0), (-1.0, np.inf)
     ones = np.asarray(s) > 0.5
+    if not ones.any() or ones.all():
+        return found
     grids = []
     for group in (~ones, ones):
         cuts = np.quantile(f[group], np.linspace(0, 1, 101))

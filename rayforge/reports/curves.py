@@ -59,6 +59,17 @@ LEARNING: tuple[tuple[str, tuple[Chart, ...]], ...] = (
         Chart("KL term", (("generator/kl", "KL"),), "nats",
               "At 0 the latent carries nothing (collapse).", True),
     )),
+    ("Information in the weights", (
+        Chart("Trace of the Fisher information", (("information/trace", "trace"),
+              ("information/trace_fixed", "at one temperature")), "a decision",
+              "Rises while the policy learns new things. It also falls when the policy merely "
+              "grows confident: believe a fall that the second curve shows too.", True),
+        Chart("Uncertainty of the probe", (("information/uncertainty", "p(1 - p)"),), "mean",
+              "The control for saturation.", True),
+        Chart("Trace by module", (("information/sentence", "sentence"),
+              ("information/trunk", "trunk"), ("information/scorer", "scorer"),
+              ("information/eye", "eye")), "a decision", from_zero=True),
+    )),
     ("Speed", (
         Chart("Roll-out speed", (("speed/env_steps_per_s", "steps"),
                                  ("rollout/env_steps_per_s", "steps")),
@@ -98,6 +109,9 @@ ROUNDS: tuple[tuple[str, tuple[Chart, ...]], ...] = (
               CHANCE),
         Chart("Length of answers", (("review/response_tokens", "sampled"),), "tokens"),
         Chart("Diversity of answers", (("review/distinct_2", "distinct-2"),), "share of bigrams"),
+        Chart("Trace of the Fisher information", (("information/trace", "trace"),
+              ("information/trace_fixed", "at one temperature")), "a token",
+              "On held-out texts; it also falls where the model merely grows confident.", True),
         Chart("Training loss", (("train/loss", "loss"),), "nats a pair"),
         Chart("Training accuracy", (("train/accuracy", "pairs ordered as labelled"),),
               "share of pairs", "", False, CHANCE),

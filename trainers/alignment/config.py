@@ -117,6 +117,9 @@ class AlignConfig:
     length_control: bool = False
     """Select by margins from which the effect of length is taken off: a line through all margins
     over the sides' differences in tokens."""
+    length_head: bool = False
+    """Select by margins corrected by an explicit head for the length, fitted to the log-
+    probabilities of policy and reference: m + b g (docs/analyses/parity.md)."""
     ensemble: Annotated[float, UNDER_WAY, SHARE] = 0.3
     """Weight gamma of the round before the last one; 0 uses the last checkpoint alone."""
     ensemble_rounds: Literal["two", "all"] = "two"
@@ -217,6 +220,9 @@ class AlignConfig:
     """Optimiser steps between checkpoints inside a round; 0 for none."""
     log_steps: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(1)] = 1
     """Optimiser steps between records."""
+    information_every: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 0
+    """Rounds between two measurements of the information in the model's weights, by layer, on
+    held-out texts; 0 for none."""
     track: Annotated[tuple[Tracker, ...], MAY_CHANGE, NOT_LEARNT] = ()
     """Services that get the run's figures as well: "wandb", "mlflow"."""
     seed: Annotated[int, MAIN, NOT_LEARNT, AtLeast(0)] = 0
@@ -234,6 +240,8 @@ class AlignConfig:
                 f"batch {self.batch} cannot be split into {parts} equal parts "
                 f"(workers {self.workers}, accumulate {self.accumulate}): make it a multiple"
             )
+        if self.length_control and self.length_head:
+            raise ValueError("length_control and length_head both take the length off: choose one")
         if self.device == "cpu" and self.generator == "vllm":
             raise ValueError("generator vllm needs device cuda, got cpu")
 

@@ -26,6 +26,7 @@ from rayforge.readers.faults import reading
 from rayforge.readers.json_text import read_object
 from trainers.alignment import acting
 from trainers.alignment.config import AlignConfig
+from trainers.alignment.information import information_figures
 from trainers.alignment.models import Checkpoint, Tokeniser, fingerprint
 from trainers.alignment.records import MetricsLog, Progress
 from trainers.alignment.review import review
@@ -268,6 +269,10 @@ class Rounds:
             return
         file.parent.mkdir(parents=True, exist_ok=True)
         figures = review(self.config, self.task, self.rewards, self.tokeniser, number, file.parent)
+        every = self.config.information_every
+        if every and number % every == 0:
+            found = information_figures(self.checkpoint(number).folder, self.task.held_out)
+            figures = {**figures, **found}
         write_json(file, figures)
         self.log.replace(number, "review", number * self.config.round_steps, figures)
         self.progress.say(number, "review", figures)

@@ -10,7 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from rayforge.alignment.margin import margin, per_token, without_length
+from rayforge.alignment.margin import (
+    margin,
+    per_token,
+    without_length,
+    without_length_head,
+)
 from rayforge.alignment.monitoring import length_gap, margin_figures
 from rayforge.alignment.pairs import BuiltPairs, build_pairs
 from rayforge.alignment.schedule import generated_count, generated_share
@@ -68,6 +73,8 @@ def choose_given(
     margins = margin(config.loss, reward[: len(pairs)], reward[len(pairs) :], config.beta)
     if config.length_control:
         margins = without_length(margins, pairs.lengths())
+    if config.length_head:
+        margins = _headed(rewards, number, pairs, margins)
     kept = everything
     if config.selects:
         kept = _keep(config, margins, config.keep, seed_of(config, number, 0))
@@ -76,6 +83,14 @@ def choose_given(
     if task.flipped is not None and task.flipped.any() and not task.flipped.all():
         figures["select/flip_auc"] = area_under_curve(-margins, task.flipped)
     return Chosen(pairs, margins, kept, figures)
+
+
+def _headed(rewards: Rewards, number: int, pairs: TokenPairs, margins: np.ndarray) -> np.ndarray:
+    """Margins corrected by the length head; its features are those that the margins are made of."""
+    models = [rewards.checkpoint(number - 1), rewards.reference(number)]
+    scores = [rewards.log_probabilities(number, pairs.completions(), model) for model in models]
+    features = np.stack([s[: len(pairs)] - s[len(pairs) :] for s in scores], 1)
+    return without_length_head(margins, features, pairs.lengths())
 
 
 def _keep(config: AlignConfig, margins: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -142,6 +157,8 @@ def choose_generated(
     pairs, margins = pairs_of(responses, built), built.margin
     if config.length_control:
         margins = without_length(margins, pairs.lengths())
+    if config.length_head:
+        margins = _headed(rewards, number, pairs, margins)
     kept = np.zeros(0, np.int64)
     if wanted:
         kept = _keep_generated(config, margins, wanted, seed_of(config, number, 3))

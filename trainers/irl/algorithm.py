@@ -26,6 +26,7 @@ from rayforge.paths.arrays import Padded, join_paths
 from rayforge.paths.sights import Sights
 from trainers.irl.config import IRLConfig
 from trainers.irl.dispatch import bring_back, hand_out
+from trainers.irl.information import information_figures
 from trainers.irl.learner import AgentLearner, AgentModule
 from trainers.irl.loading import agent_sizes
 from trainers.irl.runner import Chunk, ChunkResult, PathRunner
@@ -121,8 +122,9 @@ class LangGoalIRL(Algorithm):
             wanted = tuple(name for name, needed in parts.items() if needed)
             self._learners(partial(_take_over, weights=weights, parts=wanted))
             for name, count in (("generator", "generator"), ("policy", "clone")):
-                self.counts[count] = state["counts"][count] if parts[name] else 0
-            self.seconds_before = state["elapsed"]
+                taken = parts[name] and not irl.start_anew
+                self.counts[count] = state["counts"][count] if taken else 0
+            self.seconds_before = 0.0 if irl.start_anew else state["elapsed"]
 
     @property
     def irl(self) -> IRLConfig:
@@ -305,6 +307,12 @@ class LangGoalIRL(Algorithm):
             self._log_rollouts(split, rows, results, steps / (time.perf_counter() - started))
         return results
 
+    def information(self) -> dict[str, float]:
+        """What the policy's weights hold about their task, on the frozen probe."""
+        found = self.learner_group.foreach_learner(partial(_information, split=self.train_split))
+        figures: dict[str, float] = next(iter(found)).get()
+        return figures
+
     def agent(self) -> Agent:
         """The agent with the newest weights, in this process and on the CPU; it only acts."""
         agent = Agent(**self.config.sizes, acting_only=True)
@@ -374,6 +382,10 @@ def sizes_of(config: IRLConfig, task: Task[Any]) -> dict[str, Any]:
 
 def _start_from_policy(learner: AgentLearner) -> None:
     learner.agent.start_from_policy()
+
+
+def _information(learner: AgentLearner, split: Demonstrations) -> dict[str, float]:
+    return information_figures(learner.agent, split)
 
 
 def _set_rate(learner: AgentLearner, name: str, rate: float) -> None:

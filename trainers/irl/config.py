@@ -70,7 +70,11 @@ class IRLConfig(AgentConfig):
     """Pair every training path with the sentence of another path of its building (a control)."""
     start_from: Annotated[str, FOLDER] = ""
     """A run on the same data whose goal generator and cloned policy are taken over, with the
-    updates and the time they took, instead of being trained anew."""
+    updates and the time they took, instead of being trained anew. "auto:FOLDER": the run of that
+    folder whose task is nearest (`rayforge analyse tasks`), with `start_anew`."""
+    start_anew: bool = False
+    """Take over the networks of `start_from` as a start alone: its data may be other data, and all
+    updates are made anew on this run's."""
 
     min_word_count: Annotated[int, AtLeast(1)] = 2
     """Words rarer than this in the training sentences are unknown."""
@@ -113,6 +117,9 @@ class IRLConfig(AgentConfig):
     """Threads of the learner on the CPU; 0 leaves it to torch."""
     seed: Annotated[int, MAIN, NOT_LEARNT, AtLeast(0)] = 0
     """Seed of everything random."""
+    information_every: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 0
+    """Updates between two measurements of the information in the policy's weights, on a frozen
+    probe of demonstrations; 0 for none. 100 costs a few percent of training."""
     track: Annotated[tuple[Tracker, ...], MAIN, MAY_CHANGE, NOT_LEARNT] = ()
     """Services that get the run's figures as well: "wandb", "mlflow"."""
     checkpoint_minutes: Annotated[float, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 5.0

@@ -255,6 +255,7 @@ class _Run:
         figures = _figures(result, phase)
         figures["speed/updates_per_s"] = updates / took
         figures |= self._rollout_state(phase) | validation
+        figures |= self._information(phase, before)
         record = {
             "iteration": self.iteration, "time_s": round(self.elapsed, 2), "phase": phase,
             "updates": sum(algorithm.counts[k] for k in ("generator", "clone", "irl")),
@@ -278,6 +279,13 @@ class _Run:
                 or (config.evaluate_every and algorithm.finished)):  # fmt: skip
             return {}
         return validate(algorithm, resolve_split(config.validation, self.task.folder, config))
+
+    def _information(self, phase: str, before: int) -> dict[str, float]:
+        """What the policy's weights hold, where this iteration passed the interval."""
+        every, now = self.config.information_every, self.algorithm.counts[phase]
+        if not every or phase == "generator" or before // every == now // every:
+            return {}
+        return self.algorithm.information()
 
     def _rollout_state(self, phase: str) -> dict[str, float]:
         """Where roll-outs stand: replay, runners in service, chunks that each is handed."""

@@ -38,7 +38,8 @@ def source_words(config: IRLConfig) -> tuple[Vocabulary, tuple[str, ...]] | None
     if config.reward_from:
         same = (*same, "method", "potential_shaping", "gamma")
     else:
-        same = (*same, *TAUGHT, *(("generator",) if config.generates else ()))
+        taught = () if config.start_anew else TAUGHT
+        same = (*same, *taught, *(("generator",) if config.generates else ()))
     used = {name: getattr(config.generator, name) for name in WRITING}
     other = replace(other, generator=replace(other.generator, **used))
     for key in same:

@@ -25,6 +25,9 @@ GAUGES = {
     "review/win_rate": "Win rate of the aligned model's greedy answers against those of its start",
     "review/greedy_score": "The judge's score of the aligned model's answers",
     "alignment/round": "Round of alignment",
+    "information/trace": "Trace of the Fisher information of the weights, a decision",
+    "information/trace_fixed": "The same with every decision at one temperature",
+    "information/uncertainty": "Mean p(1 - p) of the probe's decisions",
 }
 """Figures that are exported, and what they are. Their names never change: dashboards hold them."""
 

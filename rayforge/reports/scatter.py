@@ -1,0 +1,88 @@
+"""Charts of points and of matrices, as inline SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup
+
+from rayforge.reports.plots import COLOURS, WIDTH, Axis, frame, joined, mark, shorten
+from rayforge.reports.section import Key, Picture
+
+_HEIGHT = 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 16, 20, 40
+
+
+def scatter_chart(
+    title: str, groups: Sequence[tuple[str, np.ndarray, np.ndarray, Sequence[str]]], *,
+    x: str, y: str, lines: Sequence[tuple[str, np.ndarray, np.ndarray]] = (), hint: str = "",
+    labels: bool = False,
+) -> list[Picture]:  # fmt: skip
+    """A picture of points in a list, empty where there is none.
+
+    Args:
+        groups: (name, x [n], y [n], what each point is) a colour each.
+        x, y: what the axes count.
+        lines: (name, x [m], y [m]) drawn dashed.
+        labels: whether what a point is stands beside it; else it is shown where one points at it.
+    """
+    every = [(a, b) for _, a, b, _ in groups] + [(a, b) for _, a, b in lines]
+    finite = [(a[k], b[k]) for a, b in every for k in [np.isfinite(a) & np.isfinite(b)]]
+    if not any(len(a) for a, _ in finite):
+        return []
+    axes = []
+    for side, (start, stop) in enumerate(((_LEFT, WIDTH - _RIGHT), (_HEIGHT - _BOTTOM, _TOP))):
+        values = np.concatenate([pair[side] for pair in finite])
+        low, high = float(values.min()), float(values.max())
+        pad = 0.06 * (high - low) or 0.05
+        axes.append(Axis(low - pad, high + pad, start, stop))
+    across, up = axes
+    parts = frame(across, up, _HEIGHT, x, y)
+    for name, a, b in lines:
+        path = "M" + "L".join(f"{across(float(p)):g} {up(float(q)):g}"
+                              for p, q in zip(a, b, strict=True))  # fmt: skip
+        parts.append(mark("path", mark("title", name), kind="level", d=path))
+    for number, (_, a, b, said) in enumerate(groups):
+        for p, q, word in zip(a, b, said, strict=True):
+            if not (math.isfinite(p) and math.isfinite(q)):
+                continue
+            at, height = across(float(p)), up(float(q))
+            parts.append(mark("circle", mark("title", word), kind=f"dot c{number % COLOURS}",
+                              cx=at, cy=height, r=3.5))  # fmt: skip
+            if labels:
+                parts.append(mark("text", shorten(word, 14), kind="tick", x=at + 5, y=height + 3))
+    keys = [Key(f"c{k % COLOURS}", name) for k, (name, *_) in enumerate(groups) if name]
+    count = sum(len(a) for _, a, _, _ in groups)
+    return [Picture(title, joined(parts), WIDTH, _HEIGHT, f"{title}: {count} points", keys, hint)]
+
+
+def matrix_chart(
+    title: str, values: np.ndarray, names: Sequence[str], hint: str = ""
+) -> list[Picture]:
+    """A square matrix [n, n] as shades, the greatest value darkest, in a list; empty for n = 0."""
+    count = len(values)
+    if not count:
+        return []
+    left = 14 + round(6.2 * min(16, max(map(len, names))))
+    side = (WIDTH - left - 8) / count
+    top = 8
+    off = values[~np.eye(count, dtype=bool)] if count > 1 else values.ravel()
+    low, high = float(off.min()), float(off.max())
+    parts: list[Markup] = []
+    for i in range(count):
+        for j in range(count):
+            share = 0.0 if i == j else (values[i, j] - low) / max(high - low, 1e-12)
+            words = f"{names[i]}, {names[j]}: {values[i, j]:.4g}"
+            parts.append(
+                mark("rect", mark("title", words), kind="bar c0", x=round(left + j * side, 1),
+                     y=round(top + i * side, 1), width=round(side, 1), height=round(side, 1),
+                     fill_opacity=round(0.05 + 0.95 * share, 3))
+            )  # fmt: skip
+        if side >= 7:
+            parts.append(mark("text", shorten(names[i], 16), kind="tick end", x=left - 4,
+                              y=round(top + (i + 0.7) * side, 1)))  # fmt: skip
+    height = top + side * count + 10
+    says = f"{title}: {count} by {count}, from {low:.3g} to {high:.3g}"
+    return [Picture(title, joined(parts), WIDTH, height, says, hint=hint)]

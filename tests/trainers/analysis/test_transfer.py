@@ -1,0 +1,72 @@
+"""`rayforge analyse transfer` at a tiny size, resumed, and bad files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rayforge.errors import UserError
+from trainers import cli
+from trainers.analysis.transfer_config import read_transfer
+
+
+def _grid(houses: Path) -> dict[str, object]:
+    return {
+        "data": str(houses),
+        "base": {"network": {"word": 8, "hidden": 8}, "batch": 4, "max_steps": 10},
+        "make": {
+            "sources": {"one": 1, "two": 2}, "variants": {"plain": {}, "mute": {"text": False}},
+            "updates": 10,
+        },
+        "targets": [{"split": "val_unseen"}, {"words": "dropped:3"}, {"features": "noise:5"},
+                    {"longer": True}],
+        "episodes": 10, "perturbed": [0.0, 0.1],
+    }  # fmt: skip
+
+
+def test_a_tiny_grid(houses: Path, tmp_path: Path) -> None:
+    file = tmp_path / "grid.yaml"
+    file.write_text(yaml.safe_dump(_grid(houses)))
+    cli.main(["analyse", "transfer", str(file), "--out", str(tmp_path / "out")])
+    found = json.loads((tmp_path / "out" / "transfer.json").read_text())
+    assert found["runs"] == 4 and len(found["rows"]) == 4 * 5
+    assert set(found["targets"]) == {"val_unseen", "val_unseen dropped:3",
+                                     "val_unseen noise:5", "val_unseen longer"}  # fmt: skip
+    assert found["worst"] in found["targets"] and found["groups"] == ["mute", "plain"]
+    for row in found["rows"]:
+        assert 0 <= row["success"] <= 1 and 0 <= row["ece"] <= 1 and row["nats"] > 0
+        assert row["perturbed_sizes"][0] >= row["perturbed_sizes"][1]
+    before = (tmp_path / "out" / "rows.jsonl").read_text()
+    cli.main(["analyse", "transfer", str(file), "--out", str(tmp_path / "out")])
+    assert (tmp_path / "out" / "rows.jsonl").read_text() == before
+    # What was made is a run like any other.
+    runs = [str(tmp_path / "out" / "runs")]
+    other = {"data": str(houses), "runs": runs, "targets": [{"words": "shuffled"}], "episodes": 10}
+    file.write_text(yaml.safe_dump(other))
+    cli.main(["analyse", "transfer", str(file), "--out", str(tmp_path / "again")])
+    assert json.loads((tmp_path / "again" / "transfer.json").read_text())["runs"] == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"targets": [{"words": "droped:2"}]}, "did you mean dropped"),
+        ({"targets": [{"features": "blur:9"}]}, "from 1 to 5"),
+        ({"targets": [{"word": "dropped"}]}, "did you mean .*words"),
+        ({"targets": []}, "targets is empty"),
+        ({"targets": [{}, {}]}, "stands twice"),
+        ({"targets": [{"data": "nowhere"}]}, "data folder nowhere does not exist"),
+        ({"make": {}}, "name runs, or say under make"),
+        ({"perturbed": [-1.0]}, "perturbed must be at least 0"),
+    ],
+)
+def test_a_bad_file_is_one_line(
+    changes: dict[str, object], message: str, houses: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "grid.yaml"
+    file.write_text(yaml.safe_dump({**_grid(houses), **changes}))
+    with pytest.raises(UserError, match=message):
+        read_transfer(file)

@@ -1,0 +1,132 @@
+"""What a file of `rayforge analyse transfer` says, checked before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from envs.shifts.shift import FEATURES, WORDS, Shift, read_shift
+from rayforge.errors import ConfigurationError, DataError, RunError
+from rayforge.settings import AtLeast, check_limits
+from trainers.configuration import from_dict, read_configuration
+
+
+@dataclass(frozen=True)
+class Target:
+    """Data that runs are scored on, and what is done to it."""
+
+    split: str = "val_unseen"
+    """A split of the data folder."""
+    data: str = ""
+    """Another data folder than the grid's."""
+    words: str = ""
+    """A shift of instructions, NAME:SEVERITY: dropped, misheard, shuffled."""
+    features: str = ""
+    """A shift of what is seen, NAME:SEVERITY: blur, noise, dark, hidden."""
+    longer: bool = False
+    """Keep the half of the episodes whose paths are the longest."""
+    name: str = ""
+    """As tables call it; empty: made of the rest."""
+
+    def __post_init__(self) -> None:
+        self.word_shift, self.feature_shift  # noqa: B018  (raise for shifts that are not known)
+
+    @property
+    def word_shift(self) -> Shift | None:
+        return read_shift(self.words, WORDS, "target: words") if self.words else None
+
+    @property
+    def feature_shift(self) -> Shift | None:
+        return read_shift(self.features, FEATURES, "target: features") if self.features else None
+
+    @property
+    def title(self) -> str:
+        parts = [Path(self.data).name if self.data else "", self.split, self.words, self.features,
+                 "longer" if self.longer else ""]  # fmt: skip
+        return self.name or " ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class Made:
+    """Runs to train where they are not there: small clones, one a source, method and seed."""
+
+    sources: dict[str, Any] = field(default_factory=dict)
+    """Names of sources and the buildings of each: a list of names, or how many from the first."""
+    variants: dict[str, Any] = field(default_factory=lambda: {"plain": {}})
+    """Names of variants and the settings of each, as in a configuration of `irl train`."""
+    seeds: tuple[int, ...] = (0,)
+    updates: Annotated[int, AtLeast(1)] = 150
+    """Updates of each."""
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """A grid of runs and targets."""
+
+    data: str
+    """Data folder of the sources and, where a target names no other, of the targets."""
+    targets: tuple[dict[str, Any], ...]
+    """What runs are scored on: see `Target`."""
+    runs: tuple[str, ...] = ()
+    """Folders of runs, or folders that hold runs (a search's too)."""
+    make: dict[str, Any] = field(default_factory=dict)
+    """Runs that are made: see `Made`."""
+    base: dict[str, Any] = field(default_factory=dict)
+    """Settings of the runs that are made."""
+    home: str = "val_seen"
+    """The split at home: a run's own buildings, as its configuration has them."""
+    episodes: Annotated[int, AtLeast(10)] = 120
+    """Episodes of a target at most."""
+    perturbed: tuple[float, ...] = (0.0, 0.02, 0.1)
+    """Sizes of the perturbation of features (0 is clean)."""
+    seed: Annotated[int, AtLeast(0)] = 0
+    """Seed of draws and shifts."""
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+        if not self.targets:
+            raise ConfigurationError("targets is empty: name what the runs are scored on")
+        names = [target.title for target in self.read_targets()]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ConfigurationError(f"targets: {twice!r} stands twice; give one a name")
+        if not self.runs and not self.make:
+            raise ConfigurationError("name runs, or say under make how to train them")
+        if any(size < 0 for size in self.perturbed):
+            raise ConfigurationError(f"perturbed must be at least 0, got {min(self.perturbed)}")
+        self.made  # noqa: B018
+
+    def read_targets(self) -> list[Target]:
+        found = []
+        for number, one in enumerate(self.targets, 1):
+            found.append(from_dict(Target, one, f"targets: number {number}: "))
+        return found
+
+    @property
+    def made(self) -> Made | None:
+        return from_dict(Made, self.make, "make: ") if self.make else None
+
+    def found_runs(self) -> list[Path]:
+        """The run folders that `runs` names, in order. Raises RunError where there is none."""
+        found: list[Path] = []
+        for name in self.runs:
+            folder = Path(name)
+            if (folder / "config.yaml").is_file():
+                found.append(folder)
+                continue
+            inner = sorted(file.parent for file in folder.glob("*/config.yaml"))
+            inner += sorted(file.parent for file in folder.glob("*/*/config.yaml"))
+            if not inner:
+                raise RunError(f"{folder} is no run folder and holds none: it has no config.yaml")
+            found += inner
+        return found
+
+
+def read_transfer(file: Path) -> TransferConfig:
+    """The file of a grid. Raises ConfigurationError, with the nearest right name."""
+    config = read_configuration(TransferConfig, file)
+    for target in config.read_targets():
+        if target.data and not Path(target.data).is_dir():
+            raise DataError(f"target {target.title}: data folder {target.data} does not exist")
+    return config
