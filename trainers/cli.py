@@ -31,6 +31,7 @@ from trainers.amodal.config import VideoConfig
 from trainers.amodal.system import AMODAL
 from trainers.capacity.command import PlanRun
 from trainers.analysis.commands import COMMANDS as ANALYSES
+from trainers.capacity.command import PlanRun
 from trainers.cluster import choose_address
 from trainers.configuration import read_configuration
 from trainers.feedback.commands import COMMANDS as FEEDBACK
