@@ -29,7 +29,6 @@ from trainers.alignment.system import ALIGN
 from trainers.amodal.commands import AmodalTrain
 from trainers.amodal.config import VideoConfig
 from trainers.amodal.system import AMODAL
-from trainers.capacity.command import PlanRun
 from trainers.analysis.commands import COMMANDS as ANALYSES
 from trainers.capacity.command import PlanRun
 from trainers.cluster import choose_address
