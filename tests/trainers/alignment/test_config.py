@@ -42,7 +42,7 @@ def test_one_response_is_enough_where_nothing_is_generated() -> None:
 
 def test_all_methods_take_equally_many_steps() -> None:
     for method in get_args(module.Method):
-        config = AlignConfig(method=method, rounds=3, steps=7)
+        config = AlignConfig(method=method, score="judge", rounds=3, steps=7)
         assert config.round_count * config.round_steps == 21
 
 
