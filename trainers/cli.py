@@ -76,6 +76,7 @@ about them.
   rayforge analyse periods FILE      when damage to the data lasts
   rayforge analyse tasks RUN         which tasks are near each other, which run to start from
   rayforge analyse transfer FILE     runs under shift, and what predicts it
+  rayforge analyse failures RUN      which stage fails first (as feedback failures)
   rayforge analyse parity RUN        whether it serves groups alike
   rayforge tune FILE            search for settings of a system, or of both at once
   rayforge report RUN...        the report of a run, or of several side by side
@@ -247,6 +248,7 @@ COMMANDS: dict[tuple[str, ...], type[Any]] = {
     **{(s.name, name): c for s in (IRL, ALIGN, AMODAL) for name, c in s.commands.items()},
     **{("feedback", name): command for name, command in FEEDBACK.items()},
     **{("analyse", name): command for name, command in ANALYSES.items()},
+    ("analyse", "failures"): FEEDBACK["failures"],
     ("tune",): Tune,
     ("report",): Report,
     ("plan",): PlanRun,
