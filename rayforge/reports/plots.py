@@ -76,7 +76,8 @@ def line_chart(
 
     Args:
         hint: a line under the title that says how to read the figure.
-        x, y: what the axes count, with its unit.
+        x: what the horizontal axis counts, with its unit.
+        y: what the vertical axis counts, with its unit.
         from_zero: whether the vertical axis starts at 0.
         reference: a level and its name, drawn as a dashed line.
         phases: (first update, name) of the training's phases, drawn where they begin.
