@@ -164,7 +164,7 @@ def test_the_short_form_has_the_main_settings_in_groups(
     system: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     short, long = (helped(capsys, system, "train", flag) for flag in ("--help", "--help-all"))
-    assert len(short.splitlines()) < 90 < len(long.splitlines())
+    assert len(short.splitlines()) < 100 < len(long.splitlines())
     kind: type = IRLConfig if system == "irl" else AlignConfig
     for name in settings_with(kind, MAIN):
         assert f"--{name.replace('_', '-')} " in short
