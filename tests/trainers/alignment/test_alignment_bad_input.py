@@ -100,7 +100,7 @@ def test_the_command_says_it_in_one_line(
 ) -> None:
     for arguments, said in (
         (["--beta", "0"], "beta must be above 0, got 0.0"),
-        (["--responses", "1"], "responses is 1, but a pair needs two"),
+        (["--method", "sera", "--responses", "1"], "responses is 1, but a pair needs two"),
         (["--data", str(tmp_path / "no.jsonl"), "--run", str(tmp_path / "r")], "does not exist"),
         (["--resume", str(tmp_path / "nothing")], "it has no config.yaml"),
         ([], "say where the run goes"),
