@@ -168,7 +168,7 @@ class Replay:
             own, fault = scores[n].copy(), self.faults[row]
             there = neighbours[n]
             if fault is not None and fault.stage > oracles:
-                own = self._broken(own, fault, row, there, step, int(expert[n]))
+                own = self._broken(own, fault, row, int(here[n]), there, step, int(expert[n]))
             if oracles >= GROUNDED:
                 own[1:][self._wrong_room(row, there)] = -np.inf
                 if not np.isfinite(own).any():
@@ -197,7 +197,14 @@ class Replay:
         return found
 
     def _broken(
-        self, own: np.ndarray, fault: Fault, row: int, there: np.ndarray, step: int, expert: int
+        self,
+        own: np.ndarray,
+        fault: Fault,
+        row: int,
+        here: int,
+        there: np.ndarray,
+        step: int,
+        expert: int,
     ) -> np.ndarray:
         """Scores under a fault: a wrong choice is made at its step, and it is gone on from."""
         here_at_goal = expert == 0
@@ -210,6 +217,11 @@ class Replay:
         if step < fault.step:
             return own
         open_ = np.isfinite(own[1:]) & (there >= 0)
+        if fault.stage == ACTION:  # it takes no step that leads nearer to the goal
+            goal, places = self._goal[row], self.buildings
+            left = places.distance(np.where(there >= 0, there, goal), goal)
+            own[1:][open_ & (left < places.distance(here, goal))] = -np.inf
+            return own
         wrong_room = self._wrong_room(row, there)
         if fault.stage == GROUNDED:
             wrong = np.flatnonzero(open_ & wrong_room)
@@ -217,9 +229,5 @@ class Replay:
             wrong = np.flatnonzero(open_ & ~wrong_room & self._strays(row, there))
         if not len(wrong):
             return own
-        if fault.stage == ACTION:
-            own[1 + wrong] += 1e6  # every wrong step is preferred, and the right one is never taken
-            own[expert] = own[expert] if here_at_goal else -np.inf
-        else:
-            own[1 + wrong[int(fault.draw * len(wrong))]] += 1e6
+        own[1 + wrong[int(fault.draw * len(wrong))]] += 1e6
         return own
