@@ -136,7 +136,7 @@ def test_a_grid_counts_its_own_trials(tmp_path: Path) -> None:
         ({"metrics": {"win_rate": "max"}}, "no trial reports win_rate.*Reported: val_unseen/"),
         ({"metrics": {"val_unseen/success": "up"}}, "must be max or min, got 'up'"),
         ({"metrics": {}}, "metrics is empty"),
-        ({"system": "agent"}, "system must be one of irl, align, both, .*or module:NAME"),
+        ({"system": "agent"}, "system must be one of irl, .*both, .*or module:NAME"),
         ({"scheduler": "pbt"}, "searcher must be random"),
         (
             {
