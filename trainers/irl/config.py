@@ -119,7 +119,7 @@ class IRLConfig(AgentConfig):
     """Seed of everything random."""
     information_every: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 0
     """Updates between two measurements of the information in the policy's weights, on a frozen
-    probe of demonstrations; 0 for none. 100 costs a few percent of training."""
+    probe of demonstrations; 0 for none."""
     track: Annotated[tuple[Tracker, ...], MAIN, MAY_CHANGE, NOT_LEARNT] = ()
     """Services that get the run's figures as well: "wandb", "mlflow"."""
     checkpoint_minutes: Annotated[float, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 5.0
