@@ -134,13 +134,9 @@ def join_cluster(*, log_to_driver: bool) -> None:
 
     address = os.environ["RAY_ADDRESS"]
     check_address(address)
-    wanted = {
-        "RAY_gcs_server_port_wait_time_s": "3",  # as often Ray tries, a second each
-        # RLlib's actors take arguments from the store, which Ray calls an error in every job's log.
-        "RAY_BACKEND_LOG_LEVEL": "fatal",
-    }
-    given = {name: os.environ.get(name) for name in wanted}
-    os.environ.update({name: given[name] or value for name, value in wanted.items()})
+    patience = "RAY_gcs_server_port_wait_time_s"  # as often Ray tries, a second each
+    given = os.environ.get(patience)
+    os.environ[patience] = given or "3"
     try:
         with own_signals():
             ray.init(log_to_driver=log_to_driver, logging_level="ERROR")
@@ -156,9 +152,8 @@ def join_cluster(*, log_to_driver: bool) -> None:
             f"it is the cluster's head, {TOKEN_REMEDY}"
         ) from None
     finally:
-        for name, value in given.items():
-            if value is None:
-                del os.environ[name]
+        if given is None:
+            del os.environ[patience]
 
 
 def check_address(address: str) -> None:
