@@ -163,13 +163,13 @@ def test_trials_of_a_search(runs: Path, mlflow_client: Any) -> None:
     from trainers.search.config import read_search
     from trainers.search.storage import Folder
     from trainers.search.tracking import TrackedTrials
-    from trainers.search.trial import NAMES, REPORT
+    from trainers.search.trial import NAMES, NUMBER, REPORT
 
     file = Path(__file__).parents[3] / "tune_configs" / "irl.yaml"
     plan = read_search(file, {"track": ("mlflow",), "storage": str(runs), "name": "search"})
     metric = next(iter(plan.metrics))
     values = {r.key: r.ends[0] for r in plan.space.ranges}
-    trial = SimpleNamespace(trial_id="ab12c_00000", config={**values, "search": plan, "number": 1})
+    trial = SimpleNamespace(trial_id="ab12c_00000", config={**values, "search": plan, NUMBER: 1})
     callback = TrackedTrials(plan, Folder(str(runs), "search"), "own")
     for number in (1, 2):  # the second time as after --resume
         callback.on_trial_start(0, [], trial)

@@ -213,7 +213,7 @@ def test_a_resumed_search_proposes_what_it_would_have(tmp_path: Path, kind: str)
     figures = [0.3, 0.1, 0.5, 0.2, 0.4, math.nan, 0.7, 0.6, 0.8, 0.1, 0.2, 0.9, 0.3, 0.4]
     plan = search_of(tmp_path, trials=len(figures), searcher=kind)
     whole = proposals(plan, figures, None)
-    assert [proposal["number"] for proposal in whole] == list(range(1, 15))
+    assert [proposal[NUMBER] for proposal in whole] == list(range(1, 15))
     assert len({proposal["policy_learning_rate"] for proposal in whole}) == 14
     for number in (3, 11, 13):
         assert proposals(plan, figures, number) == whole
@@ -237,12 +237,12 @@ def test_trials_that_never_began_are_proposed_again(tmp_path: Path) -> None:
     source = searcher(plan, state)
     found = [source.suggest(f"{n}") for n in range(4)]
     assert [p if isinstance(p, str) else p[NUMBER] for p in found] == [2, 3, 4, "FINISHED"]
-    assert found[1] == {"gamma": 0.9, "number": 3}
+    assert found[1] == {"gamma": 0.9, NUMBER: 3}
 
 
 def numbered(number: int, status: str = Trial.RUNNING, **labels: Any) -> Any:
     """A trial of Tune's as schedulers see it."""
-    trial = Trial("stub", stub=True, config={**labels, "number": number})
+    trial = Trial("stub", stub=True, config={**labels, NUMBER: number})
     trial.status = status
     return trial
 
@@ -315,7 +315,7 @@ def test_the_worst_of_a_population_goes_on_from_the_best(tmp_path: Path) -> None
     assert taken is not None and (taken.donor, taken.snapshot) == (1, good.snapshot)
     assert 1e-5 <= taken.settings["policy_learning_rate"] <= 1e-3
     assert trials[1].config == {
-        **taken.settings, "number": 2,
+        **taken.settings, NUMBER: 2,
         START: {"key": taken.key, "snapshot": good.snapshot, "seconds": 7.0},
     }  # fmt: skip
     # The good one goes on by itself, and makes room for who waits.
@@ -329,8 +329,8 @@ def test_the_worst_of_a_population_goes_on_from_the_best(tmp_path: Path) -> None
     assert scheduler(plan, state).takeover(2, 2, {1: 0.8, 2: 0.1}) == taken
     poor.takeovers = 1
     source = searcher(plan, state)
-    assert source.suggest("a") == {"policy_learning_rate": 1e-4, "number": 1}
-    assert source.suggest("b") == {**taken.settings, "number": 2}
+    assert source.suggest("a") == {"policy_learning_rate": 1e-4, NUMBER: 1}
+    assert source.suggest("b") == {**taken.settings, NUMBER: 2}
 
 
 def test_only_folders_of_dead_processes_are_cleared(
