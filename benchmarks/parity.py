@@ -1,6 +1,7 @@
 """A simulator against what habitat-sim answered: `python -m benchmarks.parity DIR`.
 
-DIR holds scenes and recordings: NAME.npz beside NAME.stage_config.json (or NAME.glb). Each of a
+DIR holds scenes and recordings: NAME.npz beside NAME.stage_config.json (or NAME.glb); several
+recordings of one scene are NAME_A.npz, NAME_B.npz beside it. Each of a
 recording's views, walks, geodesic distances and navigability queries is asked again, of the
 embedded simulator or of the habitat-sim installed here. Ends with status 1 where a number misses
 its bar.
@@ -47,10 +48,19 @@ class Arguments:
     """Which habitat-sim the embedded simulator follows; else what the recording says."""
 
 
+def scene_file(recording: Path) -> Path:
+    """The scene of NAME.npz, or of NAME_A.npz: the stage file where there is one, else the GLB."""
+    own = recording.stem
+    for name in (own, own.rpartition("_")[0] or own):
+        for file in (recording.with_name(name + STAGE_SUFFIX), recording.with_name(f"{name}.glb")):
+            if file.is_file():
+                return file
+    return recording.with_suffix(".glb")
+
+
 def check_recording(file: Path, arguments: Arguments) -> list[Check]:
     """Every number of one recording."""
-    config_file = file.with_name(file.stem + STAGE_SUFFIX)
-    scene = find_scene(config_file if config_file.is_file() else file.with_suffix(".glb"))
+    scene = find_scene(scene_file(file))
     try:
         with np.load(file, allow_pickle=False) as arrays:
             recorded = {name: arrays[name] for name in arrays.files}

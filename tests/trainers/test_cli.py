@@ -161,8 +161,9 @@ def test_settings_are_options_with_their_documentation(
 
 @pytest.mark.parametrize("system", ["irl", "align"])
 def test_the_short_form_has_the_main_settings_in_groups(
-    system: str, capsys: pytest.CaptureFixture[str]
+    system: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "100")  # other tests may have set it
     short, long = (helped(capsys, system, "train", flag) for flag in ("--help", "--help-all"))
     assert len(short.splitlines()) < 100 < len(long.splitlines())
     kind: type = IRLConfig if system == "irl" else AlignConfig
