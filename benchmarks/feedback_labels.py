@@ -29,10 +29,11 @@ from benchmarks.r2r import HELD_OUT
 from envs.episodes.r2r import read_r2r
 from envs.graph.boxes import read_room_labels
 from envs.graph.navigation_graph import SUFFIX, NavigationGraph, read_connectivity
-from envs.sessions.log import SIGNALS, Session, Turn, sessions_of, write_log
+from envs.sessions.log import Session, sessions_of, write_log
 from envs.sessions.noise import confusions, vocabulary_of
 from envs.sessions.people import PeopleConfig, Route, people, routes_of
 from envs.sessions.simulation import Answer, Asked, simulate_day
+from envs.sessions.turns import SIGNALS, Turn
 from rayforge.evaluation.intervals import bootstrap_interval
 from rayforge.feedback.labeller import Dialogue, Labeller, LabellerConfig
 from rayforge.feedback.labelling import (

@@ -16,9 +16,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from envs.sessions.log import Signal, Source, Truth, Turn
 from envs.sessions.noise import AMBIGUOUS, PRIVATE, SOUND, VAGUE, last_clause, misheard
 from envs.sessions.people import PeopleConfig, Person, Route
+from envs.sessions.turns import Signal, Source, Truth, Turn
 from rayforge.evaluation.metrics import SUCCESS_METRES
 
 DAY_S = 86_400.0

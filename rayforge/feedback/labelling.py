@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -440,8 +439,3 @@ def kept(labels: TurnLabels, thresholds: dict[str, float]) -> dict[str, object]:
         for head in HEADS
         if getattr(labels, f"{head}_chance") >= thresholds.get(head, 0.0)
     }
-
-
-def as_record(labels: Sequence[TurnLabels], thresholds: dict[str, float]) -> str:
-    """The kept labels of a dialogue's turns as one line of JSON."""
-    return json.dumps([kept(label, thresholds) for label in labels])

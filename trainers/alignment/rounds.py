@@ -28,6 +28,7 @@ from trainers.alignment import acting
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.information import information_figures
 from trainers.alignment.models import Checkpoint, Tokeniser, fingerprint
+from trainers.alignment.pair_trainer import FLIPPED, STEP_TOKENS
 from trainers.alignment.records import MetricsLog, Progress
 from trainers.alignment.review import review
 from trainers.alignment.rewards import Folds, Rewards
@@ -35,13 +36,7 @@ from trainers.alignment.scoring import Scores
 from trainers.alignment.selecting import Chosen, choose_generated, choose_given, seed_of
 from trainers.alignment.task import Task
 from trainers.alignment.tokens import TokenPairs, pair_columns, read_pairs, write_table
-from trainers.alignment.training import (
-    FLIPPED,
-    STEP_TOKENS,
-    TrainingJob,
-    train_on_ray,
-    train_round,
-)
+from trainers.alignment.training import TrainingJob, train_on_ray, train_round
 from trainers.runs.pool import Pool
 
 REMEDY = "put the file back, or start another run"

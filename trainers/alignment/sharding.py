@@ -26,7 +26,7 @@ from rayforge.errors import CheckpointError
 from rayforge.files import whole_file, write_text
 from rayforge.readers.json_text import read_object
 from trainers.alignment.models import Model
-from trainers.alignment.training import PairTrainer
+from trainers.alignment.pair_trainer import PairTrainer
 
 MMAP_THRESHOLD = -3
 """M_MMAP_THRESHOLD of malloc.h."""
@@ -34,7 +34,7 @@ SCHEDULE = "schedule.json"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 """What Adam keeps of a parameter; all but the step is split like the parameter."""
 
-SETTINGS: dict[str, Any] = {
+FSDP_SETTINGS: dict[str, Any] = {
     "version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP", "cpu_ram_efficient_loading": False,
 }  # fmt: skip
 """FSDP's settings in transformers' names: a unit a transformer layer."""

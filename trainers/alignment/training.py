@@ -28,24 +28,25 @@ from safetensors.torch import load_model as load_safetensors
 from safetensors.torch import save_model as save_safetensors
 from transformers import TrainerCallback
 from transformers.utils import logging
-from trl import DPOConfig, DPOTrainer
-from trl.trainer.dpo_trainer import DataCollatorForPreference
+from trl import DPOConfig
 
-from rayforge.alignment.margin import robust_smoothing
 from rayforge.errors import CheckpointError, DivergedError, UserError
 from rayforge.files import whole_file, whole_folder, write_text
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.models import Tokeniser, load_tokeniser, load_weights, weights_dtype
+from trainers.alignment.pair_trainer import PairTrainer, collator
 from trainers.alignment.records import MetricsLog
+from trainers.alignment.sharding import (
+    FSDP_SETTINGS,
+    ShardedTrainer,
+    joined_model,
+    whole_weights,
+)
 from trainers.configuration import from_dict, to_dict
 
 MASTER = "master.safetensors"
 WHOLE = "whole"
 """Empty file that marks a checkpoint folder as completely written."""
-FLIPPED = "flipped"
-"""Column of the order of training: the probability that the pair's label is flipped."""
-STEP_TOKENS = "step_tokens"
-"""Column of the order of training: predicted tokens of the chosen sides of the pair's step."""
 
 
 @dataclass(frozen=True)
@@ -89,58 +90,6 @@ class TrainingJob:
         return self.folder / "checkpoints"
 
 
-class PairTrainer(DPOTrainer):
-    """TRL's trainer on pairs that are token ids already and carry their reference scores."""
-
-    def _prepare_dataset(self, dataset: Dataset, *rest: Any) -> Dataset:
-        return dataset
-
-    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
-        return dataset
-
-    def _set_signature_columns_if_needed(self) -> None:
-        super()._set_signature_columns_if_needed()  # type: ignore[no-untyped-call]
-        columns: Any = self._signature_columns
-        columns += [name for name in (STEP_TOKENS, FLIPPED) if name not in columns]
-
-    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
-        """TRL's, with the anchor a mean over the tokens of the whole step's chosen sides.
-
-        TRL takes the mean over those of each part. What a part's tokens say then weighs the more
-        the shorter they are: L = sum_p (1/P) (w/n_p) sum_t -log pi_t for P parts of n_p tokens.
-        With w n_p P / N in the place of w it is (w/N) sum_p sum_t -log pi_t, however the step's N
-        tokens are split among parts and workers.
-
-        Where pairs carry the probability that they are flipped, each has its own smoothing.
-        """
-        flipped = inputs.pop(FLIPPED, None)
-        if flipped is not None:
-            self.label_smoothing: Any = robust_smoothing(flipped)
-        tokens = inputs.pop(STEP_TOKENS, None)
-        if tokens is not None:
-            mask = inputs["completion_mask"][..., 1:]
-            own = int(mask[: len(mask) // 2].sum())
-            share = own * self.parts / float(tokens[0])
-            self.loss_weights = [*self.loss_weights[:-1], self.anchor * share]
-        return super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]
-
-    anchor: float = 0.0
-    """Weight of the anchor, the last of the loss's terms."""
-    parts: int = 1
-    """Parts in which a step's batch is computed, of all workers."""
-
-
-class PairCollator(DataCollatorForPreference):
-    """TRL's, with the tokens of the step that a pair belongs to, and the pair's smoothing."""
-
-    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        found = super().torch_call(examples)
-        for name in (STEP_TOKENS, FLIPPED):
-            if name in examples[0]:
-                found[name] = torch.tensor([e[name] for e in examples])
-        return found
-
-
 def train_round(job: TrainingJob, world: int = 1) -> None:
     """Train in this process; of `world` processes that torch.distributed has joined, one share.
 
@@ -159,7 +108,7 @@ def train_round(job: TrainingJob, world: int = 1) -> None:
     saved = newest_checkpoint(job.checkpoints)
     done = int(saved.name.split("-")[1]) if saved else 0
     callback = _Follow(job, first, job.config.workers > 0, done)
-    trainer = _trainer(config)(
+    trainer = (ShardedTrainer if config.shard else PairTrainer)(
         model=model,
         args=arguments(job, world),
         train_dataset=Dataset(InMemoryTable(pq.read_table(job.pairs))),
@@ -213,10 +162,6 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
-def collator(tokeniser: Tokeniser) -> PairCollator:
-    return PairCollator(pad_token_id=tokeniser.pad_token_id)
-
-
 def arguments(job: TrainingJob, world: int) -> DPOConfig:
     """What TRL is told: `world` processes share each batch."""
     config = job.config
@@ -259,9 +204,7 @@ def arguments(job: TrainingJob, world: int) -> DPOConfig:
 def _split(config: AlignConfig, world: int) -> dict[str, Any]:
     if not config.shard or world == 1:
         return {}
-    from trainers.alignment.sharding import SETTINGS
-
-    return {"fsdp": True, "fsdp_config": dict(SETTINGS)}
+    return {"fsdp": True, "fsdp_config": dict(FSDP_SETTINGS)}
 
 
 def _adapter(config: AlignConfig) -> Any:
@@ -275,18 +218,8 @@ def _adapter(config: AlignConfig) -> Any:
     )  # fmt: skip
 
 
-def _trainer(config: AlignConfig) -> type[PairTrainer]:
-    if not config.shard:
-        return PairTrainer
-    from trainers.alignment.sharding import ShardedTrainer
-
-    return ShardedTrainer
-
-
 def _join(trainer: PairTrainer, first: bool) -> Any:
     """The trained model in one piece, on the first worker; all workers must call it."""
-    from trainers.alignment.sharding import joined_model, whole_weights
-
     optimiser: Any = trainer.optimizer
     optimiser.optimizer.state.clear()  # room for the whole weights
     model: Any = trainer.model

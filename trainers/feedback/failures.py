@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.sessions.log import SIGNALS, SOURCES, Turn
 from envs.sessions.noise import AMBIGUOUS, PRIVATE, VAGUE
 from envs.sessions.people import Route
+from envs.sessions.turns import SIGNALS, SOURCES, Turn
 from rayforge.errors import DataError
 from rayforge.evaluation.intervals import bootstrap_interval
 from rayforge.feedback.failure_points import STAGES, macro_f1
 from rayforge.feedback.mixing import Fields, MixingConfig, Record, probabilities, train_mixing
 from rayforge.feedback.text import normal
-from rayforge.files import write_json
 from rayforge.reports.section import Cell, Example, Examples, Part, Row, Section, Table, Text
 from trainers.feedback.follower import Follower
 from trainers.feedback.replay import (
@@ -302,7 +300,3 @@ def failure_parts(document: Mapping[str, Any]) -> list[Part]:
     ]
     parts.append(Section("Examples", [Examples(examples)]))
     return parts
-
-
-def write_failures(file: Path, document: Mapping[str, Any]) -> None:
-    write_json(file, document)

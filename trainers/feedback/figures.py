@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.sessions.log import Turn
+from envs.sessions.turns import Turn
 from rayforge.evaluation.intervals import Interval, bootstrap_interval
 from rayforge.evaluation.metrics import SUCCESS_METRES
 from trainers.feedback.follower import Follows, Request

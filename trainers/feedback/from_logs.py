@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from envs.sessions.log import Session, Turn
+from envs.sessions.log import Session
+from envs.sessions.turns import Turn
 from rayforge.feedback.encoder import Query
 from rayforge.feedback.entries import Outcome
 from rayforge.feedback.labeller import Dialogue, TurnTruth

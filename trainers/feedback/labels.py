@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.sessions.log import INTENTS, SIGNALS, Session, read_log, sessions_of
+from envs.sessions.log import Session, read_log, sessions_of
+from envs.sessions.turns import INTENTS, SIGNALS
 from rayforge.errors import DataError
 from rayforge.feedback.labeller import Dialogue, Labeller, LabellerConfig
 from rayforge.feedback.labelling import (

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from envs.sessions.log import Turn, append_turns, read_log, write_log
+from envs.sessions.log import append_turns, read_log, write_log
 from envs.sessions.noise import confusions, vocabulary_of
 from envs.sessions.people import Person, Route, people
 from envs.sessions.simulation import simulate_day
+from envs.sessions.turns import Turn
 from rayforge.errors import ConfigurationError, RunError
 from rayforge.feedback.rewriting import Rewriter
 from rayforge.feedback.teaching import Memory

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from envs.episodes.r2r import write_r2r
-from envs.sessions.log import Turn, sessions_of
+from envs.sessions.log import sessions_of
+from envs.sessions.turns import Turn
 from rayforge.feedback.text import normal
 from rayforge.files import write_text
 from trainers.feedback.tables import requests_of

@@ -10,8 +10,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from envs.sessions.log import Source, Turn, sessions_of
+from envs.sessions.log import sessions_of
 from envs.sessions.simulation import Asked
+from envs.sessions.turns import Source, Turn
 from rayforge.errors import DataError
 from rayforge.feedback.encoder import Query
 from rayforge.feedback.entries import gather

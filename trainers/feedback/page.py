@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.sessions.log import Turn, read_log, sessions_of
+from envs.sessions.log import read_log, sessions_of
+from envs.sessions.turns import Turn
 from rayforge.errors import RunError
 from rayforge.feedback.chains import Counts
 from rayforge.files import write_text

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from envs.sessions.log import SIGNALS, Session, Turn
+from envs.sessions.log import Session
+from envs.sessions.turns import SIGNALS, Turn
 from rayforge.errors import DataError
 from rayforge.feedback.entries import gather
 from rayforge.feedback.rephrases import (

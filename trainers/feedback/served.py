@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from envs.sessions.log import Source, Turn
 from envs.sessions.noise import clauses_of
 from envs.sessions.simulation import Answer, Asked
+from envs.sessions.turns import Source, Turn
 from rayforge.feedback.teaching import CycleError, Expanded, Lesson, Memory, gap_in, key_of
 from rayforge.feedback.text import normal
 from trainers.feedback.follower import Follows, Request

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from envs.sessions.log import Session, Turn, sessions_of
+from envs.sessions.log import Session, sessions_of
+from envs.sessions.turns import Turn
 from rayforge.feedback.chains import (
     Counts,
     Guards,

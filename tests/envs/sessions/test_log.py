@@ -10,15 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.sessions.log import (
-    Truth,
-    Turn,
-    append_turns,
-    line_of,
-    read_log,
-    sessions_of,
-    write_log,
-)
+from envs.sessions.log import append_turns, read_log, sessions_of, write_log
+from envs.sessions.turns import Truth, Turn, line_of
 from rayforge.errors import DataError
 
 TURN = Turn("t0", "ann", "house1", 100.0, "go to the bet room", "barge_in",

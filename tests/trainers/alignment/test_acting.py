@@ -22,11 +22,12 @@ from trainers.alignment.acting import decided_pairs
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.models import find_model, load_tokeniser
 from trainers.alignment.outside import outside_score
+from trainers.alignment.pair_trainer import FLIPPED, PairTrainer, collator
 from trainers.alignment.reading import read_source
 from trainers.alignment.run import train
 from trainers.alignment.task import make_task
 from trainers.alignment.tokens import pair_columns
-from trainers.alignment.training import FLIPPED, PairTrainer, TrainingJob, arguments, collator
+from trainers.alignment.training import TrainingJob, arguments
 
 MODULE = '''
 import re

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from rayforge.alignment.margin import pair_loss, response_reward
 from trainers.alignment.config import AlignConfig, Loss
 from trainers.alignment.models import fingerprint, load_model, load_tokeniser
+from trainers.alignment.pair_trainer import PairTrainer, collator
 from trainers.alignment.reading import read_source
 from trainers.alignment.records import Progress
 from trainers.alignment.rewards import Rewards, lengths
@@ -24,7 +25,7 @@ from trainers.alignment.run import train
 from trainers.alignment.scoring import Scores, ScoringJob
 from trainers.alignment.task import Task, make_task
 from trainers.alignment.tokens import pair_columns, write_table
-from trainers.alignment.training import PairTrainer, TrainingJob, arguments, collator
+from trainers.alignment.training import TrainingJob, arguments
 from trainers.runs.pool import Pool
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from envs.sessions.log import Turn, line_of
+from envs.sessions.turns import Turn, line_of
 from trainers import cli
 
 

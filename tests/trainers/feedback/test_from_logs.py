@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from envs.sessions.log import Signal, Truth, Turn, sessions_of, write_log
+from envs.sessions.log import sessions_of, write_log
+from envs.sessions.turns import Signal, Truth, Turn
 from rayforge.errors import ConfigurationError, DataError, RunError
 from rayforge.feedback.encoder import Query
 from rayforge.feedback.rewriter_files import load_rewriter

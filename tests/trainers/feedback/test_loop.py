@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.sessions.log import Turn, read_log, sessions_of
+from envs.sessions.log import read_log, sessions_of
 from envs.sessions.noise import clauses_of, confusions, misheard, sound_of
 from envs.sessions.people import PeopleConfig, Route, people
 from envs.sessions.simulation import Asked
+from envs.sessions.turns import Turn
 from rayforge.feedback.encoder import Query
 from rayforge.feedback.rewriting import Answer
 from rayforge.feedback.teaching import Memory
@@ -215,7 +216,7 @@ def test_some_requests_stay_as_they_are_to_be_compared() -> None:
 def test_rewrites_are_judged_against_the_raw_request() -> None:
     routes = town()
     right, wrong = routes["home0"][0].wordings[1], routes["home0"][0].wordings[0]
-    from envs.sessions.log import Truth
+    from envs.sessions.turns import Truth
 
     def one(heard: str, rewrite: str, achieved: bool) -> Turn:
         truth = Truth("s", 0, "g0", achieved, heard)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from envs.episodes.r2r import read_r2r
-from envs.sessions.log import Turn, write_log
+from envs.sessions.log import write_log
+from envs.sessions.turns import Turn
 from rayforge.alignment.preferences import read_preferences
 from rayforge.errors import DataError
 from rayforge.feedback.teaching import Lesson, Memory
