@@ -172,3 +172,14 @@ def test_a_hundred_thousand_lessons_are_found() -> None:
         text = f"go to place number {number // 1000} now"
         assert memory.expand(f"u{number % 1000}", text).text == f"go to goal {number} now"
     print(f"{(time.perf_counter() - started) / 1031 * 1e6:.0f} microseconds a request")
+
+
+def test_all_that_a_user_taught_can_be_deleted_and_nothing_of_others() -> None:
+    memory = Memory()
+    for user in ("ann", "ben"):
+        for phrase in ("base", "my corner by the window"):
+            memory.teach(Lesson(user, phrase, f"the office of {user}"))
+    assert memory.forget_user("ann") == 2
+    assert memory.forget_user("ann") == 0
+    assert memory.expand("ann", "go to base").text == "go to base"
+    assert memory.expand("ben", "go to base").text == "go to the office of ben"

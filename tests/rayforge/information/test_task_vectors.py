@@ -13,6 +13,7 @@ from rayforge.information.gaussian import learnt_noise
 from rayforge.information.task_vectors import (
     asymmetric_distance,
     distances,
+    normalised_distance,
     plane,
     rows_of,
     scaled_by_all,
@@ -93,3 +94,13 @@ def test_bad_vectors_are_refused() -> None:
         symmetric_distance(np.array([-1.0, 1.0]), np.ones(2))
     with pytest.raises(ValueError, match="zero everywhere"):
         symmetric_distance(np.zeros(2), np.ones(2))
+
+
+def test_the_normalised_distance_compares_variances_over_their_priors() -> None:
+    a, b, one = np.array([1.0, 2.0]), np.array([2.0, 1.0]), np.ones(2)
+    # 1/a = (1, 1/2) and 1/b = (1/2, 1): their cosine is 1 / (5/4).
+    assert normalised_distance(a, b, one, one) == pytest.approx(0.2)
+    # Each side's variances and prior in another unit change nothing.
+    assert normalised_distance(3 * a, 5 * b, 3 * one, 5 * one) == pytest.approx(0.2)
+    # A task that leaves every variance at its prior is the same for any prior.
+    assert normalised_distance(a, b, a, b) == pytest.approx(0.0, abs=1e-9)
