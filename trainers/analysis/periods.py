@@ -110,6 +110,7 @@ def _rooms_trial(trial: Trial) -> dict[str, Any]:
         Epoch,
         Recogniser,
         accuracy,
+        most_frequent,
         recogniser_trace,
         room_split,
         train_recogniser,
@@ -131,7 +132,8 @@ def _rooms_trial(trial: Trial) -> dict[str, Any]:
             )  # fmt: skip
 
     network = train_recogniser(split, epochs, config.shift, trial.seed, after)
-    return {"score": accuracy(network, split.test), "curve": curve}
+    score = accuracy(network, split.test)
+    return {"score": score, "chance": most_frequent(split), "curve": curve}
 
 
 def _clone_trial(trial: Trial) -> dict[str, Any]:
@@ -223,6 +225,7 @@ def summarise_periods(config: PeriodsConfig, rows: dict[str, dict[str, Any]]) ->
             name: np.mean([[p[name] for p in curve] for curve in curves], axis=0).tolist()
             for name in (curves[0][0] if curves else {})
         }
+        found["chance"] = max((row["chance"] for row in own if "chance" in row), default=None)
         found["reading"] = _reading(found)
         arms[arm] = found
     return {
@@ -257,6 +260,8 @@ def _point(onset: int, control: dict[int, float], scores: dict[int, float]) -> d
 def _reading(found: dict[str, Any]) -> dict[str, Any]:
     """Whether the article's shape is there, said by rules that were fixed before looking."""
     reading: dict[str, Any] = {}
+    if found["chance"] is not None:
+        reading["learnt"] = bool(found["control"].low > found["chance"])
     window = [p["sensitivity"] for p in found["window"]]
     if len(window) > 1:
         reading["early_above_zero"] = bool(window[0].low > 0)
@@ -346,7 +351,13 @@ def _of_greatest(values: list[float]) -> np.ndarray:
 
 
 def _said(reading: dict[str, Any]) -> str:
+    if reading.get("learnt") is False:
+        return (
+            "undisturbed training does not beat a guess beyond doubt, so there is nothing that a "
+            "deficit could cost: train for longer, on more views, or with another step size"
+        )
     words = {
+        "learnt": "undisturbed training beats a guess",
         "early_above_zero": "an early window costs something beyond doubt",
         "late_near_zero": "a late window costs nothing beyond doubt",
         "early_above_late": "early costs more than late beyond doubt",

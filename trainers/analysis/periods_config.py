@@ -49,11 +49,11 @@ class PeriodsConfig:
     """Step sizes: "running" on, "restarted" when the deficit ends, "constant"."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds; trials of one seed are paired."""
-    learning_rate: Annotated[float, Above(0)] = 0.1
+    learning_rate: Annotated[float, Above(0)] = 0.05
     """The first step size."""
     decay: Annotated[float, Within(0, 1, "(]")] = 0.85
     """What a block multiplies it by."""
-    views: Annotated[int, AtLeast(8)] = 1_500
+    views: Annotated[int, AtLeast(8)] = 1_000
     """Training views of "rooms" at most; three fifths as many test it."""
     updates: Annotated[int, AtLeast(1)] = 20
     """Updates of a block of "clone"."""

@@ -142,4 +142,4 @@ def preferences_trial(trial: Trial, rates: np.ndarray) -> dict[str, Any]:
                 {"trace": float(found.total.mean()), "fixed": float(found.fixed.mean()),
                  "uncertainty": found.uncertainty, "score": score()}
             )  # fmt: skip
-    return {"score": score(), "curve": curve}
+    return {"score": score(), "chance": 0.5, "curve": curve}

@@ -92,6 +92,7 @@ def test_rooms_at_a_tiny_size(studied: Path, capsys: pytest.CaptureFixture[str])
     found = json.loads((studied / "out" / "periods.json").read_text())
     arm = found["arms"]["running"]
     assert found["trials"] == 2 * 2 * (2 + 1 + 2)
+    assert arm["reading"]["learnt"] == (arm["control"]["low"] > arm["chance"])
     assert len(arm["curve"]["trace"]) == 2 and arm["window"][1]["onset"] == 1
     assert arm["removal"][0]["sensitivity"]["mean"] == 0  # nothing was removed: the control itself
     before = (studied / "out" / "rows.jsonl").read_text()
@@ -118,6 +119,15 @@ def test_a_null_deficit_costs_nothing(houses: Path) -> None:
     assert any(
         not (a == b).all() for a, b in zip(plain.parameters(), hurt.parameters(), strict=True)
     )
+
+
+def test_the_undisturbed_recogniser_learns(houses: Path) -> None:
+    """A network that names the most frequent kind has nothing that a deficit could cost."""
+    from trainers.analysis.rooms import Epoch, accuracy, most_frequent, room_split, train_recogniser
+
+    split = room_split(str(houses), 400, 240)
+    network = train_recogniser(split, [Epoch(False, 0.05)] * 8, None, 0)
+    assert accuracy(network, split.train) > 0.2 + most_frequent(split._replace(test=split.train))
 
 
 @pytest.mark.parametrize("deficit", ["noise:5", "dropped:5", "withheld"])
