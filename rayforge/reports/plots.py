@@ -384,7 +384,9 @@ def _path(
     pieces: list[list[tuple[float, float]]] = [[]]
     for a, b in zip(x, y, strict=True):
         if math.isfinite(a) and math.isfinite(b):
-            pieces[-1].append((x_axis(float(a)), y_axis(float(b))))
+            point = (x_axis(float(a)), y_axis(float(b)))
+            if pieces[-1][-1:] != [point]:  # a line of no length is not seen: it is a dot
+                pieces[-1].append(point)
         elif pieces[-1]:
             pieces.append([])
     lines = ["M" + "L".join(f"{a:g} {b:g}" for a, b in piece) for piece in pieces if len(piece) > 1]

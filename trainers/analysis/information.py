@@ -212,7 +212,7 @@ def _picture(stages: list[dict[str, Any]]) -> Section:
     return Section(
         "Trace of the Fisher information",
         [
-            Text("The trace a decision: how far the outputs move when the weights do.", "muted"),
+            Text("The trace per decision: how far the outputs move when the weights do.", "muted"),
             Table(["Stage", "Trace", "At one temperature", "p(1 - p)"], rows,
                   "Means over batches of the probe with a 95 % Student t interval."),
             note("A trace that falls from one stage to the next does not show that anything was "

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from envs.houses.house import ROOM_NAMES
 from rayforge.errors import ConfigurationError, RunError
 from rayforge.evaluation.intervals import bootstrap_interval
 from rayforge.evaluation.metrics import SUCCESS_METRES
@@ -32,7 +33,7 @@ from rayforge.evaluation.parity import (
 )
 from rayforge.reports.alignment import is_alignment_run
 from rayforge.reports.plots import Series, line_chart
-from rayforge.reports.section import Cell, Pictures, Row, Section, Table, Text, cell
+from rayforge.reports.section import MINUS, Cell, Pictures, Row, Section, Table, cell
 from trainers.analysis.attributes import AGENTS, LANGUAGE, check_attribute, values_of
 from trainers.analysis.results import note, write_results
 
@@ -365,9 +366,9 @@ def _sections(document: dict[str, Any]) -> list[Section]:
                  "it is blind to why groups differ. Attributes of people are not inferred.")],
             "What does parity cost, and by which rule?"),
         Section("Awareness and recovery", [
-            Table(["Figure", "Value"], [Row(Cell(n), [Cell(v)]) for n, v in told]),
-            Text("A rule that is fair is not blind: the attribute is usually still in its "
-                 "features.", "muted")]),
+            Table(["Figure", "Value"], [Row(Cell(n), [Cell(v)]) for n, v in told],
+                  "A rule that is fair is not blind: the attribute is usually still in its "
+                  "features.")]),
     ]  # fmt: skip
     success = document.get("success")
     if success:
@@ -376,11 +377,21 @@ def _sections(document: dict[str, Any]) -> list[Section]:
             Row(Cell("difference between the groups"),
                 [cell(success["difference_before"], signed=True),
                  cell(success["difference_after"], signed=True)]),
-            *[Row(Cell(name), [cell(v["before"]), cell(v["after"])])
+            *[Row(Cell(_group(name, document)), [cell(v["before"]), cell(v["after"])])
               for name, v in success["by_value"].items()],
         ]  # fmt: skip
         sections.insert(0, Section("Success by group", [Table(
             ["Group", "Before", "With the second head"], table,
-            f"Test routes; STOP where f {success['b']:+.2f} g {success['c']:+.2f} is above 0.")],
+            f"Test routes. The second head stops where f {_signed(success['b'])} g "
+            f"{_signed(success['c'])} is above 0.")],
             "Does it arrive as often in every group?"))  # fmt: skip
     return sections
+
+
+def _group(name: str, document: dict[str, Any]) -> str:
+    """A group as tables call it: rooms by their kind instead of its letter."""
+    return ROOM_NAMES.get(name, name) if document["attribute"] == "room" else name
+
+
+def _signed(value: float) -> str:
+    return f"{'+' if value >= 0 else MINUS} {abs(value):.2f}"

@@ -217,7 +217,7 @@ def summarise_periods(config: PeriodsConfig, rows: dict[str, dict[str, Any]]) ->
             if "removal" in config.experiments:
                 scores = _by_seed(own, "removal", 0, onset) if onset else control
                 found["removal"].append(_point(onset, control, scores))
-            if "window" in config.experiments:
+            if "window" in config.experiments and onset in config.windows:
                 scores = _by_seed(own, "window", onset, onset + config.length)
                 found["window"].append(_point(onset, control, scores))
         curves = [row["curve"] for row in own if row["experiment"] == "control" and row["curve"]]
@@ -287,10 +287,12 @@ def _reading(found: dict[str, Any]) -> dict[str, Any]:
 def _sections(config: PeriodsConfig, document: dict[str, Any]) -> list[Section]:
     arms = document["arms"]
     sections = []
-    for experiment, title, x in (
-        ("removal", "Removal time", "blocks under the deficit before it is removed"),
-        ("window", "Sliding window", f"block at which a window of {config.length} begins"),
-    ):
+    for experiment, title, question, x in (
+        ("removal", "Removal time", "Does damage that is removed later cost more?",
+         "blocks under the deficit before it is removed"),
+        ("window", "Sliding window", "Does early damage cost more than late damage?",
+         f"block at which a window of {config.length} begins"),
+    ):  # fmt: skip
         if experiment not in config.experiments:
             continue
         series, rows = [], []
@@ -299,9 +301,6 @@ def _sections(config: PeriodsConfig, document: dict[str, Any]) -> list[Section]:
             where = np.array([p["onset"] for p in points], float)
             means = [p["sensitivity"] for p in points]
             series.append(Series(arm, where, np.array([m.mean for m in means]), colour=k))
-            for side in ("low", "high"):
-                edge = np.array([getattr(m, side) for m in means])
-                series.append(Series(f"{arm}, {side}", where, edge, quiet=True))
             rows.append(Row(Cell(arm), [cell(m, 1, signed=True) for m in means]))
         drawn = line_chart(
             f"{title}: sensitivity",
@@ -309,11 +308,12 @@ def _sections(config: PeriodsConfig, document: dict[str, Any]) -> list[Section]:
             x=x,
             y="percent lost",
             reference=(0.0, "nothing lost"),
-            hint="Grey: 95 % intervals over seeds.",
+            hint="Means over seeds; their intervals stand in the table.",
         )
-        head = ["Step size", *[str(onset) for onset in config.onsets]]
-        sections.append(Section(title, [Pictures(drawn), Table(head, rows)],
-                                "Does early damage cost more than late damage?"))  # fmt: skip
+        onsets = config.windows if experiment == "window" else config.onsets
+        head = ["Step size", *[str(onset) for onset in onsets]]
+        below = f"Percent lost, by {x}; 95 % Student t intervals over seeds."
+        sections.append(Section(title, [Pictures(drawn), Table(head, rows, below)], question))
     pictures = []
     for arm, found in arms.items():
         curve = found["curve"]
@@ -337,12 +337,12 @@ def _sections(config: PeriodsConfig, document: dict[str, Any]) -> list[Section]:
          for a, f in arms.items()],
     )]  # fmt: skip
     sections.append(Section("Trace of the undisturbed run", parts))
-    lines = [Text(f"{arm}: {_said(found['reading'])}") for arm, found in arms.items()]
     warning = note(
         "An effect in the running arm alone is the schedule's: what comes later is learnt with "
         "smaller steps. Only what all three arms show is a property of the period."
     )
-    return [Section("Reading", [*lines, warning]), *sections]
+    return [Section("Reading", [*_reading_parts(arms), warning], "Is the article's shape there?"),
+            *sections]  # fmt: skip
 
 
 def _of_greatest(values: list[float]) -> np.ndarray:
@@ -350,24 +350,36 @@ def _of_greatest(values: list[float]) -> np.ndarray:
     return np.asarray(known / max(float(np.abs(known).max()), 1e-12))
 
 
-def _said(reading: dict[str, Any]) -> str:
-    if reading.get("learnt") is False:
-        return (
-            "undisturbed training does not beat a guess beyond doubt, so there is nothing that a "
-            "deficit could cost: train for longer, on more views, or with another step size"
+READINGS = {
+    "learnt": "undisturbed training beats a guess beyond doubt",
+    "early_above_zero": "the earliest window costs something beyond doubt",
+    "late_near_zero": "what the latest window costs may be nothing",
+    "early_above_late": "the earliest costs more than the latest beyond doubt",
+    "later_removal_lower": "the latest removal ends lower than none",
+    "removal_cost_above_zero": "the latest removal costs something beyond doubt",
+    "trace_rises_then_falls": "the trace rises and falls",
+    "fixed_rises_then_falls": "the trace at one temperature rises and falls",
+}
+"""What a reading says, by its name in the JSON; fixed before anything was looked at."""
+
+
+def _reading_parts(arms: dict[str, Any]) -> list[Part]:
+    readings = {arm: found["reading"] for arm, found in arms.items()}
+    rows = [
+        Row(Cell(text), [Cell("yes" if r[key] else "no") if key in r else Cell("—")
+                         for r in readings.values()])
+        for key, text in READINGS.items()
+        if any(key in r for r in readings.values())
+    ]  # fmt: skip
+    follows = [r.get("sensitivity_against_trace") for r in readings.values()]
+    if any(value is not None for value in follows):
+        known = [Cell("—" if value is None else f"{value:+.2f}") for value in follows]
+        rows.append(Row(Cell("correlation of sensitivity with the trace"), known))
+    parts: list[Part] = [Table(["Step size", *readings], rows)]
+    if any(r.get("learnt") is False for r in readings.values()):
+        text = (
+            "Where undisturbed training does not beat a guess, there is nothing that a deficit "
+            "could cost: train for longer, on more views, or with another step size."
         )
-    words = {
-        "learnt": "undisturbed training beats a guess",
-        "early_above_zero": "an early window costs something beyond doubt",
-        "late_near_zero": "a late window costs nothing beyond doubt",
-        "early_above_late": "early costs more than late beyond doubt",
-        "later_removal_lower": "the latest removal ends lower than none",
-        "removal_cost_above_zero": "the latest removal costs something beyond doubt",
-        "trace_rises_then_falls": "the trace rises and falls",
-        "fixed_rises_then_falls": "the trace at one temperature rises and falls",
-    }
-    said = [f"{text}: {'yes' if reading[k] else 'no'}" for k, text in words.items() if k in reading]
-    r = reading.get("sensitivity_against_trace")
-    if r is not None:
-        said.append(f"sensitivity against trace: r = {r:+.2f}")
-    return "; ".join(said) or "nothing to read"
+        parts.insert(0, Text(text, "answer"))
+    return parts

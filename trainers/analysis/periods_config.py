@@ -40,7 +40,8 @@ class PeriodsConfig:
     experiments: tuple[str, ...] = ("removal", "window")
     """"removal": the deficit holds until a time. "window": it holds in a window of `length`."""
     onsets: tuple[int, ...] = (0, 2, 4, 8, 12, 16)
-    """Times of removal, and of the windows' beginning, in blocks."""
+    """Times of removal, and of the windows' beginning, in blocks. No window begins at `clean`: no
+    clean block would follow it, and it is what lasts that is studied."""
     length: Annotated[int, AtLeast(1)] = 4
     """Blocks of a window."""
     clean: Annotated[int, AtLeast(1)] = 16
@@ -70,12 +71,19 @@ class PeriodsConfig:
         if min(self.onsets) < 0:
             raise ConfigurationError(f"onsets must be at least 0, got {min(self.onsets)}")
         # A window's trial has `clean` clean blocks and `length` damaged ones.
-        if "window" in self.experiments and max(self.onsets) > self.clean:
+        if "window" in self.experiments and (
+            max(self.onsets) > self.clean or min(self.onsets) == self.clean
+        ):
             raise ConfigurationError(
                 f"a window that begins at {max(self.onsets)} ends beyond training: a trial has "
                 f"{self.clean} clean blocks; lower onsets, or raise clean"
             )
         self.shift  # noqa: B018  (raises for a deficit that is not known)
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """Onsets of windows."""
+        return tuple(onset for onset in self.onsets if onset < self.clean)
 
     @property
     def shift(self) -> Shift:
@@ -130,7 +138,7 @@ def trials_of(config: PeriodsConfig) -> dict[str, Trial]:
             for onset in config.onsets:
                 if "removal" in config.experiments and onset:
                     found.append(Trial(config, "removal", arm, 0, onset, seed))
-                if "window" in config.experiments:
+                if "window" in config.experiments and onset in config.windows:
                     found.append(Trial(config, "window", arm, onset, onset + config.length, seed))
     return {trial.name: trial for trial in found}
 

@@ -404,7 +404,7 @@ def _starts(asked: Tasks, command: str) -> dict[str, Any]:
             Text(f"Best first, for {data}.", "muted"),
             Table(["Run", "Distance to the new task", "Norm"], rows),
             note("The order is a guess without training: how good it is stands in "
-                 "docs/analysis/tasks.md.")])
+                 "docs/analyses/tasks.md.")])
     ]  # fmt: skip
     write_json(asked.out / "starts.json", document)
     write_results(asked.out, "tasks", document, "Where to start from", sections, command)

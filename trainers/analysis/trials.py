@@ -18,6 +18,7 @@ from rayforge.files import write_text
 from rayforge.readers.json_text import read_json_lines
 from trainers.analysis.results import plain
 from trainers.runs.folder import held
+from trainers.runs.stopping import stoppable
 
 Work = Callable[[Any], dict[str, Any]]
 
@@ -131,12 +132,10 @@ def fan_out(
 ) -> dict[str, dict[str, Any]]:
     """`run_trials` with Ray for as long as it takes; a stop says how to go on."""
     own = start_ray(processes)
+    rows = f"the rows so far are in {folder / ROWS}: the same command goes on"
     try:
-        return run_trials(work, trials, folder, processes, say)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"stopped; the rows so far are in {folder / ROWS}: the same command goes on"
-        ) from None
+        with stoppable(lambda: rows):
+            return run_trials(work, trials, folder, processes, say)
     finally:
         if own:
             import ray

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from envs.graph.buildings import Buildings
 from envs.sessions.noise import AMBIGUOUS, PRIVATE, VAGUE
 from envs.sessions.people import Route
 from envs.sessions.turns import SIGNALS, SOURCES, Turn
@@ -21,7 +22,8 @@ from rayforge.evaluation.intervals import bootstrap_interval
 from rayforge.feedback.failure_points import STAGES, macro_f1
 from rayforge.feedback.mixing import Fields, MixingConfig, Record, probabilities, train_mixing
 from rayforge.feedback.text import normal
-from rayforge.reports.section import Cell, Example, Examples, Part, Row, Section, Table, Text
+from rayforge.reports.section import Cell, Example, Examples, Part, Row, Section, Table, Text, Words
+from rayforge.reports.small_map import small_map
 from trainers.feedback.follower import Follower
 from trainers.feedback.replay import (
     ACTION,
@@ -36,6 +38,8 @@ from trainers.feedback.replay import (
 )
 
 CLASSES = ("correct", *STAGES)
+SHOWN = 2
+"""Examples of each stage."""
 DRAWN = 2
 """Requests that are drawn from a log for each failure that is wanted."""
 
@@ -117,8 +121,10 @@ def analyse(follower: Follower, turns: Sequence[Turn], most: int, seed: int) -> 
         "by_building": _groups(points, [episodes[row].building for row in failed]),
         "by_room": _groups(points, [kinds[row][1].route.room or "other" for row in failed]),
         "injected": injected(follower, rooms, [episodes[r] for r in rows[good]], seed),
-        "examples": _examples(points, [episodes[row] for row in failed]),
+        "examples": _examples(points, part),
     }  # fmt: skip
+    shown = sorted({example["building"] for example in document["examples"]})
+    document["maps"] = {name: _map(follower.buildings, name) for name in shown}
     named = {
         (episodes[row].building, episodes[row].way, episodes[row].heard, episodes[row].said): int(p)
         for row, p in zip(failed, points, strict=True)
@@ -253,14 +259,34 @@ def _encoder(
     }  # fmt: skip
 
 
-def _examples(points: np.ndarray, episodes: Sequence[Episode]) -> list[dict[str, Any]]:
+def _examples(points: np.ndarray, replay: Replay) -> list[dict[str, Any]]:
+    """Some failures of each stage, of different ways where there are."""
     found = []
     for stage, name in enumerate(STAGES):
-        for row in np.flatnonzero(points == stage)[:2]:
-            e = episodes[row]
+        first: dict[tuple[str, ...], int] = {}
+        for row in np.flatnonzero(points == stage):
+            first.setdefault(replay.episodes[int(row)].way, int(row))
+        rows = np.array(list(first.values())[:SHOWN], np.int64)
+        if not len(rows):
+            continue
+        for row, walked in zip(rows, replay.walks(rows), strict=True):
+            e = replay.episodes[int(row)]
             found.append({"stage": name, "building": e.building, "way": list(e.way),
-                          "heard": e.heard, "said": e.said, "meant": e.meant})  # fmt: skip
+                          "walked": walked, "heard": e.heard, "said": e.said,
+                          "meant": e.meant})  # fmt: skip
     return found
+
+
+def _map(buildings: Buildings, name: str) -> dict[str, Any]:
+    """A building as `small_map` draws it."""
+    number = buildings.scans.index(name)
+    first, last = int(buildings.first[number]), int(buildings.first[number + 1])
+    return {
+        "ids": list(buildings.viewpoint_ids[first:last]),
+        "positions": buildings.positions[first:last].round(2).tolist(),
+        "edges": [[a, int(b) - first] for a, row in enumerate(buildings.neighbours[first:last])
+                  for b in row if b - first > a],
+    }  # fmt: skip
 
 
 def failure_parts(document: Mapping[str, Any]) -> list[Part]:
@@ -292,11 +318,27 @@ def failure_parts(document: Mapping[str, Any]) -> list[Part]:
             f"that would win most is {encoder['first_fix']['replay']} by replay, and "
             f"{encoder['first_fix']['encoder']} by the encoder."
         ))  # fmt: skip
-    examples = [
-        Example(
-            [("stage", e["stage"]), ("heard", e["heard"]), ("meant", e["meant"])], e["building"]
-        )
-        for e in document["examples"]
-    ]
-    parts.append(Section("Examples", [Examples(examples)]))
+    parts.append(Section(
+        "Examples", [Examples([_example(e, document["maps"]) for e in document["examples"]])],
+        "Where did it go, and where should it have gone?",
+    ))  # fmt: skip
     return parts
+
+
+def _example(example: Mapping[str, Any], maps: Mapping[str, Any]) -> Example:
+    says = (
+        f"The way that was meant, dashed, with {len(example['way'])} viewpoints, and the agent's, "
+        f"with {len(example['walked'])}"
+    )
+    facts: list[tuple[str, Words]] = [
+        ("Fails first", example["stage"]),
+        ("Heard", example["heard"]),
+    ]
+    if example["said"] != example["heard"]:
+        facts.append(("Said", example["said"]))
+    if example["meant"] not in (example["said"], example["heard"]):
+        facts.append(("Meant", example["meant"]))
+    drawn = small_map(maps[example["building"]], example["way"], example["walked"], says)
+    return Example(
+        facts, f"{example['building']}; dashed: the way that was meant, orange: its own", drawn
+    )

@@ -112,9 +112,18 @@ class Replay:
         if oracles >= STOP:
             goals: np.ndarray = self._goal[rows]
             return goals
-        parts = [self._walk(oracles, rows[k : k + TOGETHER])
+        parts = [self._walk(oracles, rows[k : k + TOGETHER])[:, -1]
                  for k in range(0, len(rows), TOGETHER)]  # fmt: skip
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def walks(self, rows: np.ndarray) -> list[list[str]]:
+        """Viewpoint ids of the way that the agent goes without any oracle, of each row."""
+        names = self.buildings.viewpoint_ids
+        found = []
+        for trail in self._walk(0, rows):
+            moved = np.flatnonzero(np.diff(trail)) + 1
+            found.append([names[place] for place in trail[[0, *moved]]])
+        return found
 
     def points(self) -> np.ndarray:
         """The failure point of each episode: a number of `STAGES`, -1 where it succeeds."""
@@ -122,6 +131,7 @@ class Replay:
 
     @torch.inference_mode()
     def _walk(self, oracles: int, rows: np.ndarray) -> np.ndarray:
+        """Viewpoints [rows, steps + 1]; who has stopped stays where it is."""
         policy, config = self.agent.module.policy.eval(), self.agent.config
         chosen = [self.episodes[row] for row in rows]
         texts = [
@@ -137,6 +147,7 @@ class Replay:
         goals.heading[:, 0] = [int(heading_bin(e.heading)) for e in chosen]
         agents.start(goals.with_tokens(tokens))
         going = np.arange(len(rows))
+        trail = [simulator.viewpoint.copy()]
         sentences = policy.sentence(torch.from_numpy(tokens).long())
         memory: Memory | None = None
         for step in range(config.max_steps):
@@ -147,6 +158,7 @@ class Replay:
             actions = self._choose(scores, legal, rows[going], simulator.viewpoint[going],
                                    step, oracles)  # fmt: skip
             more = agents.act(going, actions)
+            trail.append(simulator.viewpoint.copy())
             if not more.any():
                 break
             if not more.all():
@@ -154,7 +166,7 @@ class Replay:
                 going = going[more]
                 sentences = Sentences(*(part.index_select(0, keep) for part in sentences))
                 memory = tuple(part[keep] for part in memory)
-        return simulator.viewpoint.astype(np.int64)
+        return np.stack(trail, 1).astype(np.int64)
 
     def _choose(
         self, scores: np.ndarray, legal: np.ndarray, rows: np.ndarray, here: np.ndarray,

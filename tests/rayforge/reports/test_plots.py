@@ -23,6 +23,11 @@ def test_nan_leaves_a_gap_and_a_lone_point_a_dot() -> None:
     assert "ends at 5" in picture.says
 
 
+def test_points_at_one_place_are_a_dot() -> None:
+    (picture,) = line_chart("parity", [Series("a", np.zeros(3), np.full(3, 0.9))])
+    assert picture.drawing.count("<circle") == 1 and _lines(picture.drawing) == [""]
+
+
 def test_no_finite_value_draws_nothing() -> None:
     assert line_chart("loss", [Series("a", np.arange(2.0), np.full(2, np.nan))]) == []
     assert line_chart("loss", [Series("a", np.array([]), np.array([]))]) == []

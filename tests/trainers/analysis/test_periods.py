@@ -69,6 +69,9 @@ def test_trials_have_equal_clean_blocks_and_each_a_name() -> None:
     for trial in trials.values():
         clean = sum(not trial.damaged(k) for k in range(trial.blocks))
         assert clean == (0 if trial.experiment == "damaged" else 5)
+    at_the_end = trials_of(PeriodsConfig("x", onsets=(0, 5), seeds=(0,), length=2, clean=5))
+    assert "removal running 0-5 seed 0" in at_the_end  # its clean blocks follow, a window's do not
+    assert "window running 5-7 seed 0" not in at_the_end
     window = trials["window running 3-5 seed 1"]
     assert [window.damaged(k) for k in range(7)] == [False] * 3 + [True] * 2 + [False] * 2
     assert Trial(config, "control", "running", 0, 0, 0).blocks == 5
