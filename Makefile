@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test curvature fuzz lint docs cuda claims-gpu clean
+.PHONY: demo test curvature fuzz lint docs cuda cuda-scale claims-gpu clean
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
@@ -45,6 +45,11 @@ docs: .venv/ready
 cuda: .venv/ready
 	$(BIN)/python -m pytest -m cuda tests/envs
 	$(BIN)/python -m benchmarks.cuda
+
+# Tokens a second, share of the card's peak, planned against taken memory, updates a second of an
+# agent's learner: in eight minutes.
+cuda-scale: .venv/ready
+	$(BIN)/python -m benchmarks.cuda_scale
 
 # A pretrained model on four sets of real preference pairs, five methods, on a CUDA device: the whole
 # table of docs/sera.md. Resumable; some 25 runs of 96 steps.

@@ -3,8 +3,7 @@
     python -m benchmarks.alignment_speed
 
 Pairs of made-up words; the same batches for both. Ways to measure take turns, and a ratio is the
-median over turns, so what else the machine does falls on both. With --device cuda it also gives
-the tokens a second of a model of a billion parameters with random weights.
+median over turns, so what else the machine does falls on both.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ import tyro
 from rayforge.alignment.preferences import Preference
 from rayforge.language.tiny_model import TinyModelConfig, make_tiny_model, make_tokeniser
 from trainers.alignment.config import AlignConfig
-from trainers.alignment.generation import GenerationJob, Sampling
 from trainers.alignment.models import fingerprint, load_tokeniser
 from trainers.alignment.scoring import Scores
 from trainers.alignment.tokens import TokenPairs, pair_columns, tokenise, write_table
@@ -70,8 +68,6 @@ class Speed:
                 self._memory(folder, model, pairs, tokens)
             if "workers" in self.parts:
                 self._workers(folder, model, tokens)
-            if self.device == "cuda":
-                billion(folder)
 
     def _config(self) -> AlignConfig:
         return AlignConfig(
@@ -307,46 +303,6 @@ def _peak(work: Callable[..., float], arguments: tuple[Any, ...]) -> float:
     # Not getrusage's maximum: Linux hands a parent's on to its children, even across exec.
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
-
-
-def billion(folder: Path) -> None:
-    """Tokens a second of a Llama of 1.1 billion parameters on a GPU, bfloat16, random weights."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    tokeniser = make_tokeniser([f" {word} :" for word in WORDS], 4096)
-    sizes = LlamaConfig(
-        vocab_size=32_000, hidden_size=2048, intermediate_size=5632, num_hidden_layers=22,
-        num_attention_heads=32, num_key_value_heads=4, max_position_embeddings=2048,
-        pad_token_id=tokeniser.pad_token_id, bos_token_id=tokeniser.bos_token_id,
-        eos_token_id=tokeniser.eos_token_id,
-    )  # fmt: skip
-    model = folder / "billion"
-    LlamaForCausalLM(sizes).save_pretrained(model)
-    tokeniser.save_pretrained(model)
-    rng = np.random.default_rng(0)
-
-    def some(count: int, size: int) -> list[tuple[int, ...]]:
-        return [tuple(row) for row in rng.integers(5, 32_000, (count, size)).tolist()]
-
-    pairs = TokenPairs(some(160, 256), some(160, 256), some(160, 256), np.zeros(160, bool))
-    config = AlignConfig(batch=16, device="cuda", checkpoint_steps=0, learning_rate=1e-6)
-    trained = 10 * 16 * 2 * 512 / ours_alone(folder, model, pairs, config, 10)
-    print(f"1.1 B parameters, training: {trained:,.0f} tokens/s")
-    completions, pool = pairs.completions(), Pool(0)
-    scores = Scores(folder / "billion-scores", "cuda", True, 32)
-    start = fingerprint(model)
-    scores.of(start, completions[:32], pool)
-    began = time.perf_counter()
-    scores.of(start, completions[32:], pool)
-    scored = len(completions[32:]) * 512 / (time.perf_counter() - began)
-    print(f"1.1 B parameters, scoring: {scored:,.0f} tokens/s")
-    job = GenerationJob(model, "cuda", True, "transformers", Sampling(4, 1.0, 1.0, 128))
-    work = job.load()
-    work((0, pairs.prompt[:4]))
-    began = time.perf_counter()
-    made = sum(map(len, work((1, pairs.prompt[:64]))))
-    sampled = made / (time.perf_counter() - began)
-    print(f"1.1 B parameters, sampling: {sampled:,.0f} tokens/s")
 
 
 if __name__ == "__main__":

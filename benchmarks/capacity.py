@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import socket
 import subprocess
 import sys
@@ -105,9 +104,18 @@ def measure(size: Size, folder: Path, world: int) -> int:
     return max(peaks)
 
 
+def resident_at_most(process: str = "self") -> float:
+    """Bytes of memory that a process had at its highest.
+
+    Not getrusage's maximum: Linux hands a parent's on to its children, even across exec.
+    """
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024.0
+
+
 def train(folder: Path, world: int) -> None:
     train_round(job(Size(**json.loads(os.environ["SIZE"])), folder, world), world)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    print(int(resident_at_most()))
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,8 @@ class AlignConfig:
     max_tokens: Annotated[int, AtLeast(2)] = 1024
     """Longest prompt with response; longer pairs are left out and counted."""
     generator: Literal["transformers", "vllm"] = "transformers"
+    """What answers prompts; "vllm" is an extra (`pip install 'rayforge[vllm]'`), whose engines are
+    actors of their own beside those that score."""
 
     labels: Annotated[Labels, MAIN, Heading("Review by acting")] = "smooth"
     """Method "acting": what becomes of given labels by the probability r that each is flipped.
@@ -203,6 +205,11 @@ class AlignConfig:
     model need not fit one of them."""
     actors: Annotated[int, MAIN, MAY_CHANGE, NOT_LEARNT, RESOURCE, AtLeast(0)] = 0
     """Ray actors that sample and score; 0 does it in this process."""
+    tensor_parallel: Annotated[int, NOT_LEARNT, RESOURCE, AtLeast(1)] = 1
+    """GPUs of one node that each engine of vLLM is split among, in a placement group."""
+    keep_engines: Annotated[bool, MAY_CHANGE, NOT_LEARNT, RESOURCE] = False
+    """Engines of vLLM have GPUs of their own for the whole run and take each round's weights in
+    place. Else they take turns with workers and other actors, and start anew each time."""
     max_failures: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 2
     """Times a round's workers are started again after one died."""
     device: Annotated[Literal["cpu", "cuda"], MAIN, NOT_LEARNT, RESOURCE] = "cpu"
@@ -242,8 +249,27 @@ class AlignConfig:
             )
         if self.length_control and self.length_head:
             raise ValueError("length_control and length_head both take the length off: choose one")
-        if self.device == "cpu" and self.generator == "vllm":
-            raise ValueError("generator vllm needs device cuda, got cpu")
+        self._check_engines()
+
+    def _check_engines(self) -> None:
+        if self.generator != "vllm":
+            for name in ("tensor_parallel", "keep_engines"):
+                if getattr(self, name) > 1 or getattr(self, name) is True:
+                    raise ValueError(
+                        f"{name} is {getattr(self, name)}, which only vLLM's engines take: add "
+                        "--generator vllm, or leave it out"
+                    )
+            return
+        if not self.actors and (self.device == "cuda" or self.tensor_parallel > 1):
+            raise ValueError(
+                "generator vllm needs actors, for an engine gives its GPUs back with its process "
+                "alone: --actors 1"
+            )
+        if self.keep_engines and self.device == "cuda" and not self.workers:
+            raise ValueError(
+                "keep_engines needs workers, for this process would train on a GPU that Ray gives "
+                "to an engine: --workers 1"
+            )
 
     def _check_generation(self) -> None:
         shares = self.shares
@@ -328,6 +354,20 @@ class AlignConfig:
     def generates(self) -> bool:
         """Whether any round answers prompts."""
         return self.method != "dpo" and any(self.shares[: self.rounds])
+
+    @property
+    def engine_places(self) -> int:
+        """Places (GPUs, or CPUs on device cpu) that vLLM's engines take together."""
+        return self.actors * self.tensor_parallel if self.generator == "vllm" else 0
+
+    @property
+    def places(self) -> int:
+        """Places that workers, actors and engines take at a time: they take turns, but for engines
+        that are kept."""
+        turns = max(self.workers, self.actors)
+        if self.keep_engines:
+            return turns + self.engine_places
+        return max(turns, self.engine_places)
 
     @property
     def round_count(self) -> int:

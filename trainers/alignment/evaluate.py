@@ -20,7 +20,7 @@ from rayforge.evaluation.win_rate import (
 from rayforge.files import write_json
 from rayforge.reports.alignment import write_alignment_report
 from trainers.alignment.config import AlignConfig
-from trainers.alignment.generation import GenerationJob, Sampling, generate
+from trainers.alignment.generation import Sampling, answering, generate
 from trainers.alignment.judging import Judge, ScoringJudge
 from trainers.alignment.models import Checkpoint, find_model, fingerprint, load_tokeniser
 from trainers.alignment.named_code import confirmed, without_commands
@@ -125,7 +125,7 @@ def _answers(
     folder = run / "answers" / model.hash
     folder.mkdir(parents=True, exist_ok=True)
     how = Sampling(1, temperature, 1.0, config.max_new_tokens)
-    job = GenerationJob(model.folder, config.device, config.half, config.generator, how)
+    job = answering(config, model, how)
     found = generate(
         job, prompts.ids, folder / f"{kind}.parquet", config.generation_batch, config.seed, pool
     )

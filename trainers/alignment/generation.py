@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from rayforge.errors import MachineError
+from trainers.alignment.config import AlignConfig
 from trainers.alignment.models import (
+    Checkpoint,
     Model,
     Tokeniser,
     end_tokens,
@@ -61,9 +62,17 @@ class GenerationJob:
     bf16: bool
     engine: Engine
     sampling: Sampling
+    parallel: int
+    """Places (GPUs) that an engine of vLLM is split among."""
+    longest: int
+    """Tokens of prompt and response at most."""
 
     def load(self) -> Work:
-        return self._load_vllm() if self.engine == "vllm" else self._load_transformers()
+        if self.engine == "vllm":
+            from trainers.alignment.vllm_engine import VllmWork
+
+            return VllmWork(self)
+        return self._load_transformers()
 
     def _load_transformers(self) -> Work:
         from transformers import GenerationConfig
@@ -75,43 +84,13 @@ class GenerationJob:
         model.generation_config = GenerationConfig()
         return lambda batch: sample(model, tokeniser, ends, batch[1], self.sampling, batch[0])
 
-    def _load_vllm(self) -> Work:
-        from vllm import LLM, SamplingParams  # type: ignore[import-not-found]
 
-        tokeniser = load_tokeniser(self.folder)
-        dtype = "bfloat16" if self.bf16 else "float32"
-        engine = LLM(
-            str(self.folder), dtype=dtype, seed=0, trust_remote_code=False,
-            load_format="safetensors", generation_config="vllm",
-        )  # fmt: skip
-        s, ends = self.sampling, list(end_tokens(self.folder, tokeniser))
-
-        def work(batch: tuple[int, list[Ids]]) -> list[Ids]:
-            seed, prompts = batch
-            settings = [
-                SamplingParams(
-                    n=s.responses, temperature=s.temperature, top_p=s.top_p, seed=seed + place,
-                    max_tokens=s.max_new_tokens, stop_token_ids=ends, detokenize=False,
-                )
-                for place in range(len(prompts))
-            ]  # fmt: skip
-            asked = [{"prompt_token_ids": list(ids)} for ids in prompts]
-            answers = engine.generate(asked, settings, use_tqdm=False)
-            return [tuple(o.token_ids) for answer in answers for o in answer.outputs]
-
-        return work
-
-
-def check_engine(engine: Engine) -> None:
-    """Raises ConfigurationError where the engine asked for is not installed."""
-    if engine == "vllm":
-        from importlib.util import find_spec
-
-        if find_spec("vllm") is None:
-            raise MachineError(
-                "generator is vllm, which is not installed: pip install vllm (a GPU is needed), "
-                "or use --generator transformers"
-            )
+def answering(config: AlignConfig, checkpoint: Checkpoint, how: Sampling) -> GenerationJob:
+    """The job of a run's model that answers prompts."""
+    return GenerationJob(
+        checkpoint.folder, config.device, config.half, config.generator, how,
+        config.tensor_parallel, config.max_tokens,
+    )  # fmt: skip
 
 
 @torch.inference_mode()
@@ -163,7 +142,7 @@ def generate(
         there = {int(file.stem) for file in parts.glob("[0-9]*.parquet")}
         todo = [number for number in range(len(batches)) if number not in there]
         work = [(_seed(seed, number), [prompts[row] for row in batches[number]]) for number in todo]
-        for done, (place, found) in enumerate(pool.run(job, work), 1):
+        for done, (place, found) in enumerate((pool.answering or pool).run(job, work), 1):
             rows = np.repeat(batches[todo[place]], job.sampling.responses)
             _write(parts / f"{todo[place]:06d}.parquet", rows, found)
             if progress is not None:

@@ -124,14 +124,19 @@ def _snapshot(name: str) -> Path:
 def fingerprint(folder: Path) -> Checkpoint:
     """Which model a folder holds: a hash over weights and architecture, not over file times."""
     digest = hashlib.sha256()
-    config = _json(folder / "config.json")
-    for noise in ("_name_or_path", "transformers_version", "use_cache"):
-        config.pop(noise, None)
-    digest.update(json.dumps(config, sort_keys=True).encode())
+    digest.update(json.dumps(architecture(folder), sort_keys=True).encode())
     for file in _weights(folder):
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return Checkpoint(folder, digest.hexdigest()[:16])
+
+
+def architecture(folder: Path) -> dict[str, Any]:
+    """A model's configuration without what says nothing of the model."""
+    config = _json(folder / "config.json")
+    for noise in ("_name_or_path", "transformers_version", "use_cache"):
+        config.pop(noise, None)
+    return config
 
 
 def _weights(folder: Path) -> list[Path]:

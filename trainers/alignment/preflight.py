@@ -5,6 +5,7 @@ joined or used."""
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from rayforge.alignment.preferences import check_source
@@ -22,40 +23,79 @@ def check_run(config: AlignConfig, run: Path, resume: bool) -> None:
     for source in (config.data, config.evaluation):
         if source and source != "routes":
             check_source(source)
+    check_engine(config)
     if not (config.workers or config.actors):
         return
     if not os.environ.get("RAY_ADDRESS"):
-        check_turns(config.workers, config.actors)
-    elif join_for_workers(config.workers, config.actors) and (run.is_dir() or not resume):
+        check_turns(config)
+    elif join_for_workers(config) and (run.is_dir() or not resume):
         check_shared(str(run.absolute()))  # every node reads models there, and writes them
 
 
-def check_turns(workers: int, actors: int) -> None:
-    """Raises ConfigurationError where this machine has too few CPUs for workers and actors, which
-    take turns."""
-    have, wanted = processors(), max(workers, actors)
-    if wanted > have:
-        raise ConfigurationError(
-            f"workers {workers} and actors {actors} take {wanted} CPUs at a time, but there are "
-            f"{have}: ask for at most {have}"
+def check_engine(config: AlignConfig) -> None:
+    """Raises MachineError where what answers prompts is not installed."""
+    if config.generator == "vllm" and find_spec("vllm") is None:
+        raise MachineError(
+            "generator is vllm, which is not installed: pip install 'rayforge[vllm]', or use "
+            "--generator transformers"
         )
 
 
-def join_for_workers(workers: int, actors: int) -> bool:
+def parts_of(config: AlignConfig) -> str:
+    """Who takes places, in words."""
+    found = f"workers {config.workers} and actors {config.actors}"
+    if config.generator == "vllm":
+        found += f" with engines of tensor_parallel {config.tensor_parallel}"
+    return found
+
+
+def check_turns(config: AlignConfig) -> None:
+    """Raises ConfigurationError where this machine has too few CPUs for workers and actors, which
+    take turns."""
+    have, wanted = processors(), cpus_of(config)
+    if wanted > have:
+        raise ConfigurationError(
+            f"{parts_of(config)} take {wanted} CPUs at a time, but there are {have}: ask for at "
+            f"most {have}"
+        )
+
+
+def cpus_of(config: AlignConfig) -> int:
+    """CPUs at a time: on GPUs an engine takes one for all its places."""
+    return config.places if config.device == "cpu" else max(config.workers, config.actors)
+
+
+def join_for_workers(config: AlignConfig) -> bool:
     """Join the cluster of RAY_ADDRESS; False where a cluster was joined before.
 
-    Raises MachineError where that cannot be done, or it has too few free CPUs.
+    Raises MachineError where that cannot be done, or it has too few free CPUs or GPUs, or no node
+    with as many GPUs as an engine is split among: Ray would wait for them without a word.
     """
     import ray
 
     if ray.is_initialized():
         return False
     join_cluster(log_to_driver=False)
-    wanted, free = max(workers, actors), ray.available_resources().get("CPU", 0)
-    if wanted > free:
-        raise MachineError(
-            f"workers {workers} and actors {actors} take {wanted} CPUs at a time, but the cluster "
-            f"at {os.environ['RAY_ADDRESS']} has {free:.0f} free: ask for fewer, or wait until "
-            "others are done"
-        )
+    free = ray.available_resources()
+    needs = {"CPU": cpus_of(config), "GPU": config.places if config.device == "cuda" else 0}
+    for kind, wanted in needs.items():
+        if wanted > free.get(kind, 0):
+            raise MachineError(
+                f"{parts_of(config)} take {wanted} {kind}s at a time, but the cluster at "
+                f"{os.environ['RAY_ADDRESS']} has {free.get(kind, 0):.0f} free: ask for fewer, or "
+                "wait until others are done"
+            )
+    if config.tensor_parallel > 1:
+        check_nodes(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
     return True
+
+
+def check_nodes(config: AlignConfig, nodes: list[dict[str, float]]) -> None:
+    """Raises MachineError where no node can hold an engine whole."""
+    kind = "GPU" if config.device == "cuda" else "CPU"
+    most = max((node.get(kind, 0.0) for node in nodes), default=0.0)
+    if config.tensor_parallel > most:
+        raise MachineError(
+            f"tensor_parallel is {config.tensor_parallel}, but the largest node has {most:.0f} "
+            f"{kind}s: an engine lies on one node, so ask for at most {most:.0f}"
+        )

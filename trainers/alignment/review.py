@@ -19,7 +19,7 @@ from rayforge.alignment.monitoring import (
 )
 from rayforge.evaluation.win_rate import win_rate_from_success
 from trainers.alignment.config import AlignConfig
-from trainers.alignment.generation import GenerationJob, Responses, Sampling, generate
+from trainers.alignment.generation import Responses, Sampling, answering, generate
 from trainers.alignment.judging import ScoringJudge
 from trainers.alignment.models import Tokeniser
 from trainers.alignment.rewards import Rewards, lengths
@@ -47,7 +47,7 @@ def answer(
     """The model after round `number` answers prompts once each."""
     how = Sampling(1, temperature, 1.0, config.max_new_tokens)
     checkpoint = rewards.checkpoint(number)
-    job = GenerationJob(checkpoint.folder, config.device, config.half, config.generator, how)
+    job = answering(config, checkpoint, how)
     responses = generate(
         job, prompts.ids, file, config.generation_batch, config.seed, rewards.pool,
         rewards.progress.of(number, "answer"),

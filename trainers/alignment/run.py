@@ -14,7 +14,6 @@ from rayforge.readers.faults import reading, shown
 from rayforge.readers.json_text import read_object
 from rayforge.reports.alignment import write_alignment_report
 from trainers.alignment.config import AlignConfig
-from trainers.alignment.generation import check_engine
 from trainers.alignment.models import (
     Checkpoint,
     Tokeniser,
@@ -25,7 +24,13 @@ from trainers.alignment.models import (
 )
 from trainers.alignment.named_code import without_commands
 from trainers.alignment.outside import placed_score
-from trainers.alignment.preflight import check_run, check_turns, join_for_workers
+from trainers.alignment.preflight import (
+    check_engine,
+    check_run,
+    check_turns,
+    join_for_workers,
+    parts_of,
+)
 from trainers.alignment.reading import Source, read_source
 from trainers.alignment.rounds import Rounds
 from trainers.alignment.task import Task, make_task
@@ -55,7 +60,7 @@ def prepare_run(config: AlignConfig) -> Prepared:
     Raises ConfigurationError or DataError for whatever cannot be trained on.
     """
     check_machine(config)
-    check_engine(config.generator)
+    check_engine(config)
     source = read_source(config)
     folder = source.start() if config.model == "tiny" else find_model(config.model)
     for line in token_notes(folder):
@@ -77,18 +82,18 @@ def check_machine(config: AlignConfig) -> None:
     """
     if os.environ.get("RAY_ADDRESS"):
         return
-    check_turns(config.workers, config.actors)
+    check_turns(config)
     if config.device != "cuda":
         return
     import torch
 
     if not torch.cuda.is_available():
         raise ConfigurationError("device is cuda, but there is no GPU here: use --device cpu")
-    gpus, wanted = torch.cuda.device_count(), max(config.workers, config.actors)
+    gpus, wanted = torch.cuda.device_count(), config.places
     if wanted > gpus:
         raise ConfigurationError(
-            f"workers {config.workers} and actors {config.actors} take {wanted} GPUs at a time, "
-            f"but there are {gpus}: ask for at most {gpus}"
+            f"{parts_of(config)} take {wanted} GPUs at a time, but there are {gpus}: ask for at "
+            f"most {gpus}"
         )
 
 
@@ -176,18 +181,25 @@ def start_ray(config: AlignConfig) -> None:
     # On a busy machine a worker takes longer than the minute after which Train starts another.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "300")
     if os.environ.get("RAY_ADDRESS"):
-        join_for_workers(config.workers, config.actors)
+        join_for_workers(config)
         return
     if ray.is_initialized():
         return
     # Workers and actors take turns.
-    start_here(config.workers + config.actors + 1, log_to_driver=False)
+    cpus = config.workers + config.actors + config.engine_places + 1
+    start_here(cpus, log_to_driver=False)
 
 
 def make_pool(config: AlignConfig) -> Pool:
     alone = not os.environ.get("RAY_ADDRESS")
     gpu = config.device == "cuda"
-    return Pool(config.actors, 1.0 if gpu else 0.0, lasting=alone and not gpu)
+    pool = Pool(config.actors, 1.0 if gpu else 0.0, lasting=alone and not gpu)
+    if config.generator == "vllm":
+        keep = config.keep_engines or pool.lasting
+        pool.answering = Pool(config.actors, pool.gpus, keep, config.tensor_parallel)
+        if not keep:
+            pool.rival, pool.answering.rival = pool.answering, pool
+    return pool
 
 
 def clear_leftovers(run: Path) -> None:

@@ -23,7 +23,7 @@ from rayforge.alignment.selection import select
 from rayforge.errors import ConfigurationError
 from rayforge.evaluation.win_rate import area_under_curve
 from trainers.alignment.config import AlignConfig
-from trainers.alignment.generation import GenerationJob, Responses, Sampling, generate
+from trainers.alignment.generation import Responses, Sampling, answering, generate
 from trainers.alignment.judging import ScoringJudge
 from trainers.alignment.models import Tokeniser, end_tokens
 from trainers.alignment.review import texts_of
@@ -212,7 +212,7 @@ def sample_responses(
     rows = np.sort(chance.permutation(len(task.prompts))[: config.prompts])
     checkpoint = rewards.checkpoint(number - 1)
     how = Sampling(config.samples, config.temperature, config.top_p, config.max_new_tokens)
-    job = GenerationJob(checkpoint.folder, config.device, config.half, config.generator, how)
+    job = answering(config, checkpoint, how)
     responses = generate(
         job, task.prompts.take(rows).ids, folder / "responses.parquet", config.generation_batch,
         seed_of(config, number, 4), rewards.pool, rewards.progress.of(number, "sample"),

@@ -34,9 +34,11 @@ def resources(config: AlignConfig) -> Need:
     # workers nor actors do on the GPU, sampling and scoring, it does itself.
     first: Bundle = {"CPU": 0.01 if config.workers else 1.0, **(gpu if not config.actors else {})}
     actors = tuple({"CPU": 1.0, **gpu} for _ in range(config.actors))
-    outside: Bundle = {"CPU": float(config.workers)} if config.workers else {}
-    if config.workers and gpu:
-        outside["GPU"] = float(config.workers)
+    # An engine that is split has a placement group of its own.
+    beside = config.workers + (config.engine_places if config.tensor_parallel > 1 else 0)
+    outside: Bundle = {"CPU": float(beside)} if beside else {}
+    if beside and gpu:
+        outside["GPU"] = float(beside)
     own = "" if config.workers else "1 for the trial + "
     return Need(
         (first, *actors), outside, f"{own}{config.workers} workers + {config.actors} actors"
@@ -51,7 +53,13 @@ def prepare(config: AlignConfig) -> None:
 
 
 def check_file(config: AlignConfig) -> None:
-    """What runs code is named on the command line alone: a file may be anybody's."""
+    """What runs code is named on the command line alone: a file may be anybody's. Places that a
+    trial keeps beside those that Tune gives it would be waited for without end."""
+    if config.keep_engines:
+        raise ConfigurationError(
+            "a search file sets keep_engines, but a trial's engines take turns with its other "
+            "actors: leave it out"
+        )
     for role, value in (("judge", config.judge), ("score", config.score)):
         if runs_code(value):
             raise ConfigurationError(

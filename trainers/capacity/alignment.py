@@ -48,13 +48,19 @@ def size_of(config: AlignConfig, tokens: int) -> ModelSize:
 
 
 def processes(config: AlignConfig, size: ModelSize) -> list[Processes]:
-    """The command itself, training workers and actors; training and answering take turns, so a
-    process that does both needs the larger of the two."""
+    """The command itself, training workers, actors and the parts of vLLM's engines.
+
+    Training and answering take turns, so a process that does both needs the larger of the two. On
+    GPUs, workers, actors and engines take turns on the same ones, but for engines that are kept:
+    there a worker's place is counted once, at the largest need.
+    """
     gpu = config.device == "cuda"
     world = max(1, config.workers)
     sequences = 2 * config.batch // (world * config.accumulate)
     training = training_need(size, sequences, world, config.shard, gpu)
     answers = config.generation_batch * (config.samples if config.generates else 1)
+    if config.generator == "vllm" and config.actors:
+        answers = 0  # engines answer
     answering = answering_need(size, max(answers, config.scoring_batch), gpu, config.half)
     reserved = resources(config)
     own = Need({"programs": BASES.driver}, {})
@@ -64,11 +70,38 @@ def processes(config: AlignConfig, size: ModelSize) -> list[Processes]:
         own = _larger(own, answering)
     found = [Processes("the command", 1, reserved.bundles[0], own)]
     worker = {"CPU": 1.0, **({"GPU": 1.0} if gpu else {})}
-    if config.workers:
-        found.append(Processes("training worker", config.workers, worker, training))
-    if config.actors:
-        found.append(Processes("actor", config.actors, reserved.bundles[1], answering))
+    kinds = [
+        ("training worker", config.workers, worker, training),
+        ("actor", config.actors, worker, answering),
+        ("part of an engine", config.engine_places, worker, engine_need(config, size)),
+    ]
+    before = 0
+    for name, count, bundle, need in kinds:
+        kept = name == "part of an engine" and config.keep_engines
+        beside = max(0, count - before) if gpu and not kept else count
+        if gpu and count and not kept:
+            found = [
+                replace(one, need=_larger(one.need, need)) if one.bundle == worker else one
+                for one in found
+            ]
+            before = max(before, count)
+        if beside:
+            found.append(Processes(name, beside, bundle, need))
     return found
+
+
+def engine_need(config: AlignConfig, size: ModelSize) -> Need:
+    """The least that a part of a vLLM engine needs: its share of the weights and of the keys and
+    values of the answers under way. vLLM takes what else its card has as more room for those."""
+    answers = config.generation_batch * config.samples
+    whole = answering_need(size, answers, config.device == "cuda", config.half)
+    parts = config.tensor_parallel
+
+    def share(memory: dict[str, float]) -> dict[str, float]:
+        fixed = ("programs", "CUDA")
+        return {name: held if name in fixed else held / parts for name, held in memory.items()}
+
+    return Need(share(whole.host), share(whole.gpu))
 
 
 def _larger(one: Need, other: Need) -> Need:
@@ -174,6 +207,9 @@ def remedies(config: AlignConfig, cluster: Cluster) -> Iterator[tuple[str, Align
                     accumulate=1, actors=0,
                 ),
             )  # fmt: skip
+    for parts in (2, 4, 8):
+        if config.generator == "vllm" and parts > config.tensor_parallel:
+            yield f"--tensor-parallel {parts}", replace(config, tensor_parallel=parts)
     if not config.lora_rank:
         yield "--lora-rank 16", replace(config, lora_rank=16)
 

@@ -82,7 +82,7 @@ def test_conversations_for_a_tokeniser_without_chat_template(
         ({"judge": "json:nothing"}, "has no attribute 'nothing'"),
         ({"judge": "json:loads"}, "json:loads takes 1 arguments; a judge takes"),
         ({"device": "cuda"}, "no GPU here"),
-        ({"device": "cuda", "generator": "vllm"}, ""),
+        ({"generator": "vllm"}, "generator is vllm, which is not installed"),
     ],
 )
 def test_what_the_run_cannot_have(

@@ -24,7 +24,7 @@ from trainers.alignment.config import AlignConfig
         ({"keep": 0.0}, "keep must be in \\(0, 1\\], got 0.0"),
         ({"batch": 32, "workers": 3}, "batch 32 cannot be split into 3 equal parts"),
         ({"batch": 8, "accumulate": 16}, "cannot be split into 16"),
-        ({"generator": "vllm"}, "needs device cuda"),
+        ({"generator": "vllm", "device": "cuda"}, "generator vllm needs actors"),
         ({"label_smoothing": 0.5}, "label_smoothing must be in \\[0, 0.5\\)"),
         ({"rounds": 0}, "rounds must be at least 1"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from rayforge.errors import ConfigurationError, MachineError
 from trainers.alignment.config import AlignConfig
+from trainers.capacity.alignment import engine_need, size_of
 from trainers.capacity.cluster import Cluster, Node, read_cluster
 from trainers.capacity.memory import Need
 from trainers.capacity.placement import Processes, place
@@ -151,3 +153,27 @@ def test_the_command_prints_the_plan_and_fails_where_something_does_not_fit(
         main(arguments)
     assert stop.value.code == MachineError.exit_code
     assert "does not fit" in capsys.readouterr().out
+
+
+def test_on_gpus_workers_actors_and_engines_take_turns(billion: Path) -> None:
+    config = AlignConfig(
+        model=str(billion), data="pairs.jsonl", device="cuda", method="sera", workers=2, actors=2,
+        batch=8, shard=True, activation_checkpointing=True,
+    )  # fmt: skip
+    two = gpu_cluster(2, cpus=16)
+    plan = make_plan(config, two, 512)
+    assert [(p.name, p.count) for p in plan.processes] == [
+        ("the command", 1), ("training worker", 2)
+    ]  # fmt: skip
+    assert not plan.problems
+    engines = replace(config, generator="vllm", tensor_parallel=2)
+    plan = make_plan(engines, two, 512)
+    assert plan.processes[-1].name == "part of an engine" and plan.processes[-1].count == 2
+    assert "part of an engine 1 of 2 has no place" in plan.problems[0]
+    assert not make_plan(engines, gpu_cluster(4), 512).problems
+    kept = replace(engines, actors=1, keep_engines=True)
+    assert sum(p.count for p in make_plan(kept, two, 512).processes) == 1 + 2 + 2
+    whole, split = (
+        engine_need(replace(engines, tensor_parallel=n), size_of(engines, 512)).gpu for n in (1, 4)
+    )
+    assert split["weights"] == whole["weights"] / 4 and split["CUDA"] == whole["CUDA"]
