@@ -30,11 +30,12 @@ from trainers.amodal.commands import AmodalTrain
 from trainers.amodal.config import VideoConfig
 from trainers.amodal.system import AMODAL
 from trainers.analysis.commands import COMMANDS as ANALYSES
+from trainers.arguments import read_arguments
 from trainers.capacity.command import PlanRun
 from trainers.cluster import choose_address
 from trainers.configuration import read_configuration
 from trainers.feedback.commands import COMMANDS as FEEDBACK
-from trainers.help import help_of, wants_help
+from trainers.help import FLAGS, help_of, wants_help
 from trainers.irl.commands import Train
 from trainers.irl.config import IRLConfig
 from trainers.irl.system import IRL
@@ -218,6 +219,10 @@ class Report:
         for run in self.runs:
             if not (run / "config.yaml").is_file():
                 raise RunError(f"{run} is not a run folder: it has no config.yaml")
+        resolved = [run.resolve() for run in self.runs]
+        twice = next((run for run in self.runs if resolved.count(run.resolve()) > 1), None)
+        if twice is not None:
+            raise ConfigurationError(f"{twice} is named twice: a run is not compared with itself")
         aligned = is_alignment_run(self.runs[0])
         if len(self.runs) == 1:
             print((write_alignment_report if aligned else write_report)(self.runs[0]))
@@ -319,9 +324,20 @@ def _run(given: list[str]) -> None:
         run_outside(given[0], given[1:])
         return
     name = next((n for n in COMMANDS if tuple(given[: len(n)]) == n), None)
+    if name is None and given[1:2] and given[1] in FLAGS and (said := _commands_of(given[0])):
+        print(said)
+        return
     if name is None:
         raise ConfigurationError(_unknown(given))
     _read(COMMANDS[name], " ".join(name), given[len(name) :])()
+
+
+def _commands_of(group: str) -> str:
+    """The commands of a group, such as `irl`, as `--help` lists them; "" where there is none."""
+    lines = [line for line in HELP.splitlines() if line.startswith(f"  rayforge {group} ")]
+    listed = [line for line in lines if line in HELP.partition("\nexamples:")[0]]
+    said = f"\n\nrayforge {group} COMMAND --help lists the settings of each."
+    return "\n".join([f"usage: rayforge {group} COMMAND ...\n", *listed]) + said if listed else ""
 
 
 def _unknown(given: list[str]) -> str:
@@ -361,10 +377,7 @@ def _read(command: type, name: str, arguments: list[str]) -> Any:
     if asked:
         print(help_of(command, name, given.get("default"), asked == "--help-all"))
         raise SystemExit(0)
-    try:
-        return _started(tyro.cli(command, args=arguments, **given))
-    except ValueError as error:  # a setting out of its range, said by the configuration itself
-        raise ConfigurationError(str(error)) from None
+    return _started(read_arguments(command, arguments, **given))
 
 
 def _started(asked: Any) -> Any:
@@ -384,10 +397,7 @@ def _with_judge(
     named = {name: getattr(settings, name) for name in ("judge", "score")}
     shown = {name: "" if runs_code(value) else value for name, value in named.items()}
     given["default"] = AlignTrain(changed(settings, shown))
-    try:
-        asked = tyro.cli(AlignTrain, args=arguments, **given)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
+    asked = read_arguments(AlignTrain, arguments, **given)
     used = {
         name: confirmed(value, getattr(asked.settings, name), file, name)
         for name, value in named.items()

@@ -13,21 +13,43 @@ from typing import Any, TypeVar, cast
 
 import yaml
 
-from rayforge.errors import ConfigurationError
+from rayforge.errors import ConfigurationError, RunError
 from rayforge.readers.faults import one_line, shown
+from rayforge.readers.json_text import read_object
 from rayforge.readers.yaml_text import read_yaml
 from rayforge.settings import FILE, FOLDER, before_named, changed, settings_with, value_of
 
 T = TypeVar("T")
+RUN_FILE = "config.yaml"
+"""In the folder of a run."""
 
 
 def read_configuration(kind: type[T], file: Path) -> T:
-    """A dataclass of type `kind` from a YAML file; what the file leaves out keeps its default."""
+    """A dataclass of type `kind` from a YAML file; what the file leaves out keeps its default.
+
+    Raises ConfigurationError for what the file holds, RunError for a folder without a run.
+    """
+    if file.name == RUN_FILE and not file.exists():
+        raise RunError(
+            f"{file.parent} is not a run folder: "
+            + (f"it has no {RUN_FILE}" if file.parent.is_dir() else "there is no such folder")
+        )
     document = read_document(file)
     try:
         return from_dict(kind, document)
     except ConfigurationError as error:
-        raise ConfigurationError(f"configuration {file}: {error}") from None
+        made = _made_by(file.parent) if file.name == RUN_FILE else ""
+        whose = f" (the run was made by: {made})" if made else ""
+        raise ConfigurationError(f"configuration {file}: {error}{whose}") from None
+
+
+def _made_by(run: Path) -> str:
+    """The command that a run folder says it was made by, as far as it names a system."""
+    try:
+        words = str(read_object(run / "run.json", RunError).get("command", "")).split()
+    except RunError:
+        return ""
+    return one_line(" ".join(words[:3]))
 
 
 def read_document(file: Path) -> dict[str, Any]:
@@ -74,12 +96,13 @@ def from_dict(kind: type[T], values: dict[str, Any], place: str = "") -> T:
         raise ConfigurationError(str(error)) from None
 
 
-def placed(config: T) -> T:
+def placed(config: T, say: bool = True) -> T:
     """A configuration whose files and folders have absolute paths, so that a run that keeps it is
     read from any directory alike.
 
     What is not on the disk stays as it is: the name of a data set or a model, or of a default
-    ("houses"). A file or folder that has a default's name wins over it, and that is said.
+    ("houses"). A file or folder that has a default's name wins over it, and with `say` that is
+    said.
     """
     values = {}
     for nature in (FOLDER, FILE):
@@ -91,7 +114,7 @@ def placed(config: T) -> T:
             found = Path(path).is_file() if nature is FILE else Path(path).exists()
             if path and found:
                 values[name] = f"{Path(path).absolute()}{colon}{split}"
-                if value == value_of(type(config)(), name):
+                if say and value == value_of(type(config)(), name):
                     print(f"{name}: {value} is the folder {values[name]} here", flush=True)
     return cast(T, changed(config, values))
 

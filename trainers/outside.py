@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from rayforge.errors import ConfigurationError, RunError
+from trainers.arguments import read_arguments
 from trainers.configuration import read_configuration
 from trainers.help import help_of, wants_help
 from trainers.runs.folder import named_folder
@@ -33,7 +34,7 @@ def run_outside(place: str, arguments: list[str]) -> None:
         if flag:
             print(help_of(system.commands[name], f"{place} {name}", None, flag == "--help-all"))
             raise SystemExit(0)
-        tyro.cli(system.commands[name], args=rest, prog=prog)()
+        read_arguments(system.commands[name], rest, prog)()
     elif name == "train":
         _train(system, place, rest, prog)
     elif name == "report" and len(rest) == 1 and not rest[0].startswith("-"):
@@ -74,9 +75,7 @@ def _train(system: System, place: str, arguments: list[str], prog: str) -> None:
         name, every = prog.removeprefix("rayforge "), asked_for == "--help-all"
         print(help_of(command, name, command(start), every))
         raise SystemExit(0)
-    asked = tyro.cli(
-        command, args=given, prog=prog, default=command(start), description=kind.__doc__
-    )
+    asked = read_arguments(command, given, prog, default=command(start), description=kind.__doc__)
     run = named_folder(asked.run, asked.resume)
     from trainers.runs.train import train
 

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from envs.episodes.continuous_episode import NO_RADIUS, ContinuousEpisode, Point
+from envs.episodes.split_files import splits_of
 from rayforge.errors import DataError
 from rayforge.readers.faults import kind_of, one_line, shown
 from rayforge.readers.json_text import read_json
@@ -83,7 +84,11 @@ def read_r2r_ce_split(folder: Path, split: str) -> tuple[ContinuousEpisode, ...]
     """
     found = _either(folder / split, split)
     if found is None:
-        known = ", ".join(splits_in(folder)) or "none"
+        known = ", ".join(splits_in(folder)) or (
+            "none, but R2R's own files, which are walked on graphs (--env graph)"
+            if splits_of(folder)
+            else "none"
+        )
         raise DataError(
             f"{folder / split / split}.json.gz: no such file; splits of {folder}: {known}"
         )

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from envs.episodes.episode import Episode
 from envs.episodes.r2r import check_paths, read_r2r
+from envs.episodes.r2r_ce import splits_in
 from envs.episodes.split_files import split_file, splits_of
 from envs.graph.boxes import object_words, read_boxes, read_room_labels
 from envs.graph.buildings import Buildings, join_graphs
@@ -209,10 +210,9 @@ def _read_splits(
     files = {split: split_file(folder, split) for split in splits if split != HELD_OUT}
     for split, file in files.items():
         if not file.exists():
-            extra = f", and {HELD_OUT} where buildings are held out"
             raise DataError(
                 f"{folder}: no split {shown(split)} (no file {file.name});"
-                f" it has {_known_splits(folder)}{extra}"
+                f" it has {_known_splits(folder)}"
             )
     sources = {split: split_file(folder, split) for split in HELD_OUT_SOURCES}
     if held_out or only:
@@ -266,7 +266,11 @@ def _of(episodes: Sequence[Episode], scans: set[str], inside: bool) -> tuple[Epi
 
 
 def _known_splits(folder: Path) -> str:
-    return ", ".join(splits_of(folder)) or "none (no R2R_*.json)"
+    if known := splits_of(folder):
+        return f"{', '.join(known)}, and {HELD_OUT} where buildings are held out"
+    walked = splits_in(folder)
+    meant = " but those of R2R-CE, which are walked in 3-D scenes (--env continuous)"
+    return f"none{meant if walked else ' (no R2R_*.json)'}"
 
 
 def _check_known(

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 
 from rayforge.errors import (
     EXIT_CODES,
@@ -109,6 +110,71 @@ def test_a_command_that_is_not_there_is_one_line(
     code, error = coded_line(capsys, *words)
     assert code == 2
     assert said in error
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["irl", "train", "--learning-rate", "abc"], "parsing --learning-rate: could not convert"),
+        (["irl", "train", "--lerning-rate", "1"], "did you mean --learning-rate?"),
+        (["irl", "train", "--method", "sera"], "invalid choice 'sera' for argument '--method'"),
+        (["irl", "train", "--updates", "1e3"], "error parsing --updates"),
+        (["irl", "train", "--data"], "missing value for argument '--data'"),
+        (["irl", "train", "runs/a"], "unrecognized options: runs/a"),
+        (["align", "evaluate", "runs/a"], "missing from rayforge align evaluate: --against PATH"),
+        (["align", "train", "--evaluaton", "x"], "did you mean --evaluation?"),
+        (["tune"], "missing from rayforge tune: PATH The search file."),
+        (["tests.trainers.toy_system:TOY", "train", "--steps", "abc"], "error parsing --steps"),
+    ],
+)
+def test_words_that_a_command_does_not_take_are_one_line(
+    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    code, error = coded_line(capsys, *words)
+    assert code == 2
+    assert said in error
+    assert error.endswith("--help\n")
+
+
+@pytest.mark.parametrize("group", sorted({name[0] for name in COMMANDS if len(name) == 2}))
+def test_a_group_of_commands_has_its_help(capsys: pytest.CaptureFixture[str], group: str) -> None:
+    main([group, "--help"])
+    said = capsys.readouterr().out
+    for name in COMMANDS:
+        assert (f"  rayforge {' '.join(name)}" in said) == (name[0] == group)
+
+
+def test_what_is_no_run_folder_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nowhere, run = tmp_path / "nowhere", tmp_path / "run"
+    for command in (["irl", "evaluate"], ["irl", "watch"], ["irl", "evidence"]):
+        code, error = coded_line(capsys, *command, nowhere, "--split", "val_seen")
+        assert (code, "there is no such folder" in error) == (4, True)
+    run.mkdir()
+    code, error = coded_line(capsys, "irl", "watch", run, "--split", "val_seen")
+    assert (code, "it has no config.yaml" in error) == (4, True)
+    (run / "config.yaml").write_text(to_yaml(IRLConfig()))
+    (run / "run.json").write_text('{"command": "rayforge irl train --run run"}')
+    for words in (["align", "train", "--resume", run], ["amodal", "evaluate", run]):
+        assert "the run was made by: rayforge irl train" in one_line(capsys, *words)
+    assert "named twice" in one_line(capsys, "report", run, run / ".." / "run")
+
+
+def test_a_file_in_the_place_of_a_data_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "R2R_train.json"
+    file.write_text("[]")
+    error = one_line(capsys, "irl", "train", "--data", file, "--run", tmp_path / "run")
+    assert "is a file; name the folder that holds it" in error
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_told_before_a_run_folder_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = one_line(capsys, "irl", "train", "--device", "cuda", "--run", tmp_path / "run")
+    assert "there is no GPU here" in error
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ def check_run(config: IRLConfig, run: Path, resume: bool) -> None:
     """Raises UserError where this cannot start; joins the cluster that RAY_ADDRESS names."""
     check_place(run, resume)
     check_data(None if config.data == "houses" else Path(config.data))
+    check_device(config.device)
     if os.environ.get("RAY_ADDRESS"):
         join_for_runners(config.runners, config.runner_resource)
     else:
@@ -26,8 +27,20 @@ def check_run(config: IRLConfig, run: Path, resume: bool) -> None:
 
 def check_data(folder: Path | None) -> None:
     """Raises DataError where a data folder that was named is not there."""
+    if folder is not None and folder.is_file():
+        raise DataError(f"data {folder} is a file; name the folder that holds it and connectivity/")
     if folder is not None and not folder.is_dir():
         raise DataError(f"data folder {folder} does not exist; `rayforge houses DIR` makes one")
+
+
+def check_device(device: str) -> None:
+    """Raises ConfigurationError where a GPU is asked for and this process has none."""
+    if device != "cuda":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ConfigurationError("device is cuda, but there is no GPU here: use --device cpu")
 
 
 def check_cpus(runners: int, resource: str) -> None:

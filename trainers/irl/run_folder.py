@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
+from envs.episodes.r2r_ce import splits_in
+from envs.episodes.split_files import splits_of
 from envs.houses.dataset import generator_version, write_houses
 from rayforge.cache import make_cache_folder
 from rayforge.errors import DataError, RunError
@@ -14,6 +16,7 @@ from rayforge.readers.content import read_text
 from rayforge.readers.json_text import read_json
 from trainers.configuration import from_dict, read_configuration
 from trainers.irl.config import IRLConfig
+from trainers.irl.preflight import check_data
 from trainers.runs.checkpoint import Checkpoint, latest, load_checkpoint
 from trainers.runs.identity import check_settings
 
@@ -60,8 +63,7 @@ def data_folder(config: IRLConfig) -> Path:
     """The folder to read; generated houses are made once and kept under the user's cache."""
     if config.data != "houses":
         folder = Path(config.data)
-        if not folder.is_dir():
-            raise DataError(f"data folder {folder} does not exist; `rayforge houses DIR` makes one")
+        check_data(folder)
         return folder
     sizes = asdict(config.houses)
     folder = make_cache_folder() / "-".join(
@@ -74,7 +76,16 @@ def data_folder(config: IRLConfig) -> Path:
 
 
 def resolve_split(name: str, folder: Path, config: IRLConfig) -> str:
-    """ "unseen" is `held_out` where buildings are held out, else `val_unseen`."""
-    if name != "unseen":
-        return name
-    return "held_out" if config.held_out else "val_unseen"
+    """ "unseen" is `held_out` where buildings are held out, else `val_unseen`.
+
+    Raises DataError where the data folder `folder` has neither.
+    """
+    if name != "unseen" or config.held_out:
+        return "held_out" if name == "unseen" else name
+    known = (splits_in if config.env == "continuous" else splits_of)(folder)
+    if known and "val_unseen" not in known:
+        raise DataError(
+            f"{folder} has no split val_unseen (it has {', '.join(known)}), and no building is "
+            "held out: name splits with --evaluate, or take buildings out with --held-out"
+        )
+    return "val_unseen"

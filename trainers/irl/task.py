@@ -179,14 +179,16 @@ class Task(Generic[W]):
 
 def read_task(
     folder: Path, config: IRLConfig, splits: Sequence[str], vocabulary: Vocabulary | None = None,
-    objects: tuple[str, ...] | None = None,
+    objects: tuple[str, ...] | None = None, *, blind: bool = False,
 ) -> Task[Any]:  # fmt: skip
     """Read a folder's splits for the configuration's `env`.
 
     Words and object names are those given, or those of the run that this one begins from, or come
-    from `train`.
+    from `train`. `blind`: whether a split whose goals are not told may be among `splits`, for a
+    leaderboard's file; nothing can be scored on one.
 
-    Raises DataError as the readers do, naming file, record and remedy.
+    Raises DataError as the readers do, naming file, record and remedy, and for episodes without a
+    goal.
     """
     if vocabulary is None and (words := source_words(config)) is not None:
         vocabulary, objects = words
@@ -196,6 +198,8 @@ def read_task(
     else:
         known = objects if config.features in ("semantic", "rendered") else None
         task = read_graph_task(folder, config, splits, vocabulary, known)
+    for name in splits:
+        _check_goals(task, name, blind)
     if config.held_back and "train" in task.splits:
         task = replace(task, splits=hold_back(task.splits, config.held_back, str(folder)))
     if config.shuffled_text and "train" in task.splits:
@@ -204,6 +208,29 @@ def read_task(
         told = replace(train, paths=train.paths.with_tokens(train.paths.tokens[others]))
         task = replace(task, splits={**task.splits, "train": told})
     return task
+
+
+def _check_goals(task: Task[Any], name: str, blind: bool) -> None:
+    """Refuse what would be scored against the start: episodes whose goal is a leaderboard's secret.
+
+    A path of one viewpoint in the training split is a demonstration of STOP.
+    """
+    split = task.splits[name]
+    if name == "train" or (blind and split.blind):
+        return
+    without = [e.episode_id for e in split.episodes if e.blind]
+    if not without:
+        return
+    if split.blind:
+        raise DataError(
+            f"split {name} of {task.folder} has starts and no goals, as a blind test split: "
+            f"nothing can be scored on it; `rayforge irl evaluate RUN --split {name}` writes the "
+            "file for its leaderboard"
+        )
+    raise DataError(
+        f"split {name} of {task.folder}: {len(without)} of {len(split)} episodes have a start and "
+        f"no goal, the first is {without[0]}; put them into a split of their own"
+    )
 
 
 def shuffled(building: np.ndarray, route: np.ndarray, seed: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from envs.houses.house import ROOM_NAMES
 from rayforge.errors import ConfigurationError, RunError
 from rayforge.readers.json_text import read_json_lines, read_object
 from rayforge.reports.viewer import write_viewer
-from trainers.irl.run_folder import data_folder, load_run, resolve_split
+from trainers.irl.run_folder import data_folder, load_run
 
 PLANNER = "planner.json"
 """In the folder of a run that plans (`rayforge irl plan`)."""
@@ -41,7 +41,8 @@ def watch(run: Path, split: str, count: int, data: Path | None) -> Path:
     if count < 1:
         raise ConfigurationError(f"episodes must be at least 1, got {count}")
     config, _, _ = load_run(run)
-    split = resolve_split(split, run, config)
+    if split == "unseen":
+        split = "held_out" if config.held_out else "val_unseen"
     if config.env == "continuous":
         count = min(count, FILMED)
     scored = _evaluated(run, split)
@@ -150,7 +151,12 @@ def seen_ahead(objects: Sequence[SeenObject], heading: float) -> list[str]:
 
 def _evaluated(run: Path, split: str) -> list[dict[str, Any]]:
     """The evaluated episodes of a split."""
-    file = run / f"episodes_{split}.jsonl"
+    file, submission = run / f"episodes_{split}.jsonl", run / f"submission_{split}.json"
+    if not file.is_file() and submission.is_file():
+        raise RunError(
+            f"{run}: split {split} has no goals, so there is no success or failure to watch; where "
+            f"the agent went is in {submission}"
+        )
     if not file.is_file():
         done = sorted(p.stem.removeprefix("episodes_") for p in run.glob("episodes_*.jsonl"))
         raise RunError(

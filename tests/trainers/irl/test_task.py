@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from rayforge.irl.pairs import path_batch
 from rayforge.language.vocabulary import END, Vocabulary
 from rayforge.paths.observation import GraphObserver
 from trainers.irl.config import IRLConfig
+from trainers.irl.run_folder import resolve_split
 from trainers.irl.task import Shared, Task, demonstrations, hold_back, read_task
 
 SPLITS = ("train", "val_seen", "val_unseen")
@@ -195,3 +198,43 @@ def test_paths_held_back_are_whole_and_in_no_training_pair(made_up: Task) -> Non
     np.testing.assert_array_equal(out.goal, ends)
     with pytest.raises(DataError, match=r"here: held_back 0.99 of \d+ training paths"):
         hold_back(made_up.splits, 0.99, "here")
+
+
+def test_nothing_is_scored_on_a_blind_split(
+    tiny_folder: Path, tmp_path: Path, config: IRLConfig
+) -> None:
+    """Its goals are a leaderboard's secret: only the file for that may be asked for."""
+    folder = tmp_path / "data"
+    shutil.copytree(tiny_folder, folder)
+    records = json.loads((folder / "R2R_val_unseen.json").read_text())
+    starts = [{**record, "path": record["path"][:1]} for record in records]
+    (folder / "R2R_test.json").write_text(json.dumps(starts))
+    (folder / "R2R_mixed.json").write_text(json.dumps([records[0], *starts[1:]]))
+    with pytest.raises(DataError, match=r"split test .* starts and no goals.*evaluate RUN --split"):
+        read_task(folder, config, ("train", "test"))
+    assert read_task(folder, config, ("train", "test"), blind=True).splits["test"].blind
+    for blind in (False, True):
+        with pytest.raises(DataError, match=r"split mixed .*: 12 of 15 episodes .* no goal"):
+            read_task(folder, config, ("train", "mixed"), blind=blind)
+
+
+def test_unseen_needs_a_split_or_buildings_held_out(tiny_folder: Path, tmp_path: Path) -> None:
+    config = IRLConfig()
+    assert resolve_split("unseen", tiny_folder, config) == "val_unseen"
+    (tmp_path / "R2R_train.json").write_text("[]")
+    with pytest.raises(DataError, match=r"no split val_unseen \(it has train\).*--held-out"):
+        resolve_split("unseen", tmp_path, config)
+    held_out = replace(config, held_out=("a",))
+    assert resolve_split("unseen", tmp_path, held_out) == "held_out"
+    assert resolve_split("train", tmp_path, config) == "train"
+
+
+def test_a_folder_of_the_other_kind_is_named(tmp_path: Path) -> None:
+    (tmp_path / "graphs").mkdir()
+    (tmp_path / "graphs" / "R2R_train.json").write_text("[]")
+    (tmp_path / "scenes" / "train").mkdir(parents=True)
+    (tmp_path / "scenes" / "train" / "train.json").write_text("{}")
+    with pytest.raises(DataError, match="--env continuous"):
+        read_task(tmp_path / "scenes", IRLConfig(), ("train",))
+    with pytest.raises(DataError, match="--env graph"):
+        read_task(tmp_path / "graphs", IRLConfig(env="continuous"), ("train",))
