@@ -9,8 +9,8 @@
 | UltraFeedback, as published | `instruction`, `completions` with `response` and `overall_score` |
 | Orca, Alpaca and others | `question`, `query`, `instruction` (with `input`) or `input` in the place of `prompt` |
 
-A message is `{"role": text, "content": text}`. A `system` text becomes the first message of a
-conversation. `tools` and `chat_template_kwargs` go to the chat template, as in TRL. A prompt that
+A message is `{"role": text, "content": text}`. A `system` text (or `system_prompt`, `system_message`)
+becomes the first message of a conversation. `tools` and `chat_template_kwargs` go to the chat template, as in TRL. A prompt that
 both sides repeat is taken off them. `flipped`, or `metadata.noise.selected` where noise was
 planted, says whether a label is known to be wrong.
 """  # noqa: E501
@@ -36,7 +36,13 @@ _BESIDE_PROMPT = (
     "passage",
 )  # fmt: skip
 """Keys that are part of what was asked, in a way that no format here says."""
-_OTHER_MEDIA = ("images", "image", "videos", "video", "audio", "audios")
+_NOT_READ = ("context", "history", "documents", "passage")
+"""Those of them that are counted where a prompt stands beside them."""
+_OTHER_MEDIA = re.compile(r"(images?|videos?|audios?|pixel)(_.*)?", re.IGNORECASE)
+"""Keys that hold what is not text, or its name: `images`, `image_path`, `pixel_values`."""
+_SYSTEM_KEYS = ("system", "system_prompt", "system_message")
+_ANNOTATIONS = ("metadata", "meta")
+"""Keys that say something about a record, and nothing that was said in it."""
 _TEMPLATE_OWN = (
     "conversation", "tools", "chat_template", "add_generation_prompt", "continue_final_message",
     "tokenize", "return_dict", "return_tensors", "padding", "truncation", "max_length",
@@ -52,6 +58,7 @@ _SCORE_KEYS = (
 SAME_SCORES = "scored alike"
 REVERSED_SCORES = "scored the other way round"
 REPEATED_PROMPT = "prompt repeated in both sides and taken off them"
+REPEATED_ONCE = "prompt repeated in one side alone, which is kept as it is"
 
 
 class UnsoundRecord(ValueError):
@@ -124,15 +131,29 @@ def _pair(record: dict[str, Any]) -> Preference:
     parts, repeated = _split(prompt, chosen, rejected)
     if repeated:
         notes = (*notes, REPEATED_PROMPT)
+    elif _repeated_once(parts):
+        notes = (*notes, REPEATED_ONCE)
     return Preference(*parts, flipped=_flipped(record), scores=_scores(record), notes=notes)
+
+
+def _repeated_once(parts: _Parts) -> bool:
+    """Whether a text side begins with a prompt of several words: an answer may quote it."""
+    prompt, *sides = parts
+    if not isinstance(prompt, str) or len(prompt.split()) < 2:
+        return False
+    return any(str(side).lstrip().startswith(prompt.strip()) for side in sides)
 
 
 def _prompt(record: dict[str, Any], chosen: Content) -> tuple[Content | None, tuple[str, ...]]:
     """The prompt that a record names, None where its two sides hold it; and notes."""
-    if record.get("prompt") is not None:
-        return _content(record["prompt"]), ()
-    named = {key: record[key] for key in PROMPT_KEYS if not _nothing(record.get(key))}
     beside = next((key for key in _BESIDE_PROMPT if not _nothing(record.get(key))), None)
+    if record.get("prompt") is not None:
+        # `messages` and its like are the whole conversation once more (UltraFeedback).
+        unread = [key for key in _NOT_READ if not _nothing(record.get(key))]
+        return _content(record["prompt"]), tuple(
+            f"{key} beside the prompt not read" for key in unread
+        )
+    named = {key: record[key] for key in PROMPT_KEYS if not _nothing(record.get(key))}
     if set(named) == {"instruction", "input"}:
         both = _content(named["instruction"]), _content(named["input"])
         if not (isinstance(both[0], str) and isinstance(both[1], str)):
@@ -158,10 +179,13 @@ def _prompt(record: dict[str, Any], chosen: Content) -> tuple[Content | None, tu
 def _check_implicit(record: dict[str, Any], chosen: Content, beside: str | None) -> None:
     """Refuse to take the common beginning of two answers for the prompt that another key holds."""
     if beside is None and isinstance(chosen, str) and not _is_dialogue(chosen):
-        known = ("chosen", "rejected", "system", "tools", *_OTHER_MEDIA)
-        beside = next((k for k, v in record.items() if k not in known and _prose(v)), None)
-        if beside is None and not _nothing(record.get("system")):
-            beside = "system"
+        known = ("chosen", "rejected", "tools", *_SYSTEM_KEYS, *_ANNOTATIONS)
+        beside = next(
+            (k for k, v in record.items()
+             if k not in known and not _OTHER_MEDIA.fullmatch(k) and _prose(v)), None
+        )  # fmt: skip
+        if beside is None:
+            beside = next((key for key in _SYSTEM_KEYS if not _nothing(record.get(key))), None)
     if beside is not None:
         raise UnsoundRecord(f"no key prompt, and {_cut(beside)} may hold it (call it prompt)")
 
@@ -169,7 +193,10 @@ def _check_implicit(record: dict[str, Any], chosen: Content, beside: str | None)
 def _prose(value: Any) -> bool:
     """Whether a value may be something that was said: words or turns, not an id or a number."""
     if isinstance(value, list):
-        return any(isinstance(part, dict) and {"content", "value"} & part.keys() for part in value)
+        turns = any(isinstance(part, dict) and {"content", "value"} & part.keys() for part in value)
+        return turns or any(isinstance(part, list | dict) and _prose(part) for part in value)
+    if isinstance(value, dict):
+        return any(_prose(part) for part in value.values())
     return isinstance(value, str) and (len(value.split()) > 1 or value.rstrip().endswith("?"))
 
 
@@ -278,6 +305,8 @@ def _split_messages(chosen: Messages, rejected: Messages) -> tuple[Messages, Mes
     border = _common(chosen, rejected)
     if not border:
         raise UnsoundRecord("no common prompt")
+    if all(message["role"] in ("system", "developer") for message in chosen[:border]):
+        raise UnsoundRecord("no common prompt but a system turn (call what was asked prompt)")
     return chosen[:border], chosen[border:], rejected[border:]
 
 
@@ -339,10 +368,17 @@ def _without_nulls(value: Any) -> Any:
 
 def _with_template(found: Preference, record: dict[str, Any]) -> Preference:
     """With what goes to the chat template beside the messages, and a system turn."""
-    for key in _OTHER_MEDIA:
-        if not _nothing(record.get(key)):
-            raise UnsoundRecord(f"{key} beside the text, which a language model does not read")
-    found = _with_system(found, record.get("system"))
+    for key, value in record.items():
+        if _OTHER_MEDIA.fullmatch(key) and not _nothing(value):
+            raise UnsoundRecord(
+                f"{_cut(key)} beside the text, which a language model does not read"
+            )
+    if not _nothing(record.get("functions")):
+        raise UnsoundRecord("functions beside the text (call them tools)")
+    systems = [key for key in _SYSTEM_KEYS if record.get(key) is not None]
+    if len(systems) > 1:
+        raise UnsoundRecord(f"keys {' and '.join(systems)} may both hold the system text")
+    found = _with_system(found, record[systems[0]] if systems else None)
     tools, template = _tools(record.get("tools")), record.get("chat_template_kwargs")
     if not _nothing(template) and not isinstance(template, dict):
         raise UnsoundRecord("chat_template_kwargs that are not keys and values")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rayforge.alignment.preference_formats import (
+    REPEATED_ONCE,
     REPEATED_PROMPT,
     REVERSED_SCORES,
     SAME_SCORES,
@@ -163,6 +164,49 @@ def test_what_is_no_repeated_prompt_stays() -> None:
         parse_record({"prompt": [USER], **talk([USER, HERE], [THERE])})
     with pytest.raises(UnsoundRecord, match="prompt is not in the dialogues"):
         parse_record({"prompt": "Why?", "chosen": f"{HUMAN} Here.", "rejected": f"{HUMAN} No."})
+
+
+@pytest.mark.parametrize("key", ["system", "system_prompt", "system_message"])
+def test_a_system_text_may_have_other_keys(key: str) -> None:
+    found = parse_record({"prompt": "Where?", key: "Be brief.", **SIDES})
+    assert found.prompt == [said("system", "Be brief."), said("user", "Where?")]
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"prompt": "Where?", "image_path": "a.png", **SIDES}, "image_path beside the text"),
+        ({"prompt": "Where?", "pixel_values": [1], **SIDES}, "pixel_values beside the text"),
+        ({"prompt": "Where?", "functions": [{"name": "f"}], **SIDES}, "call them tools"),
+        ({"prompt": "Where?", "system": "a", "system_prompt": "b", **SIDES}, "may both hold"),
+        ({"info": {"post": "I lost my keys."}, **SIDES}, "info may hold it"),
+        ({"asked": [{"text": "I lost my keys."}], **SIDES}, "asked may hold it"),
+        (
+            talk(
+                *([said("system", "Be brief."), said("assistant", t)] for t in "ab"), problem="1?"
+            ),
+            "no common prompt but a system turn",
+        ),
+    ],
+)
+def test_more_columns_that_change_the_prompt(record: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UnsoundRecord, match=reason):
+        parse_record(record)
+
+
+@pytest.mark.parametrize("key", ["context", "history", "documents", "passage"])
+def test_what_stands_beside_a_prompt_unread_is_counted(key: str) -> None:
+    found = parse_record({"prompt": "Where?", key: ["The oven is in the kitchen."], **SIDES})
+    assert found.prompt == "Where?"
+    assert found.notes == (f"{key} beside the prompt not read",)
+
+
+def test_a_prompt_that_one_side_repeats_is_counted() -> None:
+    found = parse_record(
+        {"prompt": "Where is it?", "chosen": "Where is it? Here.", "rejected": "No"}
+    )
+    assert found.notes == (REPEATED_ONCE,)
+    assert parse_record({"prompt": "No", "chosen": "No way", "rejected": "Well"}).notes == ()
 
 
 def test_tools_and_template_settings_are_kept_without_nulls() -> None:
