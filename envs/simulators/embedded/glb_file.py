@@ -74,9 +74,10 @@ class GlbFile:
             numbers.append(primitive["indices"])
         return all("bufferView" in self.item("accessors", number) for number in numbers)
 
-    def values(self, number: int, whole: bool = False) -> np.ndarray:
+    def values(self, number: int, whole: bool = False, normalised: bool = False) -> np.ndarray:
         """An accessor's values [count, width]; normalised integers become numbers from 0 (or -1)
-        to 1, unless they are asked for as `whole` numbers.
+        to 1, unless they are asked for as `whole` numbers. `normalised`: whether all integers are,
+        as those of colours, of which some exporters leave the mark out.
 
         Raises:
             SceneError: it reaches beyond its data, or is of a kind that the format does not have.
@@ -98,7 +99,8 @@ class GlbFile:
             values = np.zeros((count, width), dtype=kind)
         if "sparse" in accessor:
             values = self._sparse(values, accessor["sparse"], kind, number)
-        if whole or values.dtype.kind == "f" or not accessor.get("normalized", False):
+        share = normalised or accessor.get("normalized", False)
+        if whole or values.dtype.kind == "f" or not share:
             return values
         largest = np.iinfo(values.dtype).max
         return np.maximum(values.astype(np.float64) / largest, -1.0)

@@ -220,7 +220,7 @@ def _primitive(
     colour = uv = fine = None
     if "COLOR_0" in attributes:
         number = int(attributes["COLOR_0"])
-        values = file.values(number)[:, :3]
+        values = file.values(number, normalised=True)[:, :3]
         colour = to_bytes(values)
         if file.item("accessors", number)["componentType"] not in (5120, 5121):  # not bytes
             fine = np.clip(np.nan_to_num(np.asarray(values, np.float32)), 0, 1)

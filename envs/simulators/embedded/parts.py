@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 import urllib.parse
 from pathlib import Path
 from typing import NamedTuple
@@ -77,11 +78,18 @@ def open_image(scene: Path, name: str, content: bytes) -> PIL.Image.Image:
 def named_file(scene: Path, name: str, uri: bool) -> Path:
     """The file beside `scene` that it calls `name`; in a `uri`, %20 stands for a space.
 
+    Backslashes may part folders (Windows), and letters with accents may be written as one sign or
+    as two (macOS).
+
     Raises:
         SceneError: there is none.
     """
     plain = urllib.parse.unquote(name) if uri else name
-    for spelling in dict.fromkeys((plain, name, plain.replace("\\", "/"))):
+    spellings = [plain, name, plain.replace("\\", "/"), plain.strip(' "')]
+    spellings += [
+        unicodedata.normalize(form, word) for form in ("NFC", "NFD") for word in spellings
+    ]
+    for spelling in dict.fromkeys(spellings):
         file = scene.parent / spelling
         if file.is_file():
             return file

@@ -3,6 +3,7 @@
 import base64
 import json
 import struct
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from envs.simulators.embedded.embree import EmbreeRenderer
 from envs.simulators.embedded.mesh import read_surface
+from envs.simulators.embedded.parts import named_file
 from envs.simulators.embedded.polygons import triangles_of
 from envs.simulators.embedded.stored import Model
 from envs.simulators.simulator import Camera, Poses
@@ -116,12 +118,12 @@ def plain(glb: Glb) -> None:
     glb.paint(UV)
 
 
-def blue_by_vertex(kind: type, width: int) -> Callable[[Glb], None]:
+def blue_by_vertex(kind: type, width: int, marked: bool = True) -> Callable[[Glb], None]:
     def change(glb: Glb) -> None:
         most = 1 if kind is np.float32 else np.iinfo(kind).max
         colour = np.array([[0, 0, most, most]] * 4, kind)[:, :width]
         glb.primitive["attributes"]["COLOR_0"] = glb.add(
-            np.ascontiguousarray(colour), normalized=kind is not np.float32
+            np.ascontiguousarray(colour), normalized=marked and kind is not np.float32
         )
 
     return change
@@ -234,6 +236,7 @@ def draco_beside_plain(glb: Glb) -> None:
         (plain, PAINT),
         *[(blue_by_vertex(kind, 4), BLUE) for kind in (np.uint8, np.uint16, np.float32)],
         (blue_by_vertex(np.uint16, 3), BLUE),
+        *[(blue_by_vertex(kind, 4, marked=False), BLUE) for kind in (np.uint8, np.uint16)],
         (uv_of(np.uint8), PAINT),
         (uv_of(np.uint16), PAINT),
         (second_set, PAINT),
@@ -267,6 +270,19 @@ def test_glb_with_percent_encoded_names(tmp_path: Path, uri: str) -> None:
     plain(glb)
     glb.header["images"] = [{"uri": uri}]
     assert np.array_equal(picture(glb.write(tmp_path / "made.glb")), PAINT)
+
+
+@pytest.mark.parametrize("named", ["K\u00fcche.png", "Ku\u0308che.png", "a\\wall.png", '"b.png"'])
+def test_names_in_other_spellings(tmp_path: Path, named: str) -> None:
+    """Of a Mac, whose letters with accents are two signs, of Windows, and in quotes."""
+    scene = tmp_path / "scene.obj"
+    (tmp_path / "a").mkdir()
+    for form in ("NFC", "NFD"):
+        for file in tmp_path.glob("K*.png"):
+            file.unlink()
+        for name in (unicodedata.normalize(form, "K\u00fcche.png"), "a/wall.png", "b.png"):
+            (tmp_path / name).write_bytes(png())
+        assert named_file(scene, named, uri=False).is_file()
 
 
 def without(glb: Glb, name: str) -> None:
