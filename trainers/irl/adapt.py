@@ -169,7 +169,7 @@ def adapted(config: IRLConfig, settings: AdaptConfig, out: Path) -> IRLConfig:
     rates = ("learning_rate", "policy_learning_rate", "critic_learning_rate",
              "reward_learning_rate")  # fmt: skip
     without = settings.walks == "none" and not settings.pairs
-    further = "" if without else str(out / "further.json")
+    further = "" if without else str((out / "further.json").absolute())
     return replace(
         config, further=further, clone_updates=settings.clone_updates, updates=settings.updates,
         warm_start=True, runners=settings.runners, start_from="", seed=settings.seed,

@@ -15,7 +15,7 @@ from rayforge.files import clear_parts, write_json, write_text
 from rayforge.readers.json_text import read_json_lines
 from rayforge.reports.page import report_page
 from rayforge.reports.section import Cell, Code, Facts, Row, Section, Table, Text
-from trainers.configuration import read_configuration, to_yaml
+from trainers.configuration import placed, read_configuration, to_yaml
 from trainers.runs.folder import check_place, command_line, forget_after, hardware, held, prepare
 from trainers.runs.identity import check_settings
 from trainers.runs.stopping import resume_with, stoppable
@@ -32,6 +32,7 @@ def train(system: System, command: str, config: Any, run: Path, resume: bool) ->
     starts wherever possible, and KeyboardInterrupt on SIGTERM or SIGINT.
     """
     check_place(run, resume)
+    config = config if resume else placed(config)
     last = system.reports(config, REPORTS)
     if resume:
         saved = read_configuration(system.configuration, run / "config.yaml")

@@ -23,7 +23,13 @@ from rayforge.settings import (
     settings_with,
 )
 from trainers.alignment.named_code import confirmed
-from trainers.configuration import from_dict, read_configuration, read_document, to_dict
+from trainers.configuration import (
+    from_dict,
+    placed,
+    read_configuration,
+    read_document,
+    to_dict,
+)
 from trainers.runs.system import System
 from trainers.runs.tracking import Tracker
 from trainers.search.space import Space, Values, read_space, settle
@@ -118,7 +124,7 @@ class Search:
 
     def trial(self, values: Mapping[str, Any]) -> Any:
         """The configuration of a trial. Raises ConfigurationError where values do not fit."""
-        config = settle(self.kind, self.base, values)
+        config = placed(settle(self.kind, self.base, values), say=False)
         self.system.check_file(config)
         return judged(config, self.settings.judge)
 
@@ -203,7 +209,7 @@ def make_search(asked: SearchConfig, folder: Path) -> Search:
     if asked.config:
         start = to_dict(read_configuration(kind, folder / asked.config))
     try:
-        base = to_dict(from_dict(kind, merged(start, asked.base)))
+        base = to_dict(placed(from_dict(kind, merged(start, asked.base))))
     except ConfigurationError as error:
         raise ConfigurationError(f"base: {error}") from None
     space = read_space(kind, base, asked.space)

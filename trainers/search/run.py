@@ -16,7 +16,7 @@ from rayforge.files import clear_parts
 from rayforge.readers.yaml_text import parse_yaml
 from trainers.alignment.named_code import recorded, without_commands
 from trainers.cluster import check_shared, check_storage, join_cluster, own_ray, start_here
-from trainers.configuration import from_dict, to_dict
+from trainers.configuration import from_dict, placed, to_dict
 from trainers.machine import processors
 from trainers.runs.folder import check_lasting, held
 from trainers.runs.identity import check_settings
@@ -199,7 +199,8 @@ def check_same(saved: SearchConfig, plan: Search, place: str) -> None:
     )
     check_settings(before, now, place)
     try:
-        was = from_dict(plan.kind, saved.base)
+        # RayForge before 0.2 kept the paths as they had been given.
+        was = placed(from_dict(plan.kind, saved.base), say=False)
     except ConfigurationError as error:
         raise RunError(f"{place}/{FILE}: base: {error}") from None
     check_settings(was, plan.with_judge("").trial({}), f"{place} (base)")

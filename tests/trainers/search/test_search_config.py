@@ -43,6 +43,29 @@ def test_the_searches_of_the_repository_are_whole() -> None:
         assert search.trials == 16
 
 
+def test_the_paths_of_a_search_are_found_from_any_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("mine", "first", "second"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    space = {**IRL["space"], "start_from": {"choice": ["first", "second"]}}
+    search = search_of(tmp_path, base={**IRL["base"], "data": "mine"}, space=space)
+    relative = search.settings.base["data"]
+    saved = saved_settings(Folder(str(tmp_path), "s"), yaml.safe_dump(_whole(search)))
+    old = saved_settings(
+        Folder(str(tmp_path), "s"),
+        yaml.safe_dump({**_whole(search), "base": {**search.base, "data": relative}}),
+    )
+    monkeypatch.chdir("/")
+    trial = search.trial({"policy_learning_rate": 1e-4, "start_from": str(tmp_path / "first")})
+    assert (trial.data, trial.start_from) == (str(tmp_path / "mine"), str(tmp_path / "first"))
+    monkeypatch.chdir(tmp_path)
+    assert search.trial({"start_from": "second"}).start_from == str(tmp_path / "second")
+    for before in (saved, old):  # what an older RayForge wrote down is the same search
+        check_same(before, search, "s")
+
+
 def test_an_old_file_is_read_with_a_notice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
