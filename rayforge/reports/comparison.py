@@ -245,13 +245,15 @@ def _split(groups: Sequence[Group], split: str, pairs: Sequence[_Pair]) -> Secti
         rows.append((labels[group.name], below, _figures(group, split, "agent"), True))
         bars.append((labels[group.name], group, "agent", colour))
     every = {name for g in present for run in g.runs for name in run.agents(split)}
+    # What reads nothing does the same on the same episodes; on other ones it is told apart.
+    same = len({_means(g, split, "expert") for g in present} - {()}) < 2
     for name in ordered_agents(every):
         if name == "agent":
             continue
-        for group in present[:1] if name in SHARED else present:
-            if not any(name in run.agents(split) for run in group.runs):
-                continue
-            label = name if name in SHARED else f"{labels[group.name]}: {name}"
+        own = [g for g in present if any(name in run.agents(split) for run in g.runs)]
+        one = name in SHARED and same
+        for group in own[:1] if one else own:
+            label = name if one else f"{labels[group.name]}: {name}"
             rows.append((label, AGENTS.get(name, ""), _figures(group, split, name), False))
             bars.append((label, group, name, "quiet"))
     pictures = [
@@ -273,6 +275,11 @@ def _split(groups: Sequence[Group], split: str, pairs: Sequence[_Pair]) -> Secti
 def _figures(group: Group, split: str, agent: str) -> dict[str, Any]:
     metrics = {metric for run in group.runs for metric in run.agents(split).get(agent, {})}
     return {metric: over_seeds(group, split, agent, metric).as_dict() for metric in metrics}
+
+
+def _means(group: Group, split: str, agent: str) -> tuple[tuple[str, float], ...]:
+    figures = _figures(group, split, agent)
+    return tuple(sorted((metric, round(found["mean"], 6)) for metric, found in figures.items()))
 
 
 def _table(pairs: Sequence[_Pair], split: str) -> list[Part]:

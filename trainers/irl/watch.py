@@ -23,6 +23,12 @@ PLANNER = "planner.json"
 """In the folder of a run that plans (`rayforge irl plan`)."""
 FILMED = 12
 """Episodes of a film at most: a minute or two."""
+SPOKEN = {
+    "dining_room": "dining room", "familyroom": "family room", "laundryroom": "laundry room",
+    "meetingroom": "meeting room", "rec": "recreation room", "tv": "TV room",
+    "utilityroom": "utility room", "workout": "gym",
+}  # fmt: skip
+"""Names of rooms of which R2R's file has a short form."""
 WORDS = 8
 """Things named at most as being ahead."""
 
@@ -118,8 +124,9 @@ def building_map(graph: NavigationGraph, labels: dict[tuple[str, str], str]) -> 
 
 def room_name(label: str) -> str:
     """A room's name as people say it, "" for a label without one: R2R's list several in one, as in
-    "workout/gym/exercise", of which the first is taken."""
-    return ROOM_NAMES.get(label, "").split("/")[0]
+    "entryway/foyer/lobby", of which the first is taken."""
+    name = ROOM_NAMES.get(label, "").split("/")[0]
+    return SPOKEN.get(name, name)
 
 
 def with_steps(boxes: Boxes, episode: dict[str, Any]) -> dict[str, Any]:

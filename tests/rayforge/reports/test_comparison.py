@@ -85,6 +85,19 @@ def test_different_data_is_said(make: Make, tmp_path: Path) -> None:
     )
 
 
+def test_controls_on_other_episodes_are_told_apart(make: Make, tmp_path: Path) -> None:
+    runs = [make("a"), make("b", method="gcbc")]
+    html = write_comparison(runs, tmp_path / "c.html", NOT_LEARNT).read_text()
+    assert ">straight<" in html and ">a: straight<" not in html
+    for file in runs[1].glob("evaluation_*.json"):
+        document = json.loads(file.read_text())
+        for metric in document["agents"]["expert"].values():
+            metric["mean"] += 0.01
+        file.write_text(json.dumps(document))
+    html = write_comparison(runs, tmp_path / "c.html", NOT_LEARNT).read_text()
+    assert ">a: straight<" in html and ">b: straight<" in html
+
+
 def test_bare_folders_and_none(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

@@ -52,6 +52,7 @@ def test_rooms_have_one_name() -> None:
     names = {label: room_name(label) for label in ROOM_NAMES}
     assert all(name and "/" not in name for name in names.values())
     assert room_name("?") == ""
+    assert not any("_" in name for name in names.values())
 
 
 def test_rooms_are_named_in_habitats_axes(tmp_path: Path) -> None:
