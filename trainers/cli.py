@@ -22,7 +22,7 @@ from envs.houses.dataset import HousesConfig
 from envs.houses.route_houses import RouteHousesConfig
 from rayforge.errors import EXIT_CODES, ConfigurationError, MachineError, RunError, UserError
 from rayforge.settings import NOT_LEARNT, changed, settings_with
-from trainers.alignment.commands import AlignTrain
+from trainers.alignment.commands import AlignTrain, with_method
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.named_code import confirmed, runs_code
 from trainers.alignment.system import ALIGN
@@ -374,6 +374,8 @@ def _read(command: type, name: str, arguments: list[str]) -> Any:
         if command is AlignTrain and file and not asked:
             return _with_judge(settings, file, arguments, given)
         given["default"] = command(settings)
+    if command is AlignTrain and config is None and resume is None:
+        arguments = with_method(arguments)
     if asked:
         print(help_of(command, name, given.get("default"), asked == "--help-all"))
         raise SystemExit(0)

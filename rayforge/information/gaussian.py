@@ -70,7 +70,8 @@ def learnt_noise(
         loss: the mean loss in nats of weights by name; called with noisy ones, each time for a
             fresh batch if it likes.
         weights: the trained weights, which stay as they are.
-        beta, prior_variance: as above.
+        beta: as above.
+        prior_variance: as above.
         steps: steps of Adam on the log-variances.
         seed: of the noise.
 

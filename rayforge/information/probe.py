@@ -50,7 +50,8 @@ def measure(
             global random number is drawn.
         seed: of the labels.
         depth: parts of a parameter's name that name its module.
-        fixed, diagonal: whether those are wanted; each costs a backward pass or memory.
+        fixed: whether that trace is wanted, which costs a backward pass.
+        diagonal: whether that is wanted, which costs memory.
 
     The scores of a batch's decisions have mean zero and are independent given the inputs, so the
     squared sum over B of them has B times the trace as its expectation, decisions of one trajectory

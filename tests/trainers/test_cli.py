@@ -348,3 +348,24 @@ def test_an_interrupted_command_exits_130(
     code, error = failing(capsys, "irl", "train", "--run", tmp_path / "run")
     assert code == 130
     assert error == "rayforge: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--score", "follower:nowhere"], "follower nowhere is no run of `rayforge irl train`"),
+        (["--score=follower:nowhere"], "follower nowhere is no run"),
+        (["--score", "follower:nowhere", "--method", "dpo"], "use --method acting"),
+        (["--score", "margin"], "score 'margin' is none of implicit"),
+        (["--judge", "nowhere"], "judge 'nowhere' is neither execution"),
+    ],
+)
+def test_a_score_from_outside_is_reviewed_by_acting_and_looked_for_at_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert said in one_line(capsys, "align", "train", *words, "--run", "run")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from trainers.alignment.config import AlignConfig
+from trainers.alignment.config import SCORES, AlignConfig
 from trainers.cluster import choose_address
 from trainers.runs.folder import named_folder
 
@@ -69,3 +69,14 @@ class AlignEvaluate:
         from trainers.runs.folder import command_line
 
         evaluate_against(self.run, self.against, self.judge, command_line())
+
+
+def with_method(words: list[str]) -> list[str]:
+    """The words of `align train` with `--method acting` where they name a score from outside and
+    leave the method out, as the configuration does where both are left out."""
+    flags = {word.partition("=")[0] for word in words}
+    if "--method" in flags or "--score" not in flags:
+        return words
+    at = next(k for k, word in enumerate(words) if word.partition("=")[0] == "--score")
+    named = words[at].partition("=")[2] or (words[at + 1] if at + 1 < len(words) else "")
+    return words if not named or named in SCORES else [*words, "--method", "acting"]

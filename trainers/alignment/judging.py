@@ -159,7 +159,7 @@ def _ask(command: str, questions: Sequence[Mapping[str, Any]], wanted: str) -> l
     if done.code is None:
         why += f", wrote nothing for {SILENT_S / 60:g} minutes and was ended"
     elif done.code:
-        why = f"ended with code {done.code}: {said[0][:80]}"
+        why = f"ended with code {done.code}{': ' if said[0] else ''}{said[0][:80]}"
     raise MachineError(
         f"the judge `{recorded(f'{COMMAND} {command}')}` {why}; it must answer every line that it "
         f"reads with {wanted}"

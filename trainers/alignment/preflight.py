@@ -9,8 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rayforge.alignment.preferences import check_source
-from rayforge.errors import ConfigurationError, MachineError
-from trainers.alignment.config import AlignConfig
+from rayforge.errors import ConfigurationError, MachineError, RunError
+from trainers.alignment.config import SCORES, AlignConfig
+from trainers.alignment.named_code import COMMAND, FOLLOWER, is_function
 from trainers.cluster import check_shared, join_cluster
 from trainers.machine import processors
 from trainers.runs.folder import check_place
@@ -23,6 +24,7 @@ def check_run(config: AlignConfig, run: Path, resume: bool) -> None:
     for source in (config.data, config.evaluation):
         if source and source != "routes":
             check_source(source)
+    check_named(config)
     check_engine(config)
     if not (config.workers or config.actors):
         return
@@ -30,6 +32,30 @@ def check_run(config: AlignConfig, run: Path, resume: bool) -> None:
         check_turns(config)
     elif join_for_workers(config) and (run.is_dir() or not resume):
         check_shared(str(run.absolute()))  # every node reads models there, and writes them
+
+
+def check_named(config: AlignConfig) -> None:
+    """Raises UserError where a score or judge is written as nothing that there is, or names a
+    follower that is not there: data and models are made or read before either is tried."""
+    if config.score.startswith(FOLLOWER):
+        for name in config.score.split(","):
+            run = Path(name.removeprefix(FOLLOWER))
+            if not (run / "config.yaml").is_file():
+                raise RunError(
+                    f"follower {run} is no run of `rayforge irl train`: it has no config.yaml"
+                )
+    elif not (config.score in SCORES or is_function(config.score) or Path(config.score).is_dir()):
+        raise ConfigurationError(
+            f"score {config.score[:80]!r} is none of {', '.join(SCORES)}, follower:RUN, a reward "
+            "model's folder or a Python function, MODULE:FUNCTION"
+        )
+    judge = config.judge
+    known = judge in ("", "execution") or judge.startswith(COMMAND) or is_function(judge)
+    if not (known or Path(judge).is_dir()):
+        raise ConfigurationError(
+            f"judge {judge[:80]!r} is neither execution, a reward model's folder, "
+            '"command: ..." nor a Python function, MODULE:FUNCTION'
+        )
 
 
 def check_engine(config: AlignConfig) -> None:

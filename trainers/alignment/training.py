@@ -43,6 +43,7 @@ from trainers.alignment.sharding import (
     whole_weights,
 )
 from trainers.configuration import from_dict, to_dict
+from trainers.runs.progress import ProgressLines
 
 MASTER = "master.safetensors"
 WHOLE = "whole"
@@ -259,6 +260,7 @@ class _Follow(TrainerCallback):
     def __init__(self, job: TrainingJob, first: bool, remote: bool, done: int) -> None:
         self.job, self.first, self.remote, self.done = job, first, remote, done
         self.log: MetricsLog | None = None
+        self.lines = ProgressLines()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         self.began = time.perf_counter()
@@ -290,7 +292,7 @@ class _Follow(TrainerCallback):
             )
         figures["speed/steps_per_s"] = speed
         self.log.add(job.round, "train", job.steps_before + step, figures)
-        if not self.remote:
+        if not self.remote and self.lines.due(step == job.steps):
             print(progress_line(job, job.steps_before + step, figures), flush=True)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
@@ -365,7 +367,7 @@ def _fit(trainer: Any) -> None:
 
 def _show_progress(job: TrainingJob, ended: threading.Event) -> None:
     """Print what the first worker records, without the engine's prefixes and notices."""
-    shown = 0
+    shown, progress = 0, ProgressLines()
     file = job.run / "metrics.jsonl"
     while True:
         last = ended.wait(0.5)
@@ -378,7 +380,8 @@ def _show_progress(job: TrainingJob, ended: threading.Event) -> None:
             fresh = record["updates"] > shown and record["phase"] == "train"
             if fresh and record["round"] == job.round:
                 shown = record["updates"]
-                print(progress_line(job, shown, record), flush=True)
+                if progress.due(shown - job.steps_before == job.steps):
+                    print(progress_line(job, shown, record), flush=True)
         if last:
             return
 

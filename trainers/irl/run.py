@@ -42,12 +42,10 @@ from trainers.irl.wiring import is_circuit, write_wiring
 from trainers.runs.checkpoint import Checkpoint, latest, save_checkpoint
 from trainers.runs.folder import clear_figures, forget_after, hardware, held, prepare
 from trainers.runs.gauges import Gauges
+from trainers.runs.progress import ProgressLines
 from trainers.runs.result import Result
 from trainers.runs.stopping import asked, asking, resume_with, stoppable
 from trainers.runs.tracking import check_trackers, tracked
-
-LINE_SECONDS = 10.0
-"""Between two lines of progress where they go to a file."""
 
 
 def train(
@@ -181,7 +179,7 @@ class _Run:
         self.started = time.perf_counter()
         self.gauges = Gauges(run.name)
         self.board = Board(run / "tensorboard", self.iteration, algorithm.counts)
-        self.shown = -math.inf
+        self.lines = ProgressLines()
 
     @property
     def elapsed(self) -> float:
@@ -314,7 +312,7 @@ class _Run:
         ]
         if "validation/success" in figures:
             parts.append(f"validated {figures['validation/success']:.3f}")
-        elif remaining[phase] and not self._due_line():
+        elif remaining[phase] and not self.lines.due():
             return
         total = self.algorithm.counts[phase] + remaining[phase]
         time_left = f"{'' if measured else 'about '}{left / 60:.1f} min"
@@ -323,15 +321,6 @@ class _Run:
             f"{figures['speed/updates_per_s']:.2f} updates/s  {'  '.join(parts)}  left {time_left}",
             flush=True,
         )
-
-    def _due_line(self) -> bool:
-        """Whether a line of progress is due: at each iteration on a terminal, every ten seconds in
-        a file."""
-        now = time.perf_counter()
-        if sys.stdout.isatty() or now - self.shown >= LINE_SECONDS:
-            self.shown = now
-            return True
-        return False
 
     def _remaining(self) -> dict[str, int]:
         config, counts = self.config, self.algorithm.counts
