@@ -10,12 +10,14 @@ begin from it, and `rayforge irl plan` fits every row's weights on the same inst
 held back from training. All rows of a setting have the same candidates and the same choice; the
 settings are in tables of their own. What was scored is kept in `scores`, so the same command goes
 on where it was broken off. `--tuning` scores the buildings for tuning instead. "ten" trains in ten
-of the 45 buildings; "houses" and "rendered" in generated houses (`rayforge houses`), whose places
-are told as objects or shown as rendered panoramas.
+of the 45 buildings, "quarter" and "tenth" on every fourth and tenth path of all 45; "houses" and
+"rendered" in generated houses (`rayforge houses`), whose places are told as objects or shown as
+rendered panoramas.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -30,8 +32,9 @@ import tyro
 from benchmarks.planning_tables import PLANNED, first_sight_table, mapped_table, span
 from benchmarks.r2r import HELD_OUT, TUNING
 from benchmarks.sub_runs import finished, run_all
+from envs.episodes.r2r import write_r2r
 from rayforge.evaluation.intervals import bootstrap_interval
-from rayforge.files import write_text, write_whole
+from rayforge.files import whole_folder, write_text, write_whole
 from rayforge.irl.demonstrations import Demonstrations
 from trainers.irl.choices import Choices, imagined, mapped
 from trainers.irl.plan import FILES, PlannedAgent, open_agent
@@ -58,8 +61,11 @@ class Setting(NamedTuple):
     read: tuple[str, ...]
     new: str
     """The split of new buildings."""
+    every: int = 1
+    """Of the paths that are trained on, every so many."""
 
 
+TRAIN = "R2R_train.json"
 FEW = ("--generator.updates", "800", "--clone-updates", "600")
 _R2R = ("--held-out", *HELD_OUT, *TUNING, *SIZES)
 _HOUSES = (*SIZES, "--generator.updates", "600", "--clone-updates", "600", "--max-words", "60")
@@ -68,6 +74,10 @@ SETTINGS = {
     "ten": Setting(
         (*_R2R, *FEW, "--buildings", *TEN), "700", ("train", "val_seen", "held_out"), "new"
     ),
+    "quarter": Setting(
+        (*_R2R, *FEW), "700", ("train", "val_seen", "held_out"), "new", every=4
+    ),
+    "tenth": Setting((*_R2R, *FEW), "700", ("train", "val_seen", "held_out"), "new", every=10),
     "houses": Setting(_HOUSES, "600", ("train", "val_seen", "val_unseen"), "val_unseen"),
     "rendered": Setting(
         (*_HOUSES, "--features", "rendered"), "600", ("train", "val_seen", "val_unseen"),
@@ -157,7 +167,7 @@ class Planning:
     """Which runs: start, gcbc, gail, completion, hindsight, full."""
     kinds: tuple[str, ...] = ("map", "other", "samples", "search")
     """What is scored: on a map, there under another's sentence, imagined, searched."""
-    setting: Literal["r2r", "ten", "houses", "rendered"] = "r2r"
+    setting: Literal["r2r", "ten", "quarter", "tenth", "houses", "rendered"] = "r2r"
     """What is trained on."""
     generated: int = 0
     """Relabelled pairs that the reward is taught by besides (`rayforge irl plan --generated`)."""
@@ -188,8 +198,10 @@ class Planning:
     def _make(self, name: str, seed: int) -> None:
         """A method's run of a seed and its planner, where they are missing."""
         run, method = self.out / f"{name}-{seed}", METHODS[name]
+        every = SETTINGS[self.setting].every
+        data = self.data if every == 1 else thinned(self.data, self.out / "data", every)
         command = [
-            "irl", "train", "--data", str(self.data), *SETTINGS[self.setting].train, "--evaluate",
+            "irl", "train", "--data", str(data), *SETTINGS[self.setting].train, "--evaluate",
             *self._told(method.train), "--seed", str(seed),
         ]  # fmt: skip
         if name != "start":
@@ -321,6 +333,26 @@ class Planning:
                 cells.append(span(bootstrap_interval(np.mean(values, 0))) if values else "")
             lines.append(f"| {row} | {' | '.join(cells)} |")
         return "\n".join([*lines, ""])
+
+
+def thinned(data: Path, folder: Path, every: int) -> Path:
+    """A folder of Room-to-Room data that has every so many paths of the buildings trained in, and
+    all of the buildings held out; written once."""
+    if folder.is_dir():
+        return folder
+    with whole_folder(folder) as part:
+        for item in data.iterdir():
+            if item.name != TRAIN:
+                (part / item.name).symlink_to(item.absolute())
+        others, number, kept = set(HELD_OUT) | set(TUNING), 0, []
+        for record in json.loads((data / TRAIN).read_text()):
+            if record["scan"] not in others:
+                number += 1
+                if number % every:
+                    continue
+            kept.append(record)
+        write_r2r(part / TRAIN, kept)
+    return folder
 
 
 def first_sight(agent: PlannedAgent, plans: Plans, split: str) -> dict[str, np.ndarray]:

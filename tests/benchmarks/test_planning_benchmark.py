@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import torch
 
-from benchmarks.planning import Planning
+from benchmarks.planning import HELD_OUT, TRAIN, TUNING, Planning, thinned
 from benchmarks.planning_tables import PLANNED, mapped_table
+from envs.episodes.r2r import write_r2r
 from rayforge.files import write_whole
 from trainers.irl.choices import Choices
 
@@ -53,3 +56,20 @@ def test_the_ratio_is_of_means_over_the_same_seeds() -> None:
     text = mapped_table("new", {PLANNED: planned, "other": other})
     row = next(line for line in text.splitlines() if line.startswith("| other"))
     assert row.endswith("| 3.00 |") and "+0.500" in row
+
+
+def test_few_demonstrations_leave_the_buildings_held_out_whole(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    data = tmp_path / "r2r"
+    data.mkdir()
+    (data / "connectivity").mkdir()
+    records = [
+        {"scan": scan, "path_id": number, "path": ["a", "b"], "heading": 0.0,
+         "instructions": ["go on"]}
+        for number, scan in enumerate(["trained in"] * 25 + [HELD_OUT[0]] * 3 + [TUNING[0]] * 2)
+    ]  # fmt: skip
+    write_r2r(data / TRAIN, records)
+    folder = thinned(data, tmp_path / "few", 10)
+    kept = json.loads((folder / TRAIN).read_text())
+    assert [r["path_id"] for r in kept] == [9, 19, 25, 26, 27, 28, 29]
+    assert (folder / "connectivity").is_dir()
+    assert thinned(data, folder, 10) == folder, "written once"
