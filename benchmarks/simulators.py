@@ -154,10 +154,15 @@ def scan_of_size(triangles: int, folder: Path) -> dict[str, float]:
 def main() -> None:
     arguments = tyro.cli(Arguments, description=__doc__)
     if arguments.only_sizes:
+        larger: dict[str, float] = {}
         with tempfile.TemporaryDirectory() as temporary:
             for size in arguments.sizes:
-                for name, value in scan_of_size(size, Path(temporary) / str(size)).items():
+                found = scan_of_size(size, Path(temporary) / str(size))
+                for name, value in found.items():
                     print(f"{name:<42} {value:>10,.2f}", flush=True)
+                larger |= found
+        if arguments.out:
+            arguments.out.write_text(json.dumps(larger, indent=1) + "\n")
         return
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as temporary:
