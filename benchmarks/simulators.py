@@ -117,6 +117,8 @@ def time_pairs(simulator: EmbeddedSimulator, poses: Poses) -> float:
 
 
 def _size(triangles: int, folder: Path, answers: Any) -> None:
+    (folder / "small").mkdir()
+    time_load(write_scan(folder / "small", 2_000), folder / "kept")  # machine code is compiled
     config_file = write_scan(folder, triangles)
     before = _memory()
     load, _ = time_load(config_file, folder / "kept")
