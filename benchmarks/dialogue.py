@@ -27,6 +27,7 @@ from rayforge.feedback.formats import (
     Rewrite,
     Utterance,
     read_engine,
+    read_massive,
     read_rewrites,
     read_utterances,
 )
@@ -65,9 +66,10 @@ class Benchmark:
     only: str = ""
     """rewrites or intents: that part alone."""
     rewrites: Path | None = None
-    """Another file of contextual rewrites (CQR or CANARD)."""
+    """Another file of contextual rewrites (CQR, CANARD or QReCC)."""
     intents: Path | None = None
-    """Another folder of intents and slots (Snips' layout, or `seq.in`, `seq.out`, `label`)."""
+    """Another folder of intents and slots (Snips' layout, or `train` and `test` with `seq.in`,
+    `seq.out`, `label`), or a MASSIVE file (`en-US.jsonl`)."""
 
     def __call__(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
@@ -254,10 +256,15 @@ def intents_table(folder: Path, b: Benchmark) -> str:
 
 
 def utterances_in(folder: Path) -> tuple[dict[str, list[Utterance]], list[Utterance]]:
-    """Training utterances by intent and those to be scored: Snips' layout (a folder an intent), or
-    `train` and `test` with `seq.in`, `seq.out` and `label` each."""
+    """Training utterances by intent and those to be scored: Snips' layout (a folder an intent),
+    `train` and `test` with `seq.in`, `seq.out` and `label` each, or a MASSIVE file."""
     train = []
-    if (folder / "train").is_dir():
+    if folder.is_file():
+        parts = read_massive(folder)
+        if not parts.get("train") or not parts.get("test"):
+            raise DataError(f"{folder}: needs the partitions train and test, has {sorted(parts)}")
+        train, test = parts["train"], parts["test"]
+    elif (folder / "train").is_dir():
         train, test = (read_utterances(folder / part) for part in ("train", "test"))
     else:
         names = sorted(f.parent.name for f in folder.glob("*/train_*.json"))

@@ -1,13 +1,15 @@
 """Dialogue data that others published, read by their formats.
 
-Contextual rewrites: Alexa CQR (Regan et al. 2019; the Stanford in-car dialogues with rewrites) and
-CANARD (Elgohary et al. 2019). Intents and slots: Snips (2017; pieces of text with slot names), and
-the three text files `seq.in`, `seq.out`, `label` (Goo et al. 2018) that ATIS and Snips go round in.
+Contextual rewrites: Alexa CQR (Regan et al. 2019; the Stanford in-car dialogues with rewrites),
+CANARD (Elgohary et al. 2019) and QReCC (Anantha et al. 2021). Intents and slots: Snips (2017;
+pieces of text with slot names), the three text files `seq.in`, `seq.out`, `label` (Goo et al. 2018)
+that ATIS and Snips go round in, and MASSIVE (FitzGerald et al. 2022; JSON lines with `annot_utt`).
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,20 +65,21 @@ def read_rewrites(file: Path) -> list[Rewrite]:
     Raises DataError at the first record that is not of the format, or where there is none.
     """
     found: list[Rewrite] = []
+    conversations: dict[Any, int] = {}
     for number, (place, record) in enumerate(_records(file)):
         if not isinstance(record, dict):
             raise DataError(f"{place}: a dialogue is an object, found {kind_of(record)}")
         if "dialogue" in record:
             found += _cqr(record, number, place)
         elif "Rewrite" in record:
-            found.append(_canard(record, number, place))
+            found.append(_canard(record, conversations, place))
         else:
             raise DataError(
-                f"{place}: neither a CQR dialogue (key 'dialogue') nor a CANARD question (key"
-                " 'Rewrite')"
+                f"{place}: neither a CQR dialogue (key 'dialogue') nor a CANARD or QReCC question"
+                " (key 'Rewrite')"
             )
     if not found:
-        raise DataError(f"{file}: holds no rewrites; expected CQR dialogues or CANARD questions")
+        raise DataError(f"{file}: holds no rewrites; expected CQR, CANARD or QReCC")
     return found
 
 
@@ -122,11 +125,17 @@ def _cqr(record: dict[str, Any], number: int, place: str) -> Iterator[Rewrite]:
         )  # fmt: skip
 
 
-def _canard(record: dict[str, Any], number: int, place: str) -> Rewrite:
-    context = _texts(record, "History", place)
+def _canard(record: dict[str, Any], conversations: dict[Any, int], place: str) -> Rewrite:
+    """CANARD's keys, or QReCC's: there the context is another key's. Questions of one conversation
+    share its identifier; `conversations` numbers them. Without one, each is by itself."""
+    context = _texts(record, "History" if "History" in record else "Context", place)
     question, gold = _text(record, "Question", place), _text(record, "Rewrite", place)
-    # Questions of one conversation share the identifier; without one each is by itself.
-    return Rewrite(number, context, question, None if gold == question else gold)
+    named = record.get("QuAC_dialog_id", record.get("Conversation_no"))
+    if named is not None and not isinstance(named, str | int):
+        raise DataError(f"{place}: a conversation is named by text or number, not {shown(named)}")
+    key = (len(conversations),) if named is None else named
+    dialogue = conversations.setdefault(key, len(conversations))
+    return Rewrite(dialogue, context, question, None if gold == question else gold)
 
 
 def read_utterances(source: Path) -> list[Utterance]:
@@ -181,6 +190,35 @@ def _trimmed(text: str, slots: list[tuple[int, int, str]]) -> Iterator[tuple[int
         )
         if begin < end:
             yield begin, end, name
+
+
+def read_massive(file: Path) -> dict[str, list[Utterance]]:
+    """Utterances of a MASSIVE file (`en-US.jsonl`) by its partitions: "train", "dev", "test".
+
+    Slots are those of `annot_utt` ("wake me at [time : five am]"). Raises DataError at the first
+    line that is not of the format, or where there is none.
+    """
+    found: dict[str, list[Utterance]] = {}
+    for place, record in _records(file):
+        partition, intent = _text(record, "partition", place), _text(record, "intent", place)
+        annotated, text, slots = _text(record, "annot_utt", place), "", []
+        end = 0
+        for match in _SLOT.finditer(annotated):
+            text += annotated[end : match.start()]
+            slots.append((len(text), len(text) + len(match[2]), match[1].strip()))
+            text += match[2]
+            end = match.end()
+        text += annotated[end:]
+        if not text.strip():
+            raise DataError(f"{place}: is empty; remove it")
+        own = Utterance(text, intent, tuple(_trimmed(text, slots)))
+        found.setdefault(partition, []).append(own)
+    if not found:
+        raise DataError(f"{file}: holds no utterances")
+    return found
+
+
+_SLOT = re.compile(r"\[([^\[\]:]+):\s*([^\[\]]*)\]")
 
 
 def _bio_folder(folder: Path) -> list[Utterance]:

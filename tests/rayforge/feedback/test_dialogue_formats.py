@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rayforge.errors import DataError
-from rayforge.feedback.formats import read_engine, read_rewrites, read_utterances
+from rayforge.feedback.formats import read_engine, read_massive, read_rewrites, read_utterances
 
 
 def cqr() -> dict[str, Any]:
@@ -54,6 +54,44 @@ def test_canard(tmp_path: Path) -> None:
               "Rewrite": "When was Ann born?", "QuAC_dialog_id": "x", "Question_no": 1}  # fmt: skip
     file.write_text(json.dumps([record, record | {"Rewrite": record["Question"]}]))
     assert [r.gold for r in read_rewrites(file)] == ["When was Ann born?", None]
+
+
+def test_questions_of_one_conversation_are_one_dialogue(tmp_path: Path) -> None:
+    said = {"Question": "When?", "Rewrite": "When was Ann born?"}
+    file = tmp_path / "qrecc.json"
+    records = [said | {"Context": ["a"], "Conversation_no": n} for n in (7, 7, 3)]
+    file.write_text(json.dumps([*records, said, said]))
+    found = read_rewrites(file)
+    assert [r.dialogue for r in found] == [0, 0, 1, 2, 3]
+    assert [r.context for r in found] == [("a",)] * 3 + [()] * 2
+    file.write_text(json.dumps([said | {"QuAC_dialog_id": [1]}]))
+    with pytest.raises(DataError, match="record 1: a conversation is named by text or number"):
+        read_rewrites(file)
+
+
+def test_massive(tmp_path: Path) -> None:
+    file = tmp_path / "en-US.jsonl"
+    lines = [
+        {"partition": "train", "intent": "alarm_set", "utt": "wake me at five am on friday",
+         "annot_utt": "wake me at [time : five am] on [date : friday ]"},
+        {"partition": "test", "intent": "audio", "utt": "quiet", "annot_utt": "quiet"},
+    ]  # fmt: skip
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = read_massive(file)
+    (first,) = found["train"]
+    assert first.text == "wake me at five am on friday "
+    assert [(first.text[a:b], name) for a, b, name in first.slots] == [
+        ("five am", "time"), ("friday", "date"),
+    ]  # fmt: skip
+    assert found["test"][0].slots == ()
+    for wrong, told in (({"partition": 1}, "line 1: 'partition'"), ({}, "line 1: 'partition'"),
+                        (lines[0] | {"annot_utt": " "}, "line 1: is empty")):  # fmt: skip
+        file.write_text(json.dumps(wrong))
+        with pytest.raises(DataError, match=told):
+            read_massive(file)
+    file.write_text("")
+    with pytest.raises(DataError, match="holds no utterances"):
+        read_massive(file)
 
 
 def _changed(path: list[Any], value: Any) -> dict[str, Any]:
