@@ -208,7 +208,7 @@ def runners(task: Task[Any], config: IRLConfig, rounds: int) -> list[Figure]:
                 draws = np.random.default_rng(part.seed).random(
                     (BATCH, config.max_steps), np.float32
                 )
-                goals = local.world.goals(part.demonstrations)
+                goals = part.demonstrations
                 done = follow_goals(local.agent.policy, local.agents, goals, draws)
                 steps += int(done.paths.length.sum())
             return steps / (time.perf_counter() - start)
