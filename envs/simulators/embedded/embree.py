@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from embreex.mesh_construction import TriangleMesh
@@ -32,6 +35,14 @@ MOST_BACK_FACES = 64
 """A ray that has passed so many sees nothing."""
 
 
+class Opposite(NamedTuple):
+    """Faces that may lie back to back with others."""
+
+    side: np.ndarray  # int8 [F], of `opposite_sides`
+    trees: list[tuple[EmbreeScene, np.ndarray]]
+    """Faces of side 2, then of side 1, with their rows; neither where there are none."""
+
+
 class Embree:
     """The triangles of one mesh. Rays may be cast from several threads (the work is outside the
     interpreter's lock)."""
@@ -39,12 +50,10 @@ class Embree:
     def __init__(self, vertices: np.ndarray, faces: np.ndarray, watertight: bool = True) -> None:
         """`watertight`: no ray slips through where two triangles meet. Without, rays are a tenth
         faster; of 400,000 into a rough scan none slipped."""
+        self._vertices, self._faces, self._watertight = vertices, faces, watertight
         self._scene = _tree(vertices, faces, watertight)
-        self._side = opposite_sides(vertices, faces)
-        rows = [np.flatnonzero(self._side == which) for which in (1, 2)]
-        self._opposite: list[tuple[EmbreeScene, np.ndarray]] = []
-        if len(rows[0]):  # for a face of side 1 the tree of side 2, and the other way round
-            self._opposite = [(_tree(vertices, faces[own], watertight), own) for own in rows[::-1]]
+        self._opposite: Opposite | None = None
+        self._lock = threading.Lock()
 
     def cast(self, origins: np.ndarray, directions: np.ndarray) -> Hits:
         """The first front face on each ray; back faces are not seen, as in habitat-sim.
@@ -72,16 +81,33 @@ class Embree:
         face[depth > FAR] = -1
         return hits
 
+    def _opposite_faces(self) -> Opposite:
+        """Made when a ray first meets a back face: in many scans none does, and it is a third of
+        what opening takes."""
+        with self._lock:
+            if self._opposite is None:
+                side = opposite_sides(self._vertices, self._faces)
+                # For a face of side 1 the tree of side 2, and the other way round.
+                rows = [np.flatnonzero(side == which) for which in (2, 1)]
+                trees = [
+                    (_tree(self._vertices, self._faces[own], self._watertight), own)
+                    for own in rows
+                    if len(own)
+                ]
+                self._opposite = Opposite(side, trees)
+            return self._opposite
+
     def _turned_over(
         self, hits: Hits, behind: np.ndarray, origins: np.ndarray, directions: np.ndarray
     ) -> np.ndarray:
         """Of the rays that met a back face those that meet no front face in the same plane; into
         `hits` what the others meet."""
-        if not self._opposite or len(behind) == 0:
+        if len(behind) == 0:
             return behind
+        sides, trees = self._opposite_faces()
         done = np.zeros(len(behind), dtype=bool)
-        side = self._side[hits.face[behind]]
-        for which, (scene, rows) in enumerate(self._opposite, 1):
+        side = sides[hits.face[behind]]
+        for which, (scene, rows) in enumerate(trees, 1):
             asked = np.flatnonzero(side == which)
             if len(asked) == 0:
                 continue
