@@ -13,12 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rayforge.irl.data_parallel import summed
 from rayforge.irl.networks import probabilities
 
 
 def mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean over all steps; 0 where nothing counts."""
-    return (values * weight).sum() / weight.sum().clamp(min=1e-8)
+    """Weighted mean over all steps (of all learners, `data_parallel`); 0 where nothing counts."""
+    total, count = summed((values * weight).sum(), weight.sum())
+    return total / count.clamp(min=1e-8)
 
 
 def discriminator_logit(f: Tensor, log_pi: Tensor) -> Tensor:

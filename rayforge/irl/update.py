@@ -19,6 +19,7 @@ from rayforge.goals.generator import free_bits
 from rayforge.irl import losses
 from rayforge.irl.agent import Agent
 from rayforge.irl.config import AgentConfig
+from rayforge.irl.data_parallel import average_gradients, pooled
 from rayforge.irl.pairs import Pairs, Role
 from rayforge.language.encoder import Sentences
 from rayforge.settings import value_of
@@ -58,7 +59,7 @@ class Update:
         return figures
 
     def backward(self, loss: Tensor) -> None:
-        """Gradients of each network, clipped to the configured norm.
+        """Gradients of each network, averaged over the learners, clipped to the configured norm.
 
         Networks that had no part in the loss have none, and their Adam does not move.
         Raises DivergedError where one is not finite.
@@ -67,6 +68,7 @@ class Update:
             for parameter in parameters:
                 parameter.grad = None
         loss.backward()
+        average_gradients([p for parameters in self.parameters.values() for p in parameters])
         norms = {
             name: nn.utils.clip_grad_norm_(parameters, self.agent.config.gradient_norm)
             for name, parameters in self.parameters.items()
@@ -139,7 +141,8 @@ def generator_step(agent: Agent, batch: dict[str, Tensor]) -> Loss:
     generator = agent.generator
     assert generator is not None
     seen = agent.observe(batch, generator.eye)
-    nats, kl, words = generator.loss(seen, batch["action"], batch["length"], batch["tokens"])
+    means = generator.loss(seen, batch["action"], batch["length"], batch["tokens"])
+    nats, kl, words = pooled(len(batch["length"]), *means)
     charged = free_bits(kl, generator.config.free_nats)
     figures = {"generator/perplexity": (nats / words).exp(), "generator/kl": kl.sum()}
     return (nats + batch["kl_weight"][0] * charged) / words, figures

@@ -25,7 +25,7 @@ def metrics(config: BothConfig) -> tuple[str, ...]:
 def resources(config: BothConfig) -> Need:
     """They take turns, but Ray reserves for a trial's whole life."""
     agent, language = IRL.resources(config.irl), ALIGN.resources(config.align)
-    gpu = max(agent.gpus, 1.0 if config.align.device == "cuda" else 0.0)
+    gpu = max(agent.bundles[0].get("GPU", 0.0), 1.0 if config.align.device == "cuda" else 0.0)
     first = {"CPU": 1.0, **({"GPU": gpu} if gpu else {})}
     return Need(
         (first, *agent.bundles[1:], *language.bundles[1:]),

@@ -172,7 +172,8 @@ def adapted(config: IRLConfig, settings: AdaptConfig, out: Path) -> IRLConfig:
     further = "" if without else str((out / "further.json").absolute())
     return replace(
         config, further=further, clone_updates=settings.clone_updates, updates=settings.updates,
-        warm_start=True, runners=settings.runners, start_from="", seed=settings.seed,
+        warm_start=True, runners=settings.runners, fewest_runners=0, learners=0, staleness=0,
+        start_from="", seed=settings.seed,
         **{name: settings.rate * getattr(config, name) for name in rates},
     )  # fmt: skip
 

@@ -156,7 +156,8 @@ def goal_agnostic(config: IRLConfig, settings: AdaptConfig) -> IRLConfig:
     """The configuration of pi_0: the run's networks cloned from its demonstrations without text."""
     return replace(
         config, method="gcbc", text=False, clone_updates=settings.agnostic_updates, updates=0,
-        evaluate=(), runners=0, runner_resource="", start_from="", seed=settings.seed,
+        evaluate=(), runners=0, fewest_runners=0, learners=0, staleness=0, runner_resource="",
+        start_from="", seed=settings.seed,
     )  # fmt: skip
 
 

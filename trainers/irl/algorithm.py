@@ -9,35 +9,36 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
-from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from rayforge.irl.agent import Agent
+from rayforge.irl.data_parallel import parted
 from rayforge.irl.demonstrations import Demonstrations
 from rayforge.irl.pairs import Role, forced_pairs, join_parts, pair_batch, pairs_of_update
 from rayforge.irl.replay import Replay
 from rayforge.irl.update import cosine
 from rayforge.paths.arrays import Padded, join_paths
-from rayforge.paths.sights import Sights
+from trainers.irl import learner_calls as calls
+from trainers.irl.aggregator import Nodes
+from trainers.irl.ahead import Round, in_background, turns, unpack
+from trainers.irl.chunks import CHUNK, Span, chunks_of, random_numbers
 from trainers.irl.config import IRLConfig
-from trainers.irl.dispatch import bring_back, hand_out
-from trainers.irl.information import information_figures
+from trainers.irl.dispatch import ask_for_more, bring_back, hand_out, hand_out_by_node, let_go
 from trainers.irl.learner import AgentLearner, AgentModule
+from trainers.irl.learner_calls import batch_of, halved, learners_at_work
 from trainers.irl.loading import agent_sizes
-from trainers.irl.runner import Chunk, ChunkResult, PathRunner
+from trainers.irl.runner import ChunkResult, PathRunner
 from trainers.irl.source import source_weights
 from trainers.irl.task import Shared, Task
 
 # At each start it tells users of RLlib which of its two ways to configure it is the default now.
 logging.getLogger("ray.rllib.algorithms.algorithm_config").setLevel(logging.ERROR)
-
-CHUNK = 64
-"""Episodes a chunk: one forward pass of a runner."""
 
 
 class LangGoalIRLConfig(AlgorithmConfig):
@@ -63,8 +64,11 @@ class LangGoalIRLConfig(AlgorithmConfig):
         self.world = Shared(task.world)
         self.sizes = sizes_of(config, task)
         own = {config.runner_resource: 1} if config.runner_resource else {}
-        self.env_runners(num_env_runners=config.runners, custom_resources_per_env_runner=own)
-        self.learners(num_gpus_per_learner=int(config.device == "cuda"))
+        first = config.fewest_runners or config.runners
+        self.env_runners(num_env_runners=first, custom_resources_per_env_runner=own)
+        self.learners(
+            num_learners=config.learners, num_gpus_per_learner=int(config.device == "cuda")
+        )
         self.debugging(seed=config.seed, log_level="ERROR")
         return self
 
@@ -104,23 +108,32 @@ class LangGoalIRL(Algorithm):
         self.told, self.relabelled = Replay(*sizes), Replay(*sizes)  # negatives, positives
         self.sights = world.new_sights(capacity)
         if self.sights is not None:
-            self._learners(partial(_show, sights=self.sights))
+            self._learners(partial(calls.show, sights=self.sights))
+        ask_for_more(self.env_runner_group, self.irl.runners)
+        self.nodes = Nodes()
+        self.ahead: dict[int, Round] = {}
+        self.dropped, self.taken = 0, time.perf_counter()
         self.seconds_before = 0.0  # spent on what is taken over
         if fresh:
             self._take_over()
         return self
+
+    def cleanup(self) -> None:
+        if self.env_runner_group is not None:
+            let_go(self.env_runner_group)
+        super().cleanup()
 
     def _take_over(self) -> None:
         """Networks of another run, and how far they have come there."""
         irl = self.irl
         if irl.reward_from:
             weights, _ = source_weights(irl)
-            self._learners(partial(_take_reward, weights=weights))
+            self._learners(partial(calls.take_reward, weights=weights))
         elif irl.start_from:
             weights, state = source_weights(irl)
             parts = {"generator": irl.generates, "policy": bool(irl.cloning_first)}
             wanted = tuple(name for name, needed in parts.items() if needed)
-            self._learners(partial(_take_over, weights=weights, parts=wanted))
+            self._learners(partial(calls.take_over, weights=weights, parts=wanted))
             for name, count in (("generator", "generator"), ("policy", "clone")):
                 taken = parts[name] and not irl.start_anew
                 self.counts[count] = state["counts"][count] if taken else 0
@@ -130,6 +143,10 @@ class LangGoalIRL(Algorithm):
     def irl(self) -> IRLConfig:
         found: IRLConfig = self.config.irl
         return found
+
+    @property
+    def updates_made(self) -> int:
+        return sum(self.counts[name] for name in ("generator", "clone", "irl"))
 
     @property
     def phase(self) -> str:
@@ -155,11 +172,10 @@ class LangGoalIRL(Algorithm):
             total = irl.cloning_first if irl.rolls_out else irl.clone_updates + irl.updates
             return self._fit(Role.CLONE, "clone", total, irl.batch)
         if irl.adversarial and irl.cloning_first and self.counts["irl"] == 0:
-            self._learners(_start_from_policy)
+            self._learners(partial(calls.start_from_policy, number=self.updates_made))
 
         # a. Follow positive goals, some of them rephrased (c); b. describe what was done.
-        expert = self._expert_rows(irl.episodes_per_iteration)
-        results = self.roll_out(self.train_split, expert, sample=True, label=irl.labels)
+        expert, results = self._round()
         for result in results:
             if result.rollout is not None:
                 paths = result.rollout.paths
@@ -173,7 +189,7 @@ class LangGoalIRL(Algorithm):
         # d., e. Discriminator, critics, policy and temperature (of other methods than LangGoalIRL:
         # what they have of these, see `pairs`), on one batch at a time.
         rate = cosine(irl.policy_learning_rate, self.counts["irl"], irl.updates)
-        self._learners(partial(_set_rate, name="policy", rate=rate))
+        self._learners(partial(calls.set_rate, name="policy", rate=rate))
         if irl.method == "forcing":
             return self._force(expert, results)
         goals = self._rephrased(expert, results)
@@ -236,7 +252,9 @@ class LangGoalIRL(Algorithm):
         rate = irl.learning_rate if role is Role.CLONE else irl.generator.learning_rate
         name = "policy" if role is Role.CLONE else "generator"
         stop = min(total, self.counts[count] + irl.updates_per_iteration)
-        self._learners(partial(_set_rate, name=name, rate=cosine(rate, self.counts[count], total)))
+        self._learners(
+            partial(calls.set_rate, name=name, rate=cosine(rate, self.counts[count], total))
+        )
         while self.counts[count] < stop:
             rows = self.task.world.batch(self.train_split, size, irl.seed, self.counts[count])
             progress = self.counts[count] / max(1.0, irl.generator.kl_ramp * total)
@@ -251,22 +269,32 @@ class LangGoalIRL(Algorithm):
         """One update; `target` [B, T]: what to imitate, where that is not what was done."""
         columns = pair_batch(paths, role, target)
         columns["kl_weight"] = np.full(len(role), kl_weight, np.float32)
-        batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, len(role))
-        results = self.learner_group.update(batch=batch)
+        if not self.irl.learners:
+            results = self.learner_group.update(batch=batch_of(columns))
+        else:
+            parts = [
+                batch_of({name: column[rows] for name, column in columns.items()})
+                for rows in parted(len(role), self.irl.learners)
+            ]
+            with learners_at_work():
+                results = self.learner_group.update(
+                    batches=parts, timesteps={"updates": self.updates_made}
+                )
         self.metrics.aggregate(results, key="learners")
 
-    def _expert_rows(self, count: int) -> np.ndarray:
-        rng = self._rng("goals", self.counts["irl"])
+    def _expert_rows(self, turn: int) -> np.ndarray:
+        rng, count = self._rng("goals", turn), self.irl.episodes_per_iteration
         found: np.ndarray = self.task.world.draw(self.train_split, rng, count, CHUNK)
         return found
 
     def _rng(self, purpose: str, number: int) -> np.random.Generator:
-        """Random numbers that depend on the seed and the place in the run alone, so that a resumed
-        run goes on as it would have."""
-        return np.random.default_rng([self.irl.seed, number, *purpose.encode()])
+        return random_numbers(self.irl.seed, purpose, number)
 
     def _learners(self, function: Any) -> None:
-        self.learner_group.foreach_learner(function)
+        with learners_at_work():
+            for result in self.learner_group.foreach_learner(function):
+                if not result.ok:
+                    raise result.get()
 
     def roll_out(
         self,
@@ -282,34 +310,115 @@ class LangGoalIRL(Algorithm):
         `tokens` [rows, N] replaces the sentences. Sampling rephrases a share of them where the
         configuration augments. The result does not depend on the number of runners.
         """
-        irl, started = self.irl, time.perf_counter()
-        first = self.counts["episodes"]
-        rephrase = np.zeros(len(rows), bool)
-        if sample and irl.rephrases:
-            rephrase = self._rng("rephrase", first).random(len(rows)) < irl.augment_probability
-        chunks = []
-        for start in range(0, len(rows), CHUNK):
-            part = rows[start : start + CHUNK]
-            paths = split.paths[part]
-            if tokens is not None:
-                paths = paths.with_tokens(tokens[start : start + CHUNK])
-            number = first + start
-            seed = int(self._rng("chunk", number).integers(2**62))
-            part_rephrased = rephrase[start : start + CHUNK]
-            chunks.append(
-                Chunk(number, seed, paths, split.names(part), sample, part_rephrased, label)
-            )
-        results = self._hand_out(chunks)
+        started = time.perf_counter()
+        span = self._span(rows, self.counts["episodes"], sample, label, tokens)
+        weights = self._sent_weights()
+        results = self._check(self._hand_out(split, span, weights, self.updates_made))
         if sample:
-            steps = sum(int(r.rollout.paths.length.sum()) for r in results if r.rollout)
-            self.counts["episodes"] = first + len(rows)
-            self.counts["env_steps"] += steps
-            self._log_rollouts(split, rows, results, steps / (time.perf_counter() - started))
+            self._count(split, rows, results, time.perf_counter() - started)
         return results
+
+    def _span(
+        self, rows: np.ndarray, first: int, sample: bool, label: bool, tokens: np.ndarray | None
+    ) -> Span:
+        rephrase = np.zeros(len(rows), bool)
+        if sample and self.irl.rephrases:
+            draws = self._rng("rephrase", first).random(len(rows))
+            rephrase = draws < self.irl.augment_probability
+        return Span(first, rows, self.irl.seed, sample, rephrase, label, tokens)
+
+    def _hand_out(
+        self, split: Demonstrations, span: Span, weights: ray.ObjectRef, number: int
+    ) -> list[ChunkResult]:
+        group = self.env_runner_group
+        if 0 < self.irl.aggregate_from <= group.num_remote_env_runners():
+            return hand_out_by_node(self.nodes, group, span, split, weights, number)
+        return hand_out(group, chunks_of(span, split), weights, number)
+
+    def _count(
+        self, split: Demonstrations, rows: np.ndarray, results: list[ChunkResult], seconds: float
+    ) -> None:
+        steps = sum(int(r.rollout.paths.length.sum()) for r in results if r.rollout)
+        self.counts["episodes"] += len(rows)
+        self.counts["env_steps"] += steps
+        self._log_rollouts(split, rows, results, steps / seconds)
+
+    def _round(self) -> tuple[np.ndarray, list[ChunkResult]]:
+        """This iteration's expert rows and the roll-outs of their sentences. With a `staleness`
+        they were handed out some iterations ago, and those to come are handed out now."""
+        irl, turn = self.irl, self.counts["irl"]
+        expert = self._expert_rows(turn)
+        if not irl.staleness:
+            results = self.roll_out(self.train_split, expert, sample=True, label=irl.labels)
+            return expert, results
+        self._send_ahead()
+        this = self.ahead.pop(turn)
+        results = self._check(this.results.result())
+        now = time.perf_counter()
+        self._count(self.train_split, expert, results, now - self.taken)
+        self.taken = now
+        figures = self._importance(results) | {"staleness": self.updates_made - this.number}
+        for name, value in figures.items():
+            self.metrics.log_value(("rollout", name), value, window=1)
+        return expert, results
+
+    def _send_ahead(self) -> None:
+        """Hand out, under the newest weights, every round that may be under way and is not."""
+        irl, turn = self.irl, self.counts["irl"]
+        missing = [
+            use
+            for use in turns(turn, irl.updates, irl.updates_per_iteration, irl.staleness)
+            if use not in self.ahead
+        ]
+        if missing:
+            weights = self._sent_weights()
+            for use in missing:
+                self._send(use, self.updates_made, weights)
+
+    def _send(self, use: int, number: int, weights: ray.ObjectRef) -> None:
+        irl, rows = self.irl, self._expert_rows(use)
+        rounds = (use - self.counts["irl"]) // irl.updates_per_iteration
+        first = self.counts["episodes"] + rounds * irl.episodes_per_iteration
+        span = self._span(rows, first, True, irl.labels, None)
+        work = partial(self._hand_out, self.train_split, span, weights, number)
+        self.ahead[use] = Round(use, number, weights, in_background(work))
+
+    def restore_ahead(self, rounds: list[list[int]], arrays: dict[str, Any]) -> None:
+        """Hand the rounds of a checkpoint out again, under the weights that they had; those that
+        would be older than `staleness` now are dropped and counted."""
+        weights: dict[int, ray.ObjectRef] = {}
+        for use, number in rounds:
+            age = self.updates_made + use - self.counts["irl"] - number
+            if age > self.irl.staleness:
+                self.dropped += self.irl.episodes_per_iteration
+                continue
+            if number not in weights:
+                weights[number] = ray.put({DEFAULT_MODULE_ID: unpack(arrays, number)})
+            self._send(use, number, weights[number])
+        if self.dropped:
+            print(
+                f"{self.dropped} episodes under way were more than {self.irl.staleness} updates "
+                "behind and are rolled out again",
+                flush=True,
+            )
+
+    def _importance(self, results: list[ChunkResult]) -> dict[str, float]:
+        """How far the policy has moved since the first chunk of a round was rolled out."""
+        done = next(result.rollout for result in results if result.rollout is not None)
+        few = slice(0, CHUNK)
+        ask = partial(calls.importance, paths=done.paths[few], probability=done.probability[few])
+        with learners_at_work():
+            found = next(iter(self.learner_group.foreach_learner(ask)))
+            if not found.ok:
+                raise found.get()
+        figures: dict[str, float] = found.get()
+        return {f"importance_{name}": value for name, value in figures.items()}
 
     def information(self) -> dict[str, float]:
         """What the policy's weights hold about their task, on the frozen probe."""
-        found = self.learner_group.foreach_learner(partial(_information, split=self.train_split))
+        found = self.learner_group.foreach_learner(
+            partial(calls.information, split=self.train_split)
+        )
         figures: dict[str, float] = next(iter(found)).get()
         return figures
 
@@ -323,25 +432,33 @@ class LangGoalIRL(Algorithm):
 
     def _weights(self) -> dict[str, Any]:
         """The newest weights of what acts."""
-        state = self.learner_group.get_state(
-            components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True
-        )
+        with learners_at_work():
+            state = self.learner_group.get_state(
+                components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True
+            )
         weights: dict[str, Any] = state[COMPONENT_LEARNER][COMPONENT_RL_MODULE]
         return weights
 
-    def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
-        return bring_back(env_runner_group)
+    def _sent_weights(self) -> ray.ObjectRef:
+        """The newest weights of what acts, in the store, as runners are sent them."""
+        weights = self._weights()
+        if self.irl.sent_weights == "float16":
+            weights = {module: halved(own) for module, own in weights.items()}
+        return ray.put(weights)
 
-    def _hand_out(self, chunks: list[Chunk]) -> list[ChunkResult]:
-        """The chunks' results under the newest weights; failed episodes are told and left out."""
-        number = sum(self.counts[k] for k in ("generator", "clone", "irl"))
-        return self._check(hand_out(self.env_runner_group, chunks, self._weights(), number))
+    def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
+        if self.ahead:  # a round that is handed out does so itself
+            return []
+        return bring_back(env_runner_group)
 
     def _check(self, results: list[ChunkResult]) -> list[ChunkResult]:
         failures = [message for result in results for message in result.failures]
         for message in failures:
             print(f"episode failed and was left out: {message}", flush=True)
         self.metrics.log_value(("rollout", "failures"), len(failures), reduce="sum")
+        if self.irl.staleness:
+            self.metrics.log_value(("rollout", "dropped"), self.dropped, window=1)
+            self.dropped = 0
         if all(result.rollout is None for result in results):
             raise RuntimeError(f"every episode failed, the first: {failures[0]}")
         return results
@@ -378,29 +495,3 @@ class LangGoalIRL(Algorithm):
 def sizes_of(config: IRLConfig, task: Task[Any]) -> dict[str, Any]:
     """What an `Agent` is built from."""
     return agent_sizes(config, len(task.vocabulary), task.world.dimension)
-
-
-def _start_from_policy(learner: AgentLearner) -> None:
-    learner.agent.start_from_policy()
-
-
-def _information(learner: AgentLearner, split: Demonstrations) -> dict[str, float]:
-    return information_figures(learner.agent, split)
-
-
-def _set_rate(learner: AgentLearner, name: str, rate: float) -> None:
-    learner.set_learning_rate(name, rate)
-
-
-def _take_over(
-    learner: AgentLearner, weights: dict[str, np.ndarray], parts: tuple[str, ...]
-) -> None:
-    learner.agent.take_over(weights, parts)
-
-
-def _take_reward(learner: AgentLearner, weights: dict[str, np.ndarray]) -> None:
-    learner.agent.take_reward(weights)
-
-
-def _show(learner: AgentLearner, sights: Sights) -> None:
-    learner.show(sights)

@@ -108,11 +108,26 @@ class IRLConfig(AgentConfig):
         int, MAIN, MAY_CHANGE, NOT_LEARNT, RESOURCE, AtLeast(0), Heading("Machine and record")
     ] = 0
     """Ray actors that roll out; 0 does it in this process, where a breakpoint works."""
+    fewest_runners: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 0
+    """Runners that a cluster must have room for when a run begins; the others join as its nodes
+    come. 0: all of them."""
+    aggregate_from: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 32
+    """From so many runners on, an actor on each node hands chunks to its runners and joins what
+    they return, so that the work of this process grows with nodes instead; 0: never."""
+    sent_weights: Annotated[Literal["float32", "float16"], MAY_CHANGE] = "float32"
+    """What weights are sent to runners as: "float16" halves the bytes, and roll-outs are made under
+    rounded weights."""
     runner_resource: Annotated[str, MAY_CHANGE, NOT_LEARNT, RESOURCE] = ""
     """A resource that some nodes of a cluster offer, such as "rollout": each runner takes one of
     it, and so a place there and nowhere else."""
+    learners: Annotated[int, MAIN, MAY_CHANGE, NOT_LEARNT, RESOURCE, AtLeast(0)] = 0
+    """Processes that learn, each from a part of every batch, with averaged gradients; 0 learns in
+    this process."""
+    staleness: Annotated[int, MAIN, MAY_CHANGE, AtLeast(0)] = 0
+    """Updates that the weights of a roll-out may be behind when it is first learnt from: with more
+    than 0 runners roll out while the learner updates; 0: they take turns."""
     device: Annotated[Literal["cpu", "cuda"], MAIN, MAY_CHANGE, NOT_LEARNT, RESOURCE] = "cpu"
-    """Where the learner runs: "cpu" or "cuda"."""
+    """Where the learner runs: "cpu" or "cuda" (each of several learners on a GPU of its own)."""
     threads: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 0
     """Threads of the learner on the CPU; 0 leaves it to torch."""
     seed: Annotated[int, MAIN, NOT_LEARNT, AtLeast(0)] = 0
@@ -154,6 +169,59 @@ class IRLConfig(AgentConfig):
             )
         if self.reward_from and self.start_from:
             raise ValueError("reward_from trains a policy from scratch: leave start_from out")
+        if self.fewest_runners > self.runners:
+            raise ValueError(
+                f"fewest_runners is {self.fewest_runners}, but runners is {self.runners}: it is "
+                "how many of them must be there at first"
+            )
+        if self.staleness and not self.runners:
+            raise ValueError(
+                f"staleness is {self.staleness}, but runners is 0: nothing rolls out beside the "
+                "learner; ask for runners, or set staleness to 0"
+            )
+        if 0 < self.staleness < self.updates_per_iteration:
+            raise ValueError(
+                f"staleness is {self.staleness}, but a round that is rolled out beside an "
+                f"iteration is updates_per_iteration = {self.updates_per_iteration} updates "
+                "behind: allow as many, or set staleness to 0"
+            )
+        self._check_learners()
+
+    def _check_learners(self) -> None:
+        """Raises ValueError where several learners would not learn what one does."""
+        if self.learners and self.env != "graph":
+            raise ValueError(
+                f'learners is {self.learners}, but env is "continuous": images of 3-D walks stay '
+                "in the process of the one learner; set learners to 0"
+            )
+        if self.learners < 2:
+            return
+        sizes = {
+            "batch": self.batch, "positives": self.positives, "negatives": self.negatives,
+            "generator.batch": self.generator.batch,
+        }  # fmt: skip
+        for name, size in sizes.items():
+            if size < self.learners:
+                raise ValueError(
+                    f"learners is {self.learners}, but {name} is {size}: each learner needs a pair "
+                    "of every kind; ask for fewer learners or larger batches"
+                )
+        if self.method == "completion" and self.spared:
+            raise ValueError(
+                f'learners is {self.learners}, but method "completion" spares the likeliest of a '
+                f"whole batch (spared is {self.spared:g}): set learners to 1 or 0, or spared to 0"
+            )
+        circuit = self.network.circuit
+        if (
+            self.network.trunk == "circuit-conditioned"
+            and circuit.prior != "none"
+            and circuit.prior_weight
+        ):
+            raise ValueError(
+                f"learners is {self.learners}, but the prior of conditioned circuits is matched to "
+                "the wiring of a whole batch: set learners to 1 or 0, or network.circuit.prior to "
+                "none"
+            )
 
     @property
     def step_limit(self) -> int:

@@ -27,5 +27,6 @@ def small_agent(config: IRLConfig) -> IRLConfig:
         max_walk=WALK if usual else config.max_walk,
         houses=at_most(config.houses, HOUSES),
         generator=at_most(config.generator, GENERATOR),
-        runners=0, runner_resource="", simulator_processes=False, threads=1,
+        runners=0, fewest_runners=0, learners=0, staleness=0, threads=1,
+        runner_resource="", simulator_processes=False,
     )  # fmt: skip

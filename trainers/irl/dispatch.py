@@ -12,6 +12,9 @@ from typing import Any
 import ray
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
+from rayforge.irl.demonstrations import Demonstrations
+from trainers.irl.aggregator import Nodes
+from trainers.irl.chunks import Span, gaps
 from trainers.irl.runner import Chunk, ChunkResult, PathRunner
 
 ATTEMPTS = 5
@@ -28,9 +31,9 @@ PROBE_S = 0.2
 
 
 def hand_out(
-    group: EnvRunnerGroup, chunks: Sequence[Chunk], weights: dict[str, Any], number: int
+    group: EnvRunnerGroup, chunks: Sequence[Chunk], weights: ray.ObjectRef, number: int
 ) -> list[ChunkResult]:
-    """Each chunk's result, in order, rolled out under `weights` of that number.
+    """Each chunk's result, in order, rolled out under `weights` (a module's state) of that number.
 
     A chunk lost with its runner is given to another one and gives the same episodes there, and a
     result is taken once, so that no episode is lost or doubled. Without runners the chunks are
@@ -42,18 +45,17 @@ def hand_out(
     """
     if not group.num_remote_env_runners():
         found: list[ChunkResult] = group.local_env_runner.sample(
-            chunks=chunks, weights=weights, number=number
+            chunks=chunks, weights=ray.get(weights), number=number
         )
         return found
-    shared = ray.put(weights)
     done: dict[int, ChunkResult] = {}
     for _ in range(ATTEMPTS):
         waiting = [chunk for chunk in chunks if chunk.first not in done]
         if not waiting:
             break
-        workers = _healthy(group, waiting)
+        workers = _healthy(group, waiting[0].names[0])[: len(waiting)]
         calls = [
-            partial(_sample, chunks=waiting[i :: len(workers)], weights=shared, number=number)
+            partial(_sample, chunks=waiting[i :: len(workers)], weights=weights, number=number)
             for i in range(len(workers))
         ]
         for answer in group.foreach_env_runner(
@@ -64,12 +66,65 @@ def hand_out(
             done |= {result.first: result for result in answer}
     missing = [chunk for chunk in chunks if chunk.first not in done]
     if missing:
-        raise RuntimeError(
-            f"{len(missing)} of {len(chunks)} chunks were lost with their runners {ATTEMPTS} times "
-            f"over, the first with {missing[0].names[0]}; look for the runners' own errors above "
-            "(out of memory?), or train with --runners 0"
-        )
+        raise RuntimeError(_lost(len(missing), len(chunks), missing[0].names[0]))
     return [done[chunk.first] for chunk in chunks]
+
+
+def hand_out_by_node(
+    nodes: Nodes, group: EnvRunnerGroup, span: Span, split: Demonstrations,
+    weights: ray.ObjectRef, number: int,
+) -> list[ChunkResult]:  # fmt: skip
+    """As `hand_out`, through an aggregator on each node: results of consecutive chunks come as one.
+
+    Raises RuntimeError as `hand_out` does.
+    """
+    done: list[ChunkResult] = []
+    missing = [span]
+    for _ in range(ATTEMPTS):
+        for part in missing:
+            (first,) = split.names(part.rows[:1])
+            runners = _by_node(nodes, group, _healthy(group, first))
+            if not runners:
+                continue
+            found = nodes.gather(runners, part, split, _sample, weights, number)
+            if found.fault:
+                raise RuntimeError(found.fault)
+            for runner in found.lost:
+                group._worker_manager.set_actor_state(runner, healthy=False)
+                nodes.homes.pop(runner, None)
+            done += found.results
+        missing = gaps(span, done)
+        if not missing:
+            return sorted(done, key=lambda result: result.first)
+    (first,) = split.names(missing[0].rows[:1])
+    raise RuntimeError(_lost(sum(m.chunks for m in missing), span.chunks, first))
+
+
+def _by_node(nodes: Nodes, group: EnvRunnerGroup, runners: list[int]) -> dict[str, dict[int, Any]]:
+    """The runners' handles, by the node that each is on."""
+    unknown = [runner for runner in runners if runner not in nodes.homes]
+    if unknown:
+        nodes.homes |= group.foreach_env_runner(
+            _home, remote_worker_ids=unknown, local_env_runner=False
+        )
+    handles = group._worker_manager.actors()
+    found: dict[str, dict[int, Any]] = {}
+    for runner in runners:
+        if runner in nodes.homes:  # else it has ended since
+            found.setdefault(nodes.homes[runner], {})[runner] = handles[runner]
+    return found
+
+
+def _home(runner: PathRunner) -> tuple[int, str]:
+    return runner.worker_index, ray.get_runtime_context().get_node_id()
+
+
+def _lost(missing: int, chunks: int, first: str) -> str:
+    return (
+        f"{missing} of {chunks} chunks were lost with their runners {ATTEMPTS} times over, the "
+        f"first with {first}; look for the runners' own errors above (out of memory?), or train "
+        "with --runners 0"
+    )
 
 
 def bring_back(group: EnvRunnerGroup, timeout_s: float = PROBE_S) -> list[int]:
@@ -81,8 +136,27 @@ def bring_back(group: EnvRunnerGroup, timeout_s: float = PROBE_S) -> list[int]:
     return restored
 
 
-def _healthy(group: EnvRunnerGroup, waiting: Sequence[Chunk]) -> list[int]:
-    """Runners to use now; where there are none, waits for one to be restarted."""
+def ask_for_more(group: EnvRunnerGroup, runners: int) -> None:
+    """Ask for runners up to that number. Those that there is no room for yet are in service when a
+    node has come; until then they tell the cluster's autoscaler that one is wanted."""
+    there = group.num_remote_env_runners()
+    if runners > there:
+        group.add_workers(runners - there, validate=False)
+        for runner in group._worker_manager.actor_ids()[there:]:
+            group._worker_manager.set_actor_state(runner, healthy=False)
+
+
+def let_go(group: EnvRunnerGroup) -> None:
+    """End runners that are not in service: RLlib would wait for their answer, for ever where they
+    wait for a node."""
+    handles = group._worker_manager.actors()
+    for runner in set(handles) - set(group.healthy_env_runner_ids()):
+        ray.kill(handles[runner])
+
+
+def _healthy(group: EnvRunnerGroup, first: str) -> list[int]:
+    """Runners to use now; where there are none, waits for one to be restarted. `first`: the episode
+    that waits, for the message."""
     bring_back(group)
     patience = MACHINE_S if os.environ.get("RAY_ADDRESS") else RESTART_S
     deadline = time.monotonic() + patience
@@ -92,13 +166,13 @@ def _healthy(group: EnvRunnerGroup, waiting: Sequence[Chunk]) -> list[int]:
         if time.monotonic() > deadline:
             raise RuntimeError(
                 f"all {group.num_remote_env_runners()} runners were lost and none came back within "
-                f"{patience:.0f} s, the first chunk waiting with {waiting[0].names[0]}; look for "
+                f"{patience:.0f} s, the first chunk waiting with {first}; look for "
                 "the runners' own errors above (out of memory?), or train with --runners 0"
             )
         time.sleep(PROBE_S)  # a runner that is not up yet refuses at once
         bring_back(group, 1.0)
     workers: list[int] = group.healthy_env_runner_ids()
-    return workers[: len(waiting)]
+    return workers
 
 
 def _sample(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
@@ -13,8 +18,31 @@ from ray.rllib.utils.numpy import convert_to_numpy
 from torch import Tensor
 
 from rayforge.irl.agent import Agent
+from rayforge.irl.data_parallel import learner_count, share_weights
+from rayforge.irl.off_policy import importance
+from rayforge.irl.pairs import path_batch
 from rayforge.irl.update import Update, loss_of
+from rayforge.paths.arrays import Padded
 from rayforge.paths.sights import Sights
+
+
+@contextmanager
+def read_only_arrays() -> Iterator[None]:
+    """What Ray's store shares between processes is read-only, as is meant; torch warns of it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        yield
+
+
+def _own(value: Any) -> Any:
+    """The same with copies of the arrays that are not to be written to."""
+    if isinstance(value, dict):
+        return {name: _own(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_own(part) for part in value]
+    if isinstance(value, np.ndarray) and not value.flags.writeable:
+        return value.copy()
+    return value
 
 
 class AgentModule(TorchRLModule, InferenceOnlyAPI):
@@ -36,10 +64,13 @@ class AgentModule(TorchRLModule, InferenceOnlyAPI):
     def set_state(self, state: dict[str, Any]) -> None:
         """Take weights over; those of networks that this agent does not have are left."""
         own = self.agent.state_dict().keys()
-        self.agent.load_state_dict(
-            {name: torch.as_tensor(value) for name, value in state.items() if name in own},
-            strict=self.inference_only,
-        )
+        with read_only_arrays():
+            tensors = {n: torch.as_tensor(value) for n, value in state.items() if n in own}
+        self.agent.load_state_dict(tensors, strict=self.inference_only)
+
+    def no_sync(self) -> nullcontext[None]:
+        """RLlib asks modules of several learners not to average while optimisers step."""
+        return nullcontext()
 
     def _forward_train(self, batch: dict[str, Tensor], **kwargs: Any) -> dict[str, Any]:
         # The losses say which networks they need (an update of cloning needs the policy alone).
@@ -47,14 +78,46 @@ class AgentModule(TorchRLModule, InferenceOnlyAPI):
 
 
 class AgentLearner(TorchLearner):
-    """Fetches a batch, calls `rayforge.irl.update` and reports its figures."""
+    """Fetches a batch, calls `rayforge.irl.update` and reports its figures.
+
+    In the driver's process, or (`IRLConfig.learners`) one of several in processes of their own,
+    each with a part of every batch. RLlib's learner group starts these, places them and gives them
+    a group of `torch.distributed`; `rayforge.irl.data_parallel` averages their gradients.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if self.config.num_learners:
+            logging.getLogger("ray").setLevel(logging.ERROR)  # as in runners
+            torch.set_num_threads(self.config.irl.threads or 1)
 
     def build(self) -> None:
         super().build()
+        share_weights(self.agent.state_dict().values())
         # RLlib asks for deterministic algorithms, which fills all memory with NaN before its use:
         # a twentieth of an update.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        self.agent.attach(self.config.world.get().observer())
+        with read_only_arrays():
+            self.agent.attach(self.config.world.get().observer())
+
+    def _make_modules_ddp_if_necessary(self) -> None:
+        """Leave the module as it is: DistributedDataParallel averages the gradients of what goes
+        through a module's one forward pass, and the losses call networks by themselves."""
+
+    def draw_for(self, number: int, own: bool) -> None:
+        """Random numbers from here on are those of update `number`, of this learner's `own` or the
+        same on all: a run that goes on, or with another learner, draws what it would have.
+
+        The learner in the driver's process goes on in one sequence instead, which checkpoints hold.
+        """
+        if self.config.num_learners:
+            rank = torch.distributed.get_rank() if own and learner_count() > 1 else 0
+            seeds = np.random.SeedSequence([self.config.irl.seed, number, rank])
+            torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
+
+    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        super().before_gradient_based_update(timesteps=timesteps)
+        self.draw_for(timesteps.get("updates", 0), own=True)
 
     @property
     def agent(self) -> Agent:
@@ -78,7 +141,9 @@ class AgentLearner(TorchLearner):
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from a state under this run's own step sizes and temperature: the state may be
         that of a run with others."""
-        super().set_state(state)
+        # Optimisers write into the arrays that they are given, and those in Ray's store are of all
+        # learners of a node.
+        super().set_state(_own(state))
         for name, rate in self.agent_update.learning_rates().items():
             self.set_learning_rate(name, rate)
         self.agent.reset_temperature()
@@ -86,6 +151,20 @@ class AgentLearner(TorchLearner):
     def show(self, sights: Sights) -> None:
         """Take the images of roll-outs to come; shared, since the learner is in this process."""
         self.agent.attach(self.config.world.get().observer(sights))
+
+    @torch.no_grad()
+    def importance(self, paths: Padded, probability: np.ndarray) -> dict[str, float]:
+        """Importance ratios of paths whose actions were sampled with `probability` [B, T]."""
+        batch = {k: torch.from_numpy(v).to(self._device) for k, v in path_batch(paths).items()}
+        action, length, policy = batch["action"], batch["length"], self.agent.policy
+        policy.eval()
+        seen = self.agent.observe(batch, policy.eye)
+        log_pi = policy(seen, policy.sentence(batch["tokens"]), length)
+        policy.train()
+        taken = log_pi.gather(-1, action[..., None]).squeeze(-1)
+        steps = torch.arange(action.shape[1], device=action.device)
+        then = torch.from_numpy(probability[:, : action.shape[1]]).to(taken)
+        return importance(taken, then, steps < length[:, None])
 
     def compute_loss_for_module(
         self, *, module_id: str, config: AlgorithmConfig, batch: dict[str, Tensor], fwd_out: Any

@@ -18,11 +18,15 @@ def check_run(config: IRLConfig, run: Path, resume: bool) -> None:
     """Raises UserError where this cannot start; joins the cluster that RAY_ADDRESS names."""
     check_place(run, resume)
     check_data(None if config.data == "houses" else Path(config.data))
-    check_device(config.device)
+    gpus = config.learners if config.device == "cuda" else 0
+    if not config.learners:  # others may be on other nodes
+        check_device(config.device)
     if os.environ.get("RAY_ADDRESS"):
-        join_for_runners(config.runners, config.runner_resource)
+        first = config.fewest_runners or config.runners
+        join_for_runners(first, config.runner_resource, config.learners, gpus)
     else:
-        check_cpus(config.runners, config.runner_resource)
+        check_cpus(config.runners, config.runner_resource, config.learners)
+        check_gpus(gpus)
 
 
 def check_data(folder: Path | None) -> None:
@@ -43,17 +47,24 @@ def check_device(device: str) -> None:
         raise ConfigurationError("device is cuda, but there is no GPU here: use --device cpu")
 
 
-def check_cpus(runners: int, resource: str) -> None:
-    """Raises ConfigurationError where this machine has too few CPUs for the runners asked for, or
-    is asked for what only a cluster has.
+def check_cpus(runners: int, resource: str, learners: int = 0) -> None:
+    """Raises ConfigurationError where this machine has too few CPUs for the runners and learners
+    asked for, or is asked for what only a cluster has.
 
-    Ray would let them wait for ever without a word.
+    Ray would let them wait for ever without a word. The command's own process waits while learners
+    of their own work, and is not counted beside them.
     """
-    have = processors()
-    if runners + 1 > have:
+    have, learning = processors(), max(1, learners)
+    if learners > have:
         raise ConfigurationError(
-            f"runners is {runners}, which takes {runners + 1} CPUs with the learner's, but there "
-            f"are {have}: ask for at most {have - 1}"
+            f"learners is {learners}, a CPU each, but there are {have}: ask for at most {have}"
+        )
+    if runners + learning > have:
+        whose = "the learner's" if learning == 1 else f"those of {learners} learners"
+        fewer = f"at most {have - learning}" if have > learning else "none, or for fewer learners"
+        raise ConfigurationError(
+            f"runners is {runners}, which takes {runners + learning} CPUs with {whose}, but there "
+            f"are {have}: ask for {fewer}"
         )
     if resource:
         raise ConfigurationError(
@@ -62,20 +73,40 @@ def check_cpus(runners: int, resource: str) -> None:
         )
 
 
-def join_for_runners(runners: int, resource: str) -> None:
+def check_gpus(learners: int) -> None:
+    """Raises ConfigurationError where this machine has fewer GPUs than learners that want one."""
+    if not learners:
+        return
+    import torch
+
+    have = torch.cuda.device_count()
+    if learners > have:
+        fewer = f", or ask for at most {have} learners" if have else ""
+        raise ConfigurationError(
+            f"learners is {learners} and device is cuda, a GPU each, but there are {have}: use "
+            f"--device cpu{fewer}"
+        )
+
+
+def join_for_runners(runners: int, resource: str, learners: int = 0, gpus: int = 0) -> None:
     """Join the cluster of RAY_ADDRESS. Raises MachineError where that cannot be done, or it
-    has too few free CPUs, or too little of `resource`, for the runners asked for."""
+    has too few free CPUs, GPUs, or too little of `resource`, for the runners and learners asked
+    for."""
     import ray
 
     if ray.is_initialized():
         return
     join_cluster(log_to_driver=True)
     available = ray.available_resources()
-    for name in ("CPU", resource) if resource else ("CPU",):
+    wanted = {"CPU": runners + learners, "GPU": gpus}
+    if resource:
+        wanted[resource] = runners
+    for name, count in wanted.items():
         free = int(available.get(name, 0))
-        if runners > free:
+        if count > free:
+            asked = f"runners is {runners}" + (f" and learners {learners}" if learners else "")
             raise MachineError(
-                f"runners is {runners}, but the cluster at {os.environ['RAY_ADDRESS']} has "
-                f"{free} {'CPUs' if name == 'CPU' else name} free: ask for fewer, or wait "
+                f"{asked}, but the cluster at {os.environ['RAY_ADDRESS']} has {free} "
+                f"{name + 's' if name in ('CPU', 'GPU') else name} free: ask for fewer, or wait "
                 "until others are done"
             )

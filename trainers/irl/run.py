@@ -23,10 +23,13 @@ from rayforge.files import clear_parts, write_json, write_text, write_whole
 from rayforge.reports.report import write_report
 from trainers.cluster import own_ray, start_here
 from trainers.configuration import placed, to_dict, to_yaml
-from trainers.irl.algorithm import CHUNK, LangGoalIRL, LangGoalIRLConfig
+from trainers.irl.ahead import pack
+from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.board import Board
+from trainers.irl.chunks import CHUNK
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import evaluate_split, write_sentences
+from trainers.irl.learner_calls import LearnerLostError
 from trainers.irl.preflight import check_run, join_for_runners
 from trainers.irl.run_folder import CLONED, data_folder, load_run, read_saved, resolve_split
 from trainers.irl.task import Task, read_task
@@ -87,7 +90,8 @@ def _train(config: IRLConfig, run: Path, resume: bool, command: str) -> Result:
             f"checkpoint {saved.path} was made with other data than {folder} holds now; put the "
             "buildings and training episodes back, or start another run"
         )
-    start_ray(config.runners, config.runner_resource)
+    first = config.fewest_runners or config.runners
+    start_ray(first, config.runner_resource, config.learners)
     write_text(run / "config.yaml", to_yaml(config))  # of a run that goes on: what may change
     if anew:
         write_text(run / "vocabulary.json", task.vocabulary.to_json())
@@ -127,15 +131,15 @@ def _read(folder: Path, config: IRLConfig, splits: list[str], resumed: Path | No
     return task
 
 
-def start_ray(runners: int, resource: str = "") -> None:
+def start_ray(runners: int, resource: str = "", learners: int = 0) -> None:
     """Join the cluster a job runs on, or start one here; a stale head is never waited for.
 
     Raises ConfigurationError where the cluster cannot be joined, or has too little free.
     """
     if os.environ.get("RAY_ADDRESS"):
-        join_for_runners(runners, resource)
+        join_for_runners(runners, resource, learners)
     elif not ray.is_initialized():
-        start_here(runners + 1)
+        start_here(runners + max(1, learners))
 
 
 @dataclass
@@ -203,6 +207,8 @@ class _Run:
                 f"the checkpoint of before is {kept}" if kept else "no checkpoint was due yet"
             )
             raise DivergedError(f"{error}; {of_before}") from None
+        except LearnerLostError as error:
+            raise RunError(f"{error}; {resume_with('rayforge irl train', self.run)()}") from None
         finally:
             self.board.close()
         agent = algorithm.agent()
@@ -379,15 +385,17 @@ def save_algorithm(algorithm: LangGoalIRL, folder: Path, state: dict[str, Any]) 
         for name, ring in (("told", algorithm.told), ("relabelled", algorithm.relabelled))
         for key, value in ring.state().items()
     }
+    under_way, rounds = pack(list(algorithm.ahead.values()))
+    more = {"ahead": rounds} if rounds else {}
     return save_checkpoint(
         folder, number, learner[COMPONENT_RL_MODULE][DEFAULT_MODULE_ID], learner["optimizer"],
-        replay, {"counts": algorithm.counts, **state},
+        replay | under_way, {"counts": algorithm.counts, **more, **state},
     )  # fmt: skip
 
 
 def restore_algorithm(algorithm: LangGoalIRL, saved: Checkpoint) -> None:
     """Go on from a checkpoint: counts, replays, networks, optimisers, random numbers."""
-    algorithm.counts = saved.state["counts"]
+    algorithm.counts = dict(saved.state["counts"])
     for name, ring in (("told", algorithm.told), ("relabelled", algorithm.relabelled)):
         own = {k[len(name) + 1 :]: v for k, v in saved.replay.items() if k.startswith(name)}
         ring.restore(own)
@@ -401,3 +409,5 @@ def restore_algorithm(algorithm: LangGoalIRL, saved: Checkpoint) -> None:
         }
     )
     torch.set_rng_state(torch.from_numpy(saved.random))
+    if "ahead" in saved.state:
+        algorithm.restore_ahead(saved.state["ahead"], saved.replay)

@@ -7,7 +7,6 @@ RLlib's own runner spends about half its time in connector pipelines, one enviro
 from __future__ import annotations
 
 import logging
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ from envs.simulators.process import SimulatorDied
 from rayforge.irl.labelling import Labels, label_paths
 from rayforge.irl.rollout import Rollout, follow_goals, join_rollouts
 from rayforge.paths.arrays import Padded
-from trainers.irl.learner import AgentModule
+from trainers.irl.learner import AgentModule, read_only_arrays
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,7 @@ class PathRunner(EnvRunner):
         spec = config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
         self.module: AgentModule = spec.build()[DEFAULT_MODULE_ID].unwrapped()
         self.agent = self.module.agent
-        with warnings.catch_warnings():
-            # Ray's store shares the tables between processes, so they are read-only: as is meant.
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        with read_only_arrays():
             self.agent.attach(self.world.observer())
         self.agents = self.world.agents(self.agent.observer)
         self.module.eval()

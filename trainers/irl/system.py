@@ -22,12 +22,14 @@ def metrics(config: IRLConfig) -> tuple[str, ...]:
 
 
 def resources(config: IRLConfig) -> Need:
-    first = {"CPU": 1.0, **({"GPU": 1.0} if config.device == "cuda" else {})}
+    learner = {"CPU": 1.0, **({"GPU": 1.0} if config.device == "cuda" else {})}
     runner = {"CPU": 1.0, **({config.runner_resource: 1.0} if config.runner_resource else {})}
-    return Need(
-        (first, *(runner for _ in range(config.runners))), {},
-        f"1 for the learner + {config.runners} runners",
-    )  # fmt: skip
+    runners = [runner] * config.runners
+    if not config.learners:
+        said = f"1 for the learner + {config.runners} runners"
+        return Need((learner, *runners), {}, said)
+    said = f"1 for the driver + {config.learners} learners + {config.runners} runners"
+    return Need(({"CPU": 1.0}, *[learner] * config.learners, *runners), {}, said)
 
 
 def prepare(config: IRLConfig) -> None:

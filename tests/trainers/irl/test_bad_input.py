@@ -121,7 +121,7 @@ def test_long_instructions_are_cut_and_counted(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def stop(runners: int, resource: str) -> None:
+    def stop(*asked: Any) -> None:
         raise ConfigurationError("far enough")
 
     monkeypatch.setattr("trainers.irl.run.start_ray", stop)
@@ -406,3 +406,36 @@ def test_reading_a_checkpoint_does_not_touch_the_random_numbers(run: Path) -> No
     assert newest is not None
     load_checkpoint(newest)
     assert torch.equal(torch.get_rng_state(), expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--learners", "8"), "learners is 8, a CPU each, but there are 4: ask for at most 4"),
+        (("--runners", "2", "--learners", "3"),
+         "runners is 2, which takes 5 CPUs with those of 3 learners, but there are 4: ask for at "),
+        (("--learners", "-1"), "learners must not be negative"),
+        (("--staleness", "-1"), "staleness must not be negative"),
+        (("--staleness", "8"), "staleness is 8, but runners is 0"),
+        (("--staleness", "3", "--runners", "1"), "staleness is 3, but a round that is rolled out"),
+        (("--learners", "2", "--batch", "1"), "learners is 2, but batch is 1: each learner needs"),
+        (("--learners", "2", "--method", "completion"), "learners is 2, but method \"completion\""),
+        (("--learners", "1", "--env", "continuous"), "learners is 1, but env is \"continuous\""),
+        (("--learners", "2", "--network.trunk", "circuit-conditioned"), "learners is 2, but the"),
+        (("--fewest-runners", "2", "--runners", "1"), "fewest_runners is 2, but runners is 1"),
+    ],
+)  # fmt: skip
+def test_learners_and_runners_that_cannot_be(
+    train: Refused, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], line: str
+) -> None:
+    monkeypatch.setattr("trainers.irl.preflight.processors", lambda: 4)
+    assert train(*arguments).startswith(line)
+
+
+def test_more_learners_than_gpus(train: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainers.irl.preflight.processors", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert train("--device", "cuda", "--learners", "3") == (
+        "learners is 3 and device is cuda, a GPU each, but there are 2: use --device cpu, or ask for "
+        "at most 2 learners"
+    )

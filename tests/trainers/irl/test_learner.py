@@ -19,6 +19,7 @@ from rayforge.paths.arrays import Paths
 from trainers.irl.algorithm import LangGoalIRLConfig, sizes_of
 from trainers.irl.config import IRLConfig
 from trainers.irl.learner import AgentLearner
+from trainers.irl.learner_calls import halved
 from trainers.irl.task import Shared, Task
 
 ANCHOR = Role.CLONE
@@ -168,6 +169,19 @@ def test_a_network_that_is_not_finite_is_named_by_its_step_size(
         next(iter(learner.agent.reward.parameters())).fill_(torch.nan)
     with pytest.raises(DivergedError, match=r"lower reward_learning_rate \(now 3\)$"):
         update(learner, [(paths, role) for role, paths in parts.items()])
+
+
+def test_weights_of_half_the_bytes_are_taken_over_rounded(make: Make) -> None:
+    learner, other = make(), make()
+    (module,), (runner,) = learner.module.values(), other.module.values()
+    state = module.unwrapped().get_state(inference_only=True)
+    sent = halved(state)
+    assert sum(v.nbytes for v in sent.values()) < 0.51 * sum(v.nbytes for v in state.values())
+    runner.unwrapped().set_state(sent)
+    for name, value in runner.unwrapped().get_state(inference_only=True).items():
+        assert value.dtype == state[name].dtype
+        np.testing.assert_allclose(value, state[name], rtol=1e-3, atol=1e-6)
+        assert np.array_equal(value, sent[name].astype(value.dtype))
 
 
 def test_the_temperature_is_the_configurations_after_a_restore(make: Make) -> None:
