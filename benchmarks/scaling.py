@@ -39,7 +39,8 @@ from rayforge.reports.page import report_page, write_page
 from rayforge.reports.plots import Series, line_chart
 from rayforge.reports.section import Pictures, Section
 from trainers.capacity.rollouts import Costs, Site, efficiency, half_efficient, limits, round_of
-from trainers.irl.algorithm import CHUNK, LangGoalIRL, LangGoalIRLConfig
+from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig
+from trainers.irl.chunks import CHUNK
 from trainers.irl.config import IRLConfig
 from trainers.irl.dispatch import hand_out
 from trainers.irl.runner import Chunk
@@ -229,7 +230,7 @@ def _sizes(algorithm: LangGoalIRL) -> dict[str, int]:
     weights = algorithm.learner_group.get_state(
         components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True
     )[COMPONENT_LEARNER][COMPONENT_RL_MODULE]
-    (result,) = hand_out(algorithm.env_runner_group, [chunk], weights, -2)
+    (result,) = hand_out(algorithm.env_runner_group, [chunk], ray.put(weights), -2)
     names = ("weights", "chunk", "result")
     return {
         name: len(pickle.dumps(value))

@@ -86,6 +86,20 @@ def test_kuberay_would_take_the_cluster() -> None:
         assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
 
 
+def test_roll_outs_prefer_spot_nodes_and_take_others() -> None:
+    (rollout,) = [group for group in groups()[1:] if group["groupName"] == "rollout"]
+    assert 1 <= rollout["minReplicas"] < rollout["maxReplicas"]
+    pod = rollout["template"]["spec"]
+    affinity = pod["affinity"]["nodeAffinity"]
+    assert list(affinity) == ["preferredDuringSchedulingIgnoredDuringExecution"]
+    spot = {
+        rule["key"]
+        for choice in affinity["preferredDuringSchedulingIgnoredDuringExecution"]
+        for rule in choice["preference"]["matchExpressions"]
+    }
+    assert {toleration["key"] for toleration in pod["tolerations"]} <= spot
+
+
 def test_pods_with_gpus_offer_no_place_for_roll_outs() -> None:
     for group in groups():
         # KubeRay hands the value to a shell, so the JSON is quoted once more.

@@ -58,9 +58,9 @@ def _count(module: torch.nn.Module) -> int:
 
 
 def processes(config: IRLConfig, size: AgentSize) -> list[Processes]:
-    """The learner, in the command's process, and its runners."""
-    gpu = config.device == "cuda"
-    pairs = config.batch * (3 if config.adversarial else 1)
+    """The learner, in the command's process, or that process and several; and the runners."""
+    gpu, learners = config.device == "cuda", config.learners
+    pairs = config.batch * (3 if config.adversarial else 1) / max(1, learners)
     tensors = {
         "weights": size.parameters * FLOAT,
         "gradients": size.parameters * FLOAT,
@@ -68,15 +68,22 @@ def processes(config: IRLConfig, size: AgentSize) -> list[Processes]:
         "activations": pairs * size.steps * config.network.hidden * KEPT_A_STEP * FLOAT,
     }
     replay = config.replay * size.steps * 8 if config.adversarial else 0
-    host: dict[str, float] = {"programs": BASES.agent, "data": size.data, "replay": float(replay)}
+    base: dict[str, float] = {"programs": BASES.agent, "data": size.data}
+    command = {**base, "replay": float(replay)}
+    host = base if learners else command
     learner = Need(host, {"CUDA": BASES.cuda, **tensors}) if gpu else Need({**host, **tensors}, {})
     runner = Need(
         {"programs": BASES.agent, "data": size.data, "weights": size.acting * FLOAT * 2.0}, {}
     )
     reserved = resources(config)
     found = [Processes("the learner", 1, reserved.bundles[0], learner)]
+    if learners:
+        found = [
+            Processes("the command", 1, reserved.bundles[0], Need(command, {})),
+            Processes("learner", learners, reserved.bundles[1], learner),
+        ]
     if config.runners:
-        found.append(Processes("runner", config.runners, reserved.bundles[1], runner))
+        found.append(Processes("runner", config.runners, reserved.bundles[-1], runner))
     return found
 
 

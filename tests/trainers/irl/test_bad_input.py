@@ -436,6 +436,6 @@ def test_more_learners_than_gpus(train: Refused, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("trainers.irl.preflight.processors", lambda: 8)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert train("--device", "cuda", "--learners", "3") == (
-        "learners is 3 and device is cuda, a GPU each, but there are 2: use --device cpu, or ask for "
-        "at most 2 learners"
+        "learners is 3 and device is cuda, a GPU each, but there are 2: use --device cpu, or ask "
+        "for at most 2 learners"
     )
