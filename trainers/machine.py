@@ -125,6 +125,8 @@ def check_ray_folder() -> None:
     remedy = "set RAY_TMPDIR to another folder, such as /tmp"
     if not str(folder).isascii():
         raise MachineError(f"{name} has letters beyond ASCII, which Ray does not take: {remedy}")
+    if not folder.is_absolute():
+        raise MachineError(f"{name} is relative, and each process has its own directory: {remedy}")
     below = SOCKET_BELOW.format(pid=os.getpid())
     room = SOCKET_BYTES - len(below)
     if len(str(folder)) > room:

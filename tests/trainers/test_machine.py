@@ -120,5 +120,8 @@ def test_a_temporary_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("RAY_TMPDIR", "/proc/none")
     with pytest.raises(MachineError, match=r"cannot be written.*set RAY_TMPDIR"):
         check_ray_folder()
+    monkeypatch.setenv("RAY_TMPDIR", "a/folder")
+    with pytest.raises(MachineError, match=r"is relative.*set RAY_TMPDIR"):
+        check_ray_folder()
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
     check_ray_folder()

@@ -36,6 +36,7 @@ from rayforge.irl.update import cosine
 from rayforge.language.vocabulary import PAD
 from rayforge.paths.arrays import Paths, join_paths
 from rayforge.paths.tree import PathTree, TreeBatch
+from rayforge.readers.faults import one_line
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.choices import Choices, Fitted, imagined, mapped
 from trainers.irl.config import IRLConfig
@@ -156,6 +157,11 @@ def open_agent(
     return PlannedAgent(config, task, module)
 
 
+def _why(error: Exception) -> str:
+    """What went wrong, without the number that the system gives it."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 def read_planner(run: Path, agent: PlannedAgent) -> tuple[dict[str, Any], PathReward | None]:
     """What `plan_run` wrote into a run's folder, and the reward, if there is one.
 
@@ -166,7 +172,8 @@ def read_planner(run: Path, agent: PlannedAgent) -> tuple[dict[str, Any], PathRe
         state = load_file(run / FILES[0])
     except (OSError, ValueError) as error:
         raise RunError(
-            f"{run} has no planner ({error}): make it with `rayforge irl plan {run}`"
+            f"{run} has no planner ({one_line(_why(error))}): make it with `rayforge "
+            f"irl plan {run}`"
         ) from error
     if document["form"] is None:
         return document, None
