@@ -139,9 +139,12 @@ class Setting:
 
     key: str
     title: str
-    flags: tuple[str, ...]
+    sizes: tuple[str, ...]
+    """Flags of data and sizes, which every run of the setting has."""
     seen: str
     new: str
+    held_out: tuple[str, ...] = ()
+    """Buildings that training goes without; a transfer is taught there alone."""
     forcing: bool = True
     """Whether there are shortest-path labels for student forcing."""
     transfer: bool = False
@@ -151,6 +154,12 @@ class Setting:
     """As many training buildings, for the control."""
     adaptation: tuple[str, ...] = ()
     """Flags of every adaptation."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Flags of `rayforge irl train`."""
+        outside = ("--held-out", *self.held_out) if self.held_out else ()
+        return (*self.sizes, *outside, "--evaluate", self.seen, self.new)
 
     @property
     def splits(self) -> tuple[str, str]:
@@ -180,7 +189,7 @@ def settings_of(keys: Sequence[str], data: Path | None, out: Path, size: Size) -
 def _r2r(key: str, data: Path, size: Size) -> Setting:
     sized = SIZED["r2r" if key == "a" else "few"]
     common = (
-        "--data", str(data), "--held-out", *HELD_OUT, "--evaluate", "val_seen", "held_out",
+        "--data", str(data),
         *(sized if size == "full" else (*TINY, "--max-steps", "15")),
     )  # fmt: skip
     # Those with a seen figure.
@@ -188,7 +197,8 @@ def _r2r(key: str, data: Path, size: Size) -> Setting:
     drawn = [training[k] for k in np.random.default_rng(0).permutation(len(training))]
     every = Setting(
         "a", "Room-to-Room, all training buildings but the eight held out", common, "val_seen",
-        "held_out", transfer=True, new_scans=HELD_OUT, seen_scans=tuple(drawn[: len(HELD_OUT)]),
+        "held_out", HELD_OUT, transfer=True, new_scans=HELD_OUT,
+        seen_scans=tuple(drawn[: len(HELD_OUT)]),
         adaptation=TINY_ADAPTATION if size == "tiny" else (),
     )  # fmt: skip
     if key == "a":
@@ -196,7 +206,7 @@ def _r2r(key: str, data: Path, size: Size) -> Setting:
     count = FEW[key]
     return replace(
         every, key=key, title=f"Room-to-Room, {count} training buildings",
-        flags=(*common, "--buildings", *sorted(drawn[:count])), transfer=False,
+        sizes=(*common, "--buildings", *sorted(drawn[:count])), transfer=False,
         seen_scans=every.seen_scans[:count],
     )  # fmt: skip
 
@@ -218,7 +228,7 @@ def _houses(folder: Path, size: Size, few: int = 1) -> Path:
 
 def _rendered(key: str, folder: Path, size: Size) -> Setting:
     flags = (
-        "--data", str(folder), "--features", "rendered", "--evaluate", "val_seen", "val_unseen",
+        "--data", str(folder), "--features", "rendered",
         *(SIZED["houses"] if size == "full" else TINY),
     )  # fmt: skip
     title = "Generated houses, graph task on rendered panoramas"
@@ -232,14 +242,14 @@ def _rendered(key: str, folder: Path, size: Size) -> Setting:
     few = training[:FEW_HOUSES]
     fewer = (*flags, *(SIZED["few houses"] if size == "full" else ()), "--buildings", *few)
     return replace(
-        every, key=key, title=f"{title}, {FEW_HOUSES} training houses", flags=fewer, seen_scans=few
+        every, key=key, title=f"{title}, {FEW_HOUSES} training houses", sizes=fewer, seen_scans=few
     )
 
 
 def _continuous(folder: Path, out: Path, size: Size) -> Setting:
     file = out / "continuous.yaml"
     write_text(file, to_yaml(continuous_settings("full" if size == "full" else "small", folder)))
-    flags = ("--config", str(file), "--evaluate", "val_seen", "val_unseen")
+    flags = ("--config", str(file))
     title = "Generated houses, 3-D scenes and low-level actions"
     return Setting("d", title, flags, "val_seen", "val_unseen", forcing=False)
 
@@ -320,7 +330,7 @@ def _cell(setting: Setting, method: Method, seed: int, out: Path) -> Cell:
         return Cell(setting, method, seed, run, command, after)
     flags = (*TRAIN, *setting.flags, *method.flags, "--seed", str(seed))
     if method.slug == "longer":
-        own, further = int(_told(setting.flags, "--updates")), _further_updates(setting)
+        own, further = int(_told(setting.sizes, "--updates")), _further_updates(setting)
         flags = (*flags, "--updates", str(own + further))
     if method.begins == "scratch":
         return Cell(setting, method, seed, run, flags, None)
@@ -344,14 +354,10 @@ def _transfer(setting: Setting, method: Method, seed: int, out: Path) -> Cell:
     """A policy from scratch in the held-out buildings: their sentences and starts, no path, and
     another run's reward. Scored on sentences it was told and on those it was not."""
     after = out / setting.key / f"{method.begins}-{seed}"
-    kept = list(setting.flags)
-    start = kept.index("--held-out")
-    del kept[start : start + 1 + len(HELD_OUT)]
-    start = kept.index("--evaluate")
-    del kept[start : start + 3]
     flags = (
-        *TRAIN, *kept, *method.flags, "--buildings", *HELD_OUT, "--evaluate", "train", "val_seen",
-        "--reward-from", str(after), "--updates", str(4 * int(_told(kept, "--updates"))),
+        *TRAIN, *setting.sizes, *method.flags, "--buildings", *setting.held_out,
+        "--evaluate", "train", "val_seen", "--reward-from", str(after),
+        "--updates", str(4 * int(_told(setting.sizes, "--updates"))),
         "--policy-learning-rate", "0.001", "--critic-learning-rate", "0.001", "--seed", str(seed),
     )  # fmt: skip
     return Cell(setting, method, seed, after.with_name(f"{method.slug}-{seed}"), flags, after)

@@ -16,9 +16,8 @@ from trainers.irl.config import IRLConfig
 
 SETTINGS = [
     Setting("b5", "few", ("--data", "r2r"), "val_seen", "held_out"),
-    Setting("a", "all", ("--data", "r2r", "--held-out", *HELD_OUT, "--evaluate", "val_seen",
-                         "held_out", "--updates", "8"), "val_seen", "held_out", transfer=True,
-            new_scans=HELD_OUT, seen_scans=("one", "two")),
+    Setting("a", "all", ("--data", "r2r", "--updates", "8"), "val_seen", "held_out", HELD_OUT,
+            transfer=True, new_scans=HELD_OUT, seen_scans=("one", "two")),
     Setting("d", "3-D", ("--env", "continuous"), "val_seen", "val_unseen", forcing=False),
 ]  # fmt: skip
 
