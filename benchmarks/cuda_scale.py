@@ -317,7 +317,8 @@ class CudaScale:
             file = Path(temporary) / "updates.json"
             command = [
                 sys.executable, "-m", "benchmarks.updates", "--device", self.device, "--out",
-                str(file), "--updates", "8", "--iterations", "4",
+                str(file), "--updates", "8",
+                "--iterations", "4" if self.device == "cuda" else "2",
             ]  # fmt: skip
             try:
                 subprocess.run(command, capture_output=True, text=True, timeout=left + 30)

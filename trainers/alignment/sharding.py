@@ -25,7 +25,7 @@ from torch.distributed.tensor import DTensor
 from rayforge.errors import CheckpointError
 from rayforge.files import whole_file, write_text
 from rayforge.readers.json_text import read_object
-from trainers.alignment.models import Model
+from trainers.alignment.models import Model, loaded
 from trainers.alignment.pair_trainer import PairTrainer
 
 MMAP_THRESHOLD = -3
@@ -35,9 +35,10 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 """What Adam keeps of a parameter; all but the step is split like the parameter."""
 
 FSDP_SETTINGS: dict[str, Any] = {
-    "version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP", "cpu_ram_efficient_loading": False,
+    "version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP", "cpu_ram_efficient_loading": True,
 }  # fmt: skip
-"""FSDP's settings in transformers' names: a unit a transformer layer."""
+"""FSDP's settings in transformers' names: a unit a transformer layer; the first worker has the
+weights, and the others get their rows from it."""
 
 
 class ShardedTrainer(PairTrainer):
@@ -60,6 +61,11 @@ class ShardedTrainer(PairTrainer):
             state.distributed_type = DistributedType.FSDP
             state.fsdp_plugin = FullyShardedDataParallelPlugin(**plugin)
             _give_memory_back()
+
+    def _move_model_to_device(self, model: Any, device: torch.device) -> None:
+        """Not where it is split: whole it need not fit a GPU, and the others' is empty."""
+        if not self.args.fsdp:
+            super()._move_model_to_device(model, device)
 
     def train(self, *arguments: Any, **named: Any) -> Any:
         self.is_fsdp_enabled = bool(self.args.fsdp)
@@ -170,6 +176,26 @@ def load_shards(
                 state[moment] = _like(parameter, _joined(files, opened, key, shape, own))
         if state:
             optimiser.state[parameter] = state
+
+
+def empty_model(folder: Path) -> Model:
+    """A model whose weights were never written, for a worker that gets its rows from the first.
+
+    They lie on the CPU, where a page takes memory once it is written: accelerate tells parameters
+    apart by their addresses, which tensors on the meta device do not have.
+    """
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = loaded(AutoConfig, folder)
+    with init_empty_weights(include_buffers=False):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            there = torch.empty_like(parameter, device="cpu")
+            setattr(module, name, torch.nn.Parameter(there))
+    model.tie_weights()
+    return model
 
 
 def whole_weights(model: torch.nn.Module, first: bool) -> dict[str, Tensor]:

@@ -39,6 +39,7 @@ from trainers.alignment.records import MetricsLog
 from trainers.alignment.sharding import (
     FSDP_SETTINGS,
     ShardedTrainer,
+    empty_model,
     joined_model,
     whole_weights,
 )
@@ -103,9 +104,12 @@ def train_round(job: TrainingJob, world: int = 1) -> None:
         torch.set_num_threads(config.threads)
     logging.disable_progress_bar()
     tokeniser = load_tokeniser(job.start)
-    model = load_weights(job.start, torch.float32)
-    if job.round > 1 and job.start_master.is_file():
-        load_safetensors(model, job.start_master)
+    if first or not config.shard:
+        model = load_weights(job.start, torch.float32)
+        if job.round > 1 and job.start_master.is_file():
+            load_safetensors(model, job.start_master)
+    else:
+        model = empty_model(job.start)
     saved = newest_checkpoint(job.checkpoints)
     done = int(saved.name.split("-")[1]) if saved else 0
     callback = _Follow(job, first, job.config.workers > 0, done)

@@ -70,13 +70,19 @@ def processes(config: AlignConfig, size: ModelSize) -> list[Processes]:
         own = _larger(own, answering)
     found = [Processes("the command", 1, reserved.bundles[0], own)]
     worker = {"CPU": 1.0, **({"GPU": 1.0} if gpu else {})}
+    others = training_need(size, sequences, world, config.shard, gpu, first=False)
+    alike = config.workers
+    if config.workers and others != training:
+        found.append(Processes("first worker", 1, worker, training))
+        alike -= 1
+    if alike:
+        found.append(Processes("training worker", alike, worker, others))
     kinds = [
-        ("training worker", config.workers, worker, training),
-        ("actor", config.actors, worker, answering),
-        ("part of an engine", config.engine_places, worker, engine_need(config, size)),
+        ("actor", config.actors, answering),
+        ("part of an engine", config.engine_places, engine_need(config, size)),
     ]
-    before = 0
-    for name, count, bundle, need in kinds:
+    before = config.workers
+    for name, count, need in kinds:
         kept = name == "part of an engine" and config.keep_engines
         beside = max(0, count - before) if gpu and not kept else count
         if gpu and count and not kept:
@@ -86,7 +92,7 @@ def processes(config: AlignConfig, size: ModelSize) -> list[Processes]:
             ]
             before = max(before, count)
         if beside:
-            found.append(Processes(name, beside, bundle, need))
+            found.append(Processes(name, beside, worker, need))
     return found
 
 
@@ -204,7 +210,7 @@ def remedies(config: AlignConfig, cluster: Cluster) -> Iterator[tuple[str, Align
                 f"--workers {workers} --shard --activation-checkpointing",
                 replace(
                     config, workers=workers, shard=True, activation_checkpointing=True,
-                    accumulate=1, actors=0,
+                    accumulate=1, actors=config.actors if config.generator == "vllm" else 0,
                 ),
             )  # fmt: skip
     for parts in (2, 4, 8):

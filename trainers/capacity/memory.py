@@ -163,7 +163,9 @@ TILES = 9.5
 for GPUs keeps one."""
 
 
-def training_need(size: ModelSize, sequences: int, world: int, split: bool, gpu: bool) -> Need:
+def training_need(
+    size: ModelSize, sequences: int, world: int, split: bool, gpu: bool, first: bool = True
+) -> Need:
     """Memory of one training worker at its peak.
 
     Weights are float32 (on GPUs computed with in bfloat16), gradients and Adam's two moments are
@@ -177,6 +179,8 @@ def training_need(size: ModelSize, sequences: int, world: int, split: bool, gpu:
         world: workers.
         split: whether weights, gradients and moments are split among them.
         gpu: whether all this lies on a GPU.
+        first: whether it is the first worker, which alone reads the weights of a split model and
+            gathers them at the end of a round.
     """
     split = split and world > 1
     share = world if split else 1
@@ -198,7 +202,9 @@ def training_need(size: ModelSize, sequences: int, world: int, split: bool, gpu:
         parts["buckets of gradients"] = float(size.trained * FLOAT)
     programs = BASES.training + (BASES.group if world > 1 else 0.0)
     if gpu:
-        host = {"programs": programs, "weights while loading": float(size.parameters * FLOAT)}
+        host = {"programs": programs}
+        if first or not split:
+            host["weights while loading"] = float(size.parameters * FLOAT)
         return Need(host, {"CUDA": BASES.cuda, **parts})
     return Need({"programs": programs, **parts}, {})
 

@@ -11,7 +11,7 @@ import pytest
 
 from rayforge.errors import ConfigurationError, MachineError
 from trainers.alignment.config import AlignConfig
-from trainers.capacity.alignment import engine_need, size_of
+from trainers.capacity.alignment import engine_need, processes, remedies, size_of
 from trainers.capacity.cluster import Cluster, Node, read_cluster
 from trainers.capacity.memory import Need
 from trainers.capacity.placement import Processes, place
@@ -160,20 +160,25 @@ def test_on_gpus_workers_actors_and_engines_take_turns(billion: Path) -> None:
         model=str(billion), data="pairs.jsonl", device="cuda", method="sera", workers=2, actors=2,
         batch=8, shard=True, activation_checkpointing=True,
     )  # fmt: skip
-    two = gpu_cluster(2, cpus=16)
-    plan = make_plan(config, two, 512)
-    assert [(p.name, p.count) for p in plan.processes] == [
-        ("the command", 1), ("training worker", 2)
-    ]  # fmt: skip
-    assert not plan.problems
+    size = size_of(config, 64)
+
+    def counts(of: AlignConfig) -> dict[str, int]:
+        return {p.name: p.count for p in processes(of, size)}
+
+    workers = {"the command": 1, "first worker": 1, "training worker": 1}
+    assert counts(config) == workers
+    assert counts(replace(config, shard=False)) == {"the command": 1, "training worker": 2}
+    assert counts(replace(config, actors=3)) == {**workers, "actor": 1}
     engines = replace(config, generator="vllm", tensor_parallel=2)
-    plan = make_plan(engines, two, 512)
-    assert plan.processes[-1].name == "part of an engine" and plan.processes[-1].count == 2
-    assert "part of an engine 1 of 2 has no place" in plan.problems[0]
-    assert not make_plan(engines, gpu_cluster(4), 512).problems
+    assert counts(engines) == {**workers, "part of an engine": 2}
+    problems = place(gpu_cluster(2), processes(engines, size)).problems
+    assert "part of an engine 1 of 2 has no place" in problems[0]
+    assert not place(gpu_cluster(4), processes(engines, size)).problems
+    words = [words for words, _ in remedies(engines, gpu_cluster(4))]
+    assert "--tensor-parallel 4" in words and any("--shard" in word for word in words)
     kept = replace(engines, actors=1, keep_engines=True)
-    assert sum(p.count for p in make_plan(kept, two, 512).processes) == 1 + 2 + 2
-    whole, split = (
-        engine_need(replace(engines, tensor_parallel=n), size_of(engines, 512)).gpu for n in (1, 4)
-    )
+    assert counts(kept) == {**workers, "part of an engine": 2}
+    on_cpus = replace(config, device="cpu")
+    assert counts(on_cpus) == {"the command": 1, "training worker": 2, "actor": 2}
+    whole, split = (engine_need(replace(engines, tensor_parallel=n), size).gpu for n in (1, 4))
     assert split["weights"] == whole["weights"] / 4 and split["CUDA"] == whole["CUDA"]
