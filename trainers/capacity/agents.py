@@ -73,7 +73,7 @@ def processes(config: IRLConfig, size: AgentSize) -> list[Processes]:
     host = base if learners else command
     learner = Need(host, {"CUDA": BASES.cuda, **tensors}) if gpu else Need({**host, **tensors}, {})
     runner = Need(
-        {"programs": BASES.agent, "data": size.data, "weights": size.acting * FLOAT * 2.0}, {}
+        {"programs": BASES.runner, "data": size.data, "weights": size.acting * FLOAT * 2.0}, {}
     )
     reserved = resources(config)
     found = [Processes("the learner", 1, reserved.bundles[0], learner)]

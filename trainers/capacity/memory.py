@@ -147,8 +147,11 @@ class Bases:
     """A Ray actor with torch and transformers."""
     driver: float = 0.75e9
     """The command itself with Ray, its data read."""
-    agent: float = 0.75e9
-    """Python with torch and RLlib."""
+    agent: float = 0.83e9
+    """The learner of an agent: the command with torch, Ray and RLlib
+    (`python -m benchmarks.agent_memory`)."""
+    runner: float = 0.61e9
+    """A runner of an agent, by the same."""
     cuda: float = 0.6e9
     """What CUDA and its libraries take on a GPU before the first tensor [assumed, not measured]."""
 
