@@ -83,7 +83,7 @@ class Pool:
         actor keeps dying, and whatever a batch raises.
         """
         if self.rival is not None and batches:
-            self.rival.make_room()
+            self.rival._give_way()
         if self.actors == 0:
             for number, batch in enumerate(batches):
                 yield number, self._holder.run(job, batch)
@@ -145,6 +145,9 @@ class Pool:
         """Called before training: gives up what the trainer needs."""
         if self.answering is not None:
             self.answering.make_room()
+        self._give_way()
+
+    def _give_way(self) -> None:
         if not self.lasting:
             self._release_own()
 

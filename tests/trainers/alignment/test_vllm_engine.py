@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -195,16 +195,24 @@ def test_weights_that_could_not_be_read_are_not_answered_with(
 
 
 def test_actors_that_want_the_same_places_take_turns() -> None:
-    one, other = Pool(0, lasting=False), Pool(0, lasting=False)
-    one.rival, other.rival = other, one
+    other = Pool(0, lasting=False)
+    one = Pool(0, lasting=False, answering=other, rival=other)
+    other.rival = one
+    loaded = []
 
+    @dataclass(frozen=True)
     class Job:
+        name: str
+
         def load(self) -> Any:
+            loaded.append(self.name)
             return lambda batch: batch
 
-    assert list(one.run(Job(), [1])) == [(0, 1)]
-    assert one._holder.job is not None
-    assert list(other.run(Job(), [1])) == [(0, 1)]
+    for pool, name in ((one, "score"), (other, "answer"), (other, "answer"), (one, "score")):
+        assert list(pool.run(Job(name), [1])) == [(0, 1)]
+    assert loaded == ["score", "answer", "score"], "who has the place keeps it"
+    assert other._holder.job is None
+    one.make_room()
     assert one._holder.job is None
 
 
