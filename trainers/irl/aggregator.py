@@ -21,7 +21,7 @@ from trainers.irl.chunks import Span, chunks_of, in_runs
 from trainers.irl.runner import Chunk, ChunkResult
 
 QUEUED = 2
-"""Chunks at a runner: one that it rolls out, and one that waits for it."""
+"""Calls at a runner: one that it is at, and one that waits for it."""
 
 ROUNDS = 8
 """Calls that an aggregator takes at a time: several rounds may be under way."""
@@ -73,31 +73,44 @@ class Aggregator:
         self, waiting: deque[Chunk], runners: dict[int, Any], call: Call,
         weights: list[ray.ObjectRef], number: int,
     ) -> Gathered:  # fmt: skip
-        going: dict[ray.ObjectRef, tuple[int, Chunk]] = {}
+        going: dict[ray.ObjectRef, tuple[int, list[Chunk]]] = {}
+        sent_to: set[int] = set()  # who has the weights: a reference costs with every call
         done: list[ChunkResult] = []
         lost: list[int] = []
         while True:
-            for given in range(QUEUED):  # a first one for everybody before anybody's second
+            for given in range(QUEUED):  # a first call for everybody before anybody's second
                 busy = Counter(runner for runner, _ in going.values())
                 for runner in runners:
-                    if waiting and busy[runner] <= given:
-                        chunk = waiting.popleft()
-                        asked = partial(call, chunks=[chunk], weights=weights[0], number=number)
-                        going[runners[runner].apply.remote(asked)] = (runner, chunk)
+                    if not waiting or busy[runner] > given:
+                        continue
+                    # Half of an equal share at a time: few calls, and small ones at the end.
+                    share = max(1, len(waiting) // (2 * len(runners)))
+                    chunks = [waiting.popleft() for _ in range(share)]
+                    sent = None if runner in sent_to else weights[0]
+                    asked = partial(call, chunks=chunks, weights=sent, number=number)
+                    going[runners[runner].apply.remote(asked)] = (runner, chunks)
+                    sent_to.add(runner)
             if not going:
                 return Gathered(tuple(in_runs(done)), tuple(lost))
-            (ready,), _ = ray.wait(list(going), num_returns=1)
-            runner, chunk = going.pop(ready)
-            try:
-                answer = ray.get(ready)
-            except RayError:
-                waiting.append(chunk)
-                if runners.pop(runner, None) is not None:
-                    lost.append(runner)
-                continue
-            if isinstance(answer, str):
-                return Gathered((), tuple(lost), answer)
-            done += answer
+            ready, others = ray.wait(list(going), num_returns=1)
+            if others:  # all that are ready by now, at once
+                ready += ray.wait(others, num_returns=len(others), timeout=0)[0]
+            for reference in ready:
+                runner, chunks = going.pop(reference)
+                try:
+                    answer = ray.get(reference)
+                except RayError:
+                    waiting.extend(chunks)
+                    if runners.pop(runner, None) is not None:
+                        lost.append(runner)
+                    continue
+                if answer is None:  # restarted since, or another round's weights came between
+                    waiting.extend(chunks)
+                    sent_to.discard(runner)
+                    continue
+                if isinstance(answer, str):
+                    return Gathered((), tuple(lost), answer)
+                done += answer
 
 
 class Nodes:

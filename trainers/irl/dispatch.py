@@ -176,14 +176,18 @@ def _healthy(group: EnvRunnerGroup, first: str) -> list[int]:
 
 
 def _sample(
-    runner: PathRunner, chunks: list[Chunk], weights: ray.ObjectRef, number: int
-) -> list[ChunkResult] | str:
-    """The chunks' results, or the message of a fault that repeating would not heal.
+    runner: PathRunner, chunks: list[Chunk], weights: ray.ObjectRef | None, number: int
+) -> list[ChunkResult] | str | None:
+    """The chunks' results, or the message of a fault that repeating would not heal; None where no
+    weights are given and the runner does not have those of that number.
 
     Raised here, it would end the actor, and RLlib would tell the user no more than that.
     """
     try:
-        return runner.sample(chunks=chunks, weights=ray.get(weights), number=number)
+        if weights is None and not runner.holds(number):
+            return None
+        given = None if weights is None else ray.get(weights)
+        return runner.sample(chunks=chunks, weights=given, number=number)
     except Exception:
         first, last = chunks[0].names[0], chunks[-1].names[-1]
         return f"a runner failed between {first} and {last}:\n{traceback.format_exc()}"

@@ -57,7 +57,8 @@ class LearnerLostError(RunError):
 
 def _lost(error: BaseException) -> LearnerLostError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return LearnerLostError(f"a learner was lost ({lines[-1].strip()[:80]})")
+    why = lines[-1].strip().split(". ")[0]  # Ray goes on for a paragraph
+    return LearnerLostError(f"a learner was lost ({why[:80]})")
 
 
 def start_from_policy(learner: AgentLearner, number: int) -> None:

@@ -83,6 +83,10 @@ class PathRunner(EnvRunner):
             self._weights_number = number
         return [self._sample(chunk) for chunk in chunks]
 
+    def holds(self, number: int) -> bool:
+        """Whether it has the weights of that number."""
+        return number == self._weights_number
+
     def _sample(self, chunk: Chunk) -> ChunkResult:
         asked, rephrased = self._asked(chunk)
         draws = None

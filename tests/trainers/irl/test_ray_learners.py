@@ -49,23 +49,21 @@ def test_two_learners_are_resumed_and_equal_one_and_a_lost_one_is_told(
     figures = go_on(two, 2)
     whole = weights(two)
 
-    pids = [result.get() for result in two.learner_group.foreach_learner(lambda _: os.getpid())]
-    assert len(set(pids) - {os.getpid()}) == 2
-    os.kill(pids[1], signal.SIGKILL)
-    with pytest.raises(LearnerLostError, match=r"^a learner was lost \([^\n]*\)$"):
-        go_on(two, 1)
-    two.stop()
-
-    again = build(config)
-    restore_algorithm(again, saved)
-    resumed = go_on(again, 2)
-    for name, value in weights(again).items():
+    restore_algorithm(two, saved)
+    resumed = go_on(two, 2)
+    for name, value in weights(two).items():
         np.testing.assert_array_equal(value, whole[name], err_msg=name)
     assert resumed == figures
-    again.stop()
 
     one = build(replace(config, learners=0))
     restore_algorithm(one, saved)
     assert go_on(one, 2) == pytest.approx(figures, rel=1e-3, abs=1e-4)
     for name, value in weights(one).items():
         np.testing.assert_allclose(value, whole[name], atol=2e-3, err_msg=name)
+
+    restore_algorithm(two, saved)
+    pids = [result.get() for result in two.learner_group.foreach_learner(lambda _: os.getpid())]
+    assert len(set(pids) - {os.getpid()}) == 2
+    os.kill(pids[1], signal.SIGKILL)
+    with pytest.raises(LearnerLostError, match=r"^a learner was lost \([^\n]*\)$"):
+        go_on(two, 1)
