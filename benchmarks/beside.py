@@ -29,6 +29,9 @@ from trainers.configuration import to_yaml
 from trainers.irl.config import IRLConfig
 from trainers.runs.folder import hardware
 
+ALONE = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+"""A processor each: Ray's choice is that workers yield to whatever else runs, the learner, too."""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -86,7 +89,7 @@ def train(config: IRLConfig, out: Path) -> Trained:
         subprocess.run(
             [sys.executable, "-m", "trainers.cli", "irl", "train", "--config", str(settings),
              "--run", str(run)],
-            check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            check=True, stdout=subprocess.DEVNULL, env={**os.environ, **ALONE},
         )  # fmt: skip
     lines = (run / "metrics.jsonl").read_text().splitlines()
     records = [r for r in map(json.loads, lines) if r["phase"] == "irl"]

@@ -29,7 +29,7 @@ def test_the_costs_are_found_again_and_forecast_the_rest() -> None:
     costs = fit(samples, WEIGHTS)
     assert (costs.round_s, costs.node_s, costs.chunk_s) == pytest.approx((0.05, 0.01, 0.0005))
     assert costs.gather_s == pytest.approx(0.003)
-    assert costs.byte_s * costs.weights == pytest.approx(0.2)
+    assert costs.others_s == pytest.approx(0.2)
     context = {"hardware": "two processors", "load": [0, 0], "wait_s": 0.5, "chunks": 4}
     text = report([*samples, made_up(256)], samples[:1], costs, context)
     for start in ("| 8 |", "| 256 |", "| 1,000 | 4 |", "| 1,000 | 8 |", "| 8, each called by"):

@@ -8,10 +8,12 @@ import psutil
 import torch
 
 from rayforge.irl.agent import Agent
+from trainers.capacity.by_node import MEASURED as BY_NODE
+from trainers.capacity.by_node import NodeSite, round_by_node
 from trainers.capacity.cluster import GB, Cluster
 from trainers.capacity.memory import BASES, FLOAT, Need
 from trainers.capacity.placement import Processes
-from trainers.capacity.rollouts import MEASURED, STEPS_A_CHUNK, Costs, Site, efficiency, round_of
+from trainers.capacity.rollouts import MEASURED, STEPS_A_CHUNK, Costs, Site, round_of
 from trainers.irl.config import IRLConfig
 from trainers.irl.loading import agent_sizes
 from trainers.irl.run_folder import data_folder
@@ -109,24 +111,35 @@ class Rate:
 
 
 def rate(config: IRLConfig, size: AgentSize, cluster: Cluster) -> Rate:
-    """Steps a second of roll-outs, seconds of an iteration, and the part that takes longest."""
+    """Steps a second of roll-outs, seconds of an iteration, and the part that takes longest.
+
+    Several learners divide an update's work and exchange its gradients, there and back.
+    """
     node = min(cluster.nodes, key=lambda n: n.core_gflops)
-    costs = costs_of(size, node.core_gflops)
-    runners = max(1, config.runners)
+    costs, bandwidth = costs_of(size, node.core_gflops), node.network_gbit * 1e9 / 8
+    runners, learners = max(1, config.runners), max(1, config.learners)
     chunks = max(1, -(-config.episodes_per_iteration // 64))
-    site = Site(node.network_gbit * 1e9 / 8, node.cpus, max(1, -(-chunks // runners)))
-    taken = round_of(costs, site, runners)
-    updates = config.updates_per_iteration * costs.update_s
+    each = max(1, -(-chunks // runners))
+    exchange = 2 * size.parameters * FLOAT / bandwidth if learners > 1 else 0.0
+    updates = config.updates_per_iteration * (costs.update_s / learners + exchange)
+    if 0 < config.aggregate_from <= runners:
+        uneven = NodeSite(costs.work_s, costs.spread_s, each, node.cpus, bandwidth)
+        taken = round_by_node(replace(BY_NODE, weights=costs.weights), uneven, runners)
+        seconds, driver, weights = taken.seconds, taken.driver, taken.weights
+        work, results = taken.work + taken.waiting + taken.gather, taken.results
+    else:
+        direct = round_of(costs, Site(bandwidth, node.cpus, each), runners)
+        seconds, driver, weights = direct.seconds, direct.driver, direct.weights_out
+        work, results = direct.work, direct.results_in
     parts = {
-        "the runners' work": taken.work, "the driver": taken.driver,
-        "weights to the nodes": taken.weights_out, "results": taken.results_in,
-        "the learner's updates": updates,
+        "the runners' work": work, "the driver": driver, "weights to the nodes": weights,
+        "results": results, "the learner's updates": updates,
     }  # fmt: skip
-    steps = chunks * STEPS_A_CHUNK
+    iteration = max(seconds, updates) if config.staleness else seconds + updates
     return Rate(
-        steps / taken.seconds,
-        efficiency(costs, site, runners),
-        taken.seconds + updates,
+        chunks * STEPS_A_CHUNK / seconds,
+        each * costs.work_s / seconds,
+        iteration,
         max(parts, key=lambda name: parts[name]),
     )
 

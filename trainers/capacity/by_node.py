@@ -12,10 +12,12 @@ With N runners on n = ceil(N / p) nodes and k chunks a runner, a round takes
 
 c is the processor seconds of a chunk that are not the runner's or the driver's: the aggregator's
 and Ray's, on the q processors that a node has for them. Where all nodes are on one machine they
-share its processors: every node's weights and chunks then count.
+share its processors: the chunks of all nodes then count, and instead of the network what a node
+takes a round beside its chunks (weights that come in, Ray's daemons).
 
-With roll-outs beside updates (`staleness`) nothing of a round is waited for but its longest part:
-work, or what the driver does, or the network. The efficiency is k t over the round.
+With two rounds under way (a `staleness` of two iterations) a runner waits for no other one, and of
+a round nothing is waited for but its longest part: work, or what the driver does, or the network.
+The efficiency is k t over the round.
 """
 
 from __future__ import annotations
@@ -36,12 +38,21 @@ class NodeCosts:
     """d2: the driver's, a chunk."""
     gather_s: float
     """c: the aggregator's and Ray's, a chunk."""
+    others_s: float
+    """What a node takes a round beside chunks; of nodes on one machine alone."""
     weights: int
     """W: bytes."""
     result: int
     """R: bytes a chunk."""
     byte_s: float
-    """x: the object managers', a byte that leaves a node and enters another."""
+    """x: the object manager's, a byte that leaves or enters a node."""
+
+
+MEASURED = NodeCosts(
+    round_s=0.02, node_s=0.01, chunk_s=0.0005, gather_s=0.003, others_s=0.2, weights=19_700_000,
+    result=17_000, byte_s=2.4e-9,
+)  # fmt: skip
+"""By `benchmarks.stand_ins`, of the agent with hidden 256 (docs/scaling.md)."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +80,19 @@ class NodeRound:
     driver: float
     weights: float
     work: float
+    waiting: float
     gather: float
     results: float
 
     @property
     def seconds(self) -> float:
         """With runners and learner in turn."""
-        return self.driver + self.weights + self.work + self.gather + self.results
+        taken = self.driver + self.weights + self.work + self.waiting + self.gather
+        return taken + self.results
 
     @property
     def beside(self) -> float:
-        """With roll-outs beside updates, and the next round handed out before this one ends."""
+        """With two rounds under way beside the updates."""
         return max(self.driver, self.weights, self.work + self.gather, self.results)
 
 
@@ -88,16 +101,17 @@ def round_by_node(costs: NodeCosts, site: NodeSite, runners: int) -> NodeRound:
     k, nodes = site.chunks_per_runner, math.ceil(runners / site.runners_per_node)
     driver = costs.round_s + costs.node_s * nodes + costs.chunk_s * k * runners
     waiting = site.spread_s * math.sqrt(k) * math.sqrt(2 * math.log(runners))
-    work = k * site.work_s + waiting
+    work = k * site.work_s
     if site.shared:
-        weights = nodes * costs.weights * costs.byte_s / site.shared
+        others = nodes * costs.others_s / site.shared
         gather = costs.gather_s * runners / site.shared
-        return NodeRound(driver, weights, work, gather, 0.0)
+        return NodeRound(driver, others, work, waiting, gather, 0.0)
     byte_s = max(1 / site.bandwidth, costs.byte_s)
     return NodeRound(
         driver,
         math.ceil(math.log2(nodes + 1)) * costs.weights * byte_s,
         work,
+        waiting,
         costs.gather_s * min(site.runners_per_node, runners) / site.spare,
         k * runners * costs.result / site.bandwidth,
     )
