@@ -62,11 +62,6 @@ def save_rewriter(rewriter: Rewriter, folder: Path) -> str:
     return _digest(manifest.encode())
 
 
-def version_of(folder: Path) -> str:
-    """The version of the rewriter in a folder; raises DataError where there is none."""
-    return _digest(read_bytes(folder / MANIFEST))
-
-
 def check_rewriter(folder: Path) -> str:
     """The version of a folder whose files are all there and whole, without building its indexes.
 
