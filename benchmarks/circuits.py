@@ -254,13 +254,13 @@ class Circuits:
         role = np.full(len(rows), int(Role.CLONE))
         batch = {k: torch.as_tensor(v) for k, v in pair_batch(split.paths[rows], role).items()}
         agent.eval()
-        seen, sentences = agent.observe(batch), agent.policy.sentence(batch["tokens"])
+        seen, instructions = agent.observe(batch), agent.policy.instruction_encoder(batch["tokens"])
         trunk = agent.policy.trunk
         assert isinstance(trunk, CircuitTrunk)
         times = []
         for _ in range(6 if count > 1 else 30):
             began = time.perf_counter()
-            trunk(seen, sentences, batch["length"])
+            trunk(seen, instructions, batch["length"])
             times.append(1e3 * (time.perf_counter() - began))
         return min(times)
 

@@ -50,7 +50,7 @@ def settings(size: str, houses: Path) -> IRLConfig:
         ),
         max_words=60, batch=24, learning_rate=2e-3, inflection_weight=3.0, gamma=0.99,
         clone_updates=3600, updates=112, warm_up=16, updates_per_iteration=16,
-        positives=24, negatives=24, episodes_per_iteration=64, recent=768,
+        positives=24, negatives=24, episodes_per_iteration=64, replay_window=768,
     )  # fmt: skip
     if size == "full":
         return full

@@ -1,4 +1,4 @@
-"""Learning from use on R2R buildings held out from training, with real sentences.
+"""Learning from use on R2R buildings held out from training, with real instructions.
 
     python -m benchmarks.feedback --assistant runs/follower --out runs/feedback --seeds 0 1 2
 

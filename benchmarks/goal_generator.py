@@ -1,13 +1,13 @@
-"""How good are the goal generator's sentences, before and after they are judged?
+"""How good are the goal generator's instructions, before and after they are judged?
 
     python -m benchmarks.goal_generator --data ../shared/data/r2r --out runs/goals
     python -m benchmarks.goal_generator --data houses --out runs/goals-houses
 
 Four runs of `rayforge irl train`: a follower and a judge (cloning, two seeds), the generator with
 its default settings, and a plain one, trained a quarter as long without free bits and hidden
-features. The follower takes part in choosing sentences; what they are worth is measured with the
-judge, who never saw the choice. On generated houses an oracle executes every sentence as well. On
-R2R neither the eight buildings of reported figures nor the eight for tuning are trained on;
+features. The follower takes part in choosing instructions; what they are worth is measured with the
+judge, who never saw the choice. On generated houses an oracle executes every instruction as well.
+On R2R neither the eight buildings of reported figures nor the eight for tuning are trained on;
 `--tuning` measures on the latter. Resumable.
 """
 
@@ -57,7 +57,7 @@ THRESHOLDS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 
 class Kind(NamedTuple):
-    """Sentences of one kind for the same paths."""
+    """Instructions of one kind for the same paths."""
 
     tokens: np.ndarray  # int16 [n, N]
     kept: np.ndarray  # bool [n]
@@ -67,12 +67,12 @@ PLAIN: dict[str, Any] = {"updates": 400, "latent": 32, "free_nats": 0.0, "featur
 """What the default settings of a generator are measured against."""
 
 CHOSEN: dict[str, Any] = {"candidates": 16, "agreement": 0.4}
-"""How sentences are chosen where they are."""
+"""How instructions are chosen where they are."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Perplexity, latent, and how well sentences are followed."""
+    """Perplexity, latent, and how well instructions are followed."""
 
     data: str
     """Folder of R2R data, or "houses": generated ones."""
@@ -80,14 +80,14 @@ class Benchmark:
     """Folder of runs and results."""
     tuning: bool = False
     """Measure on the buildings for tuning (R2R), or on houses of another seed."""
-    sentences: int = 600
-    """Held-out sentences measured at most."""
+    instructions: int = 600
+    """Held-out instructions measured at most."""
     follower_updates: int = 1200
     """Updates of the follower, as long as a run's cloned policy."""
     judge_updates: int = 600
     """Updates of the judge."""
     seed: int = 0
-    """Seed of runs, of the sample of sentences and of what is written."""
+    """Seed of runs, of the sample of instructions and of what is written."""
     parallel: int = 1
     """Runs at a time, one core each."""
 
@@ -141,7 +141,7 @@ class Benchmark:
             wanted = set(TUNING if self.tuning else HELD_OUT)
         rows = np.array([k for k, e in enumerate(split.episodes) if e.scan in wanted])
         rng = np.random.default_rng(self.seed)
-        rows = np.sort(rng.choice(rows, min(self.sentences, len(rows)), replace=False))
+        rows = np.sort(rng.choice(rows, min(self.instructions, len(rows)), replace=False))
         return task, Demonstrations(
             tuple(split.episodes[row] for row in rows), split.paths[rows], split.goal[rows],
             0, split.building[rows], split.route[rows],
@@ -182,8 +182,8 @@ class Measurement:
         return agent_with(weights, sizes_of(config, self.task)).policy
 
     def results(self) -> dict[str, Any]:
-        print(f"measuring {self.name} on {len(self.split)} sentences", flush=True)
-        found: dict[str, Any] = {"sentences": len(self.split), **self._language()}
+        print(f"measuring {self.name} on {len(self.split)} instructions", flush=True)
+        found: dict[str, Any] = {"instructions": len(self.split), **self._language()}
         kinds, scores, seconds = self._written()
         found["seconds_a_path"] = seconds
         human = self._reached(self.judge, self.split.paths.tokens)
@@ -209,7 +209,8 @@ class Measurement:
             yield np.arange(start, min(start + CHUNK, len(self.split)))
 
     def _others(self) -> np.ndarray:
-        """Rows whose sentence (or path) is another path's, of the same building where possible."""
+        """Rows whose instruction (or path) is another path's, of the same building where
+        possible."""
         return shuffled(self.split.building, self.split.route, self.seed)
 
     @torch.no_grad()
@@ -249,7 +250,7 @@ class Measurement:
         }
 
     def _written(self) -> tuple[dict[str, Kind], dict[str, Scores], dict[str, float]]:
-        """Sentences of every kind, the scores of those that are judged, seconds a path."""
+        """Instructions of every kind, the scores of those that are judged, seconds a path."""
         split, world, others = self.split, self.task.world, self._others()
         modes = {
             "paraphrase": (self.unjudged, True), "paraphrase, chosen": (self.chosen, True),
@@ -290,13 +291,13 @@ class Measurement:
         return kinds, scores, seconds
 
     def _reached(self, policy: Policy, tokens: np.ndarray) -> np.ndarray:
-        """Success of a policy's greedy walks under sentences [n, N], float [n]."""
+        """Success of a policy's greedy walks under instructions [n, N], float [n]."""
         paths = follow(policy, self.task.world, self.split, tokens).paths
         reached: np.ndarray = self.task.world.reached(self.split, np.arange(len(paths)), paths)
         return reached.astype(float)
 
     def _followed(self, name: str, kind: Kind, human: np.ndarray) -> dict[str, Any]:
-        """How sentences are followed; differences from human ones over the same paths."""
+        """How instructions are followed; differences from human ones over the same paths."""
         print(f"  following: {name}", flush=True)
         reached = self._reached(self.judge, kind.tokens)
         kept = kind.kept
@@ -314,7 +315,7 @@ class Measurement:
         return found
 
     def _arrives(self, tokens: np.ndarray) -> np.ndarray:
-        """Which sentences the executor of generated houses accepts, float [n]."""
+        """Which instructions the executor of generated houses accepts, float [n]."""
         decode = self.task.vocabulary.decode
         return np.array(
             [
@@ -338,7 +339,7 @@ class Measurement:
                     "generator": round(float(scores[name].speaker[row].exp()), 4),
                 }  # fmt: skip
             lines.append(json.dumps(line) + "\n")
-        name = f"sentences{'-tuning' if self.tuning else ''}.jsonl"
+        name = f"instructions{'-tuning' if self.tuning else ''}.jsonl"
         write_text(self.out / name, "".join(lines))
 
 

@@ -44,7 +44,7 @@ from rayforge.files import write_text
 from rayforge.reports.benchmark import Compared, SettingPage, write_benchmark
 from rayforge.reports.groups import Group, over_episodes, over_same_seeds, over_seeds
 from rayforge.reports.run_folder import interval, read_run
-from trainers.irl.evidence import find_evidence
+from trainers.irl.reward_analysis import find_reward_analysis
 from trainers.runs.checkpoint import latest
 
 COLUMNS = (
@@ -87,7 +87,7 @@ class LangGoal:
         except RuntimeError as error:  # what did not fail is reported all the same
             trouble = error
         if time.monotonic() < begun + 60 * self.minutes:
-            gather_evidence(cells, 24 if self.size == "tiny" else 600)
+            gather_reward_analyses(cells, 24 if self.size == "tiny" else 600)
         self.report(settings, cells)
         if trouble is not None:
             raise SystemExit(f"langgoal: {trouble}")
@@ -130,15 +130,15 @@ def left_out(cells: Sequence[Cell]) -> str:
     )
 
 
-def gather_evidence(cells: Sequence[Cell], episodes: int) -> None:
-    """`rayforge irl evidence` for the first seed's rewards, where it is not there yet."""
+def gather_reward_analyses(cells: Sequence[Cell], episodes: int) -> None:
+    """`rayforge irl reward` for the first seed's rewards, where it is not there yet."""
     first = min(cell.seed for cell in cells)
     for cell in cells:
         asked = cell.method.slug in ("full", "base", "gail", "completion") and cell.seed == first
-        file = cell.run / f"evidence_{cell.setting.new}.json"
+        file = cell.run / f"reward_{cell.setting.new}.json"
         if asked and cell.setting.forcing and finished(cell.run) and not file.is_file():
-            command = f"rayforge irl evidence {cell.run} --split {cell.setting.new}"
-            find_evidence(cell.run, cell.setting.new, None, episodes, 0, command)
+            command = f"rayforge irl reward {cell.run} --split {cell.setting.new}"
+            find_reward_analysis(cell.run, cell.setting.new, None, episodes, 0, command)
 
 
 def rows_of(cell: Cell) -> list[dict[str, Any]]:
@@ -235,7 +235,7 @@ def transfer(setting: Setting, groups: dict[str, Group]) -> list[tuple[str, Inte
     elsewhere on the same episodes, and the first one's differences from the others."""
     moved = [slug for slug in groups if BY_SLUG[slug].kind == "transfer"]
     found: list[tuple[str, Interval]] = []
-    for split, said in (("train", "sentences it was told"), ("val_seen", "other sentences")):
+    for split, said in (("train", "instructions it was told"), ("val_seen", "other instructions")):
         scored = {slug: (groups[slug].runs[0], split) for slug in moved}
         if moved and "gcbc" in groups:
             scored["gcbc"] = (groups["gcbc"].runs[0], setting.new)

@@ -1,4 +1,5 @@
-"""What the benchmark's page shows of a setting beyond figures: sentences on maps, and failures."""
+"""What the benchmark's page shows of a setting beyond figures: instructions on maps, and
+failures."""
 
 from __future__ import annotations
 
@@ -16,31 +17,31 @@ from envs.graph.navigation_graph import SUFFIX, read_connectivity
 from rayforge.evaluation.failures import Cause, cause_of, choose_failures
 from rayforge.evaluation.intervals import Interval
 from rayforge.evaluation.metrics import SUCCESS_METRES
-from rayforge.reports.benchmark import Compared, Failure, Sentence, SettingPage
+from rayforge.reports.benchmark import Compared, Failure, Instruction, SettingPage
 from rayforge.reports.groups import Group
 from rayforge.reports.small_map import small_map
 from rayforge.reports.viewer import write_viewer
 from trainers.irl.watch import building_map, with_steps
 
-FAILURES, SENTENCES = 20, 6
+FAILURES, INSTRUCTIONS = 20, 6
 
 
 def page_of(
     setting: Setting, groups: dict[str, Group], compared: list[Compared],
     moved: list[tuple[str, Interval]], out: Path,
 ) -> SettingPage:  # fmt: skip
-    """A setting's part of the page. Failures and sentences are those of the full method's first
+    """A setting's part of the page. Failures and instructions are those of the full method's first
     run, on new buildings; in 3-D scenes there are no viewpoints to draw, and so none."""
     shown = groups.get("full")
     failures: list[Failure] = []
     causes: Counter[str] = Counter()
-    sentences: list[Sentence] = []
+    instructions: list[Instruction] = []
     link = ""
     if shown is not None and setting.forcing and setting.new in shown.runs[0].episodes:
         run = shown.runs[0]
         episodes = list(run.episodes[setting.new])
         folder = Path(run.stated("data"))
-        scans = sorted({str(e["scan"]) for e in (*episodes, *run.sentences)})
+        scans = sorted({str(e["scan"]) for e in (*episodes, *run.instructions)})
         graphs = [read_connectivity(folder / "connectivity" / f"{s}{SUFFIX}") for s in scans]
         labels_file = folder / "vp2room_label.json"
         labels = read_room_labels(labels_file, scans) if labels_file.is_file() else {}
@@ -61,19 +62,19 @@ def page_of(
             )
             for e in chosen
         ]  # fmt: skip
-        sentences = [
-            Sentence(
+        instructions = [
+            Instruction(
                 s["human"], s["paraphrase"], s["free"], s["scan"],
-                small_map(maps[s["scan"]], s["path"], (), "the path that the sentences describe"),
+                small_map(maps[s["scan"]], s["path"], (), "the path that they describe"),
             )
-            for s in run.sentences[:SENTENCES]
+            for s in run.instructions[:INSTRUCTIONS]
         ]  # fmt: skip
     apart = {slug: BY_SLUG[slug].kind == "transfer" for slug in groups}
     return SettingPage(
         setting.key, setting.title, setting.splits,
         [(slug, group) for slug, group in groups.items() if not apart[slug]], compared, moved,
         [group for slug, group in groups.items() if apart[slug]],
-        dict(causes.most_common()), failures, sentences,
+        dict(causes.most_common()), failures, instructions,
     )  # fmt: skip
 
 

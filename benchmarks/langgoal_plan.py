@@ -66,7 +66,7 @@ METHODS = (
            "scratch"),
     Method("no-text", "GCBC that never reads", "control", ("--method", "gcbc", "--no-text"), False,
            "scratch"),
-    Method("shuffled", "GCBC taught shuffled sentences", "control",
+    Method("shuffled", "GCBC taught shuffled instructions", "control",
            ("--method", "gcbc", "--shuffled-text"), False, "scratch"),
     Method("adapted", "adapted (transductive)", "adapted", (), True,
            "full"),
@@ -351,8 +351,8 @@ def _further_updates(setting: Setting) -> int:
 
 
 def _transfer(setting: Setting, method: Method, seed: int, out: Path) -> Cell:
-    """A policy from scratch in the held-out buildings: their sentences and starts, no path, and
-    another run's reward. Scored on sentences it was told and on those it was not."""
+    """A policy from scratch in the held-out buildings: their instructions and starts, no path, and
+    another run's reward. Scored on instructions it was told and on those it was not."""
     after = out / setting.key / f"{method.begins}-{seed}"
     flags = (
         *TRAIN, *setting.sizes, *method.flags, "--buildings", *setting.held_out,

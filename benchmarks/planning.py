@@ -149,7 +149,7 @@ COUNTS = (1, 2, 4, 8, 16, 32, 64, 128)
 PLACES = (8, 16)
 """Viewpoints that a search at first sight looks at."""
 EVERY = {"map": 1, "other": 3, "samples": 6, "search": 6}
-"""Of the instructions every so many are scored on a map, under another's sentence, imagined, and
+"""Of the instructions every so many are scored on a map, under another's instruction, imagined, and
 searched for."""
 
 
@@ -166,7 +166,7 @@ class Planning:
     methods: tuple[str, ...] = tuple(METHODS)
     """Which runs: start, gcbc, gail, completion, hindsight, full."""
     kinds: tuple[str, ...] = ("map", "other", "samples", "search")
-    """What is scored: on a map, there under another's sentence, imagined, searched."""
+    """What is scored: on a map, there under another's instruction, imagined, searched."""
     setting: Literal["r2r", "ten", "quarter", "tenth", "houses", "rendered"] = "r2r"
     """What is trained on."""
     generated: int = 0
@@ -293,7 +293,7 @@ class Planning:
                             found.setdefault(told, {})[seed] = few.success(weights)
                     other = self._load(name, seed, split, "other")
                     if other is not None and row in (PLANNED, "log pi of the clone"):
-                        told = f"{row}, another's sentence"
+                        told = f"{row}, another's instruction"
                         found.setdefault(told, {})[seed] = other.success(weights)
             parts.append(mapped_table(split, found))
             parts.append(self._imagined_table(split))

@@ -46,7 +46,7 @@ def mapped_table(split: str, found: dict[str, dict[int, np.ndarray]]) -> str:
             row, str(len(values)), span(bootstrap_interval(own)),
             span(seed_interval(seeds)) if len(seeds) > 1 else "",
         ]  # fmt: skip
-        # Another's sentence is told to a part of the instructions alone: nothing to pair.
+        # Another's instruction is told to a part of the instructions alone: nothing to pair.
         both = [k for k in sorted(values) if k in planned and len(values[k]) == len(planned[k])]
         if both and row != PLANNED:
             best = np.mean([planned[seed] for seed in both], 0)

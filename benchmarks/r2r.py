@@ -27,8 +27,8 @@ HELD_OUT = (
 )  # fmt: skip
 """The unseen buildings of every reported figure; never trained on, never tuned on.
 
-Of two hundred random draws of eight (out of those with 200 sentences, without the ones below) it is
-the nearest to all of training in path length, neighbours a viewpoint and the success of walking
+Of two hundred random draws of eight (out of those with 200 instructions, without the ones below) it
+is the nearest to all of training in path length, neighbours a viewpoint and the success of walking
 straight ahead, all of which can be had without any learning. Eight buildings differ much: another
 draw had paths of 11.5 m where all of training has 9.9 m, and cloning reached 0.29 there.
 """

@@ -53,7 +53,7 @@ def make_environment(context: Any) -> GraphGoalVectorEnv:
     return GraphGoalVectorEnv(
         data,
         "train",
-        lambda sentence: vocabulary.encode([sentence], words)[0][0],
+        lambda instruction: vocabulary.encode([instruction], words)[0][0],
         num_envs=context["num_envs"],
         max_steps=context["max_steps"],
         text_length=words,

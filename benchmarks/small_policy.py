@@ -1,6 +1,6 @@
 """The small policy that `speed` gives to every runner: the same layers on either observation.
 
-Sentences are means of word vectors; there is no recurrence and no attention, so that what is
+Instructions are means of word vectors; there is no recurrence and no attention, so that what is
 measured is mostly what the runners do around a policy.
 """
 
@@ -17,7 +17,7 @@ from envs.graph_env import GEOMETRY as ENVIRONMENT_GEOMETRY
 from rayforge.irl.agent import Agent
 from rayforge.irl.networks import log_policy
 from rayforge.irl.trunks.memory import Memory
-from rayforge.language.encoder import Sentences
+from rayforge.language.encoder import Instructions
 from rayforge.language.vocabulary import PAD
 from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
 from trainers.irl.learner import AgentModule
@@ -49,14 +49,14 @@ class SmallPolicy(nn.Module):
         super().__init__()
         self.layers = Layers(sizes, GEOMETRY)
 
-    def sentence(self, tokens: Tensor) -> Sentences:
-        return Sentences(self.layers.words(tokens)[:, None], tokens[:, :1] != PAD)
+    def instruction(self, tokens: Tensor) -> Instructions:
+        return Instructions(self.layers.words(tokens)[:, None], tokens[:, :1] != PAD)
 
     def step(
-        self, seen: Observation, sentences: Sentences, memory: Memory | None
+        self, seen: Observation, instructions: Instructions, memory: Memory | None
     ) -> tuple[Tensor, Memory]:
         batch, steps, actions = seen.legal.shape
-        codes = self.layers.code(seen.state[:, 0], sentences.codes[:, 0])
+        codes = self.layers.code(seen.state[:, 0], instructions.codes[:, 0])
         candidates = self.layers.embed(seen.candidates).relu()
         scores = codes.new_zeros(batch * actions)
         scores[seen.place] = (codes[seen.place // actions] * candidates).sum(-1)

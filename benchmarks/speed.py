@@ -160,7 +160,7 @@ def simulator(rounds: int) -> list[Figure]:
 
 
 def policy(task: Task[Any], config: IRLConfig, rounds: int) -> Figure:
-    """Sampled roll-outs of the policy of the default size, features and sentences included."""
+    """Sampled roll-outs of the policy of the default size, features and instructions included."""
     split, data = task.splits["train"], task.data
     torch.manual_seed(0)
     agent = Policy(len(task.vocabulary), data.tables.dimension, config.network)

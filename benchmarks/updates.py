@@ -5,7 +5,7 @@
 A short run of `rayforge irl train` with its default sizes, in one process on one thread, timed part
 by part. Absolute processor times: they say nothing without the hardware, and versions are compared
 by running both in turns on the same machine. Generator and policy are trained as far as the timed
-updates train them, so that they stop and end sentences about where a trained one does. Without
+updates train them, so that they stop and end instructions about where a trained one does. Without
 --data the houses are generated first.
 """
 
@@ -123,9 +123,9 @@ class Updates:
             block = config.updates_per_iteration
             costs = [algorithm.cost(name, block) for name in ("generator", "clone", "irl")]
             costs += [algorithm.cost(name, 1) for name in ("roll-outs", "iteration")]
-            told, described = algorithm.told.paths, algorithm.relabelled.paths
-            steps = float(told.length[: len(algorithm.told)].mean())
-            words = float((described.tokens[: len(algorithm.relabelled)] != 0).sum(1).mean())
+            told, described = algorithm.negatives.paths, algorithm.positives.paths
+            steps = float(told.length[: len(algorithm.negatives)].mean())
+            words = float((described.tokens[: len(algorithm.positives)] != 0).sum(1).mean())
             algorithm.stop()
         finally:
             ray.shutdown()

@@ -101,7 +101,9 @@ class StepObserver(nn.Module):
         arrival = self.geometry[before] * (before > 0)[..., None]
         return Observation(state.view(batch, steps, -1), arrival, candidates, place, legal)
 
-    def observe_batch(self, batch: dict[str, Tensor], eye: nn.Module | None) -> Observation:
+    def observe_batch(
+        self, batch: dict[str, Tensor], image_encoder: nn.Module | None
+    ) -> Observation:
         """What is seen along the trajectories of a batch, the columns of `Steps`."""
         action = batch["action"]
         step = torch.arange(action.shape[1], device=action.device).expand_as(action)
@@ -184,7 +186,7 @@ class GymWorld:
     def dimension(self) -> int:
         return self.observer().dimension
 
-    def observer(self, sights: Any = None) -> StepObserver:
+    def observer(self, frames: Any = None) -> StepObserver:
         return StepObserver(self.values, len(self.actions), self.step_limit)
 
     def agents(self, observer: StepObserver, keep: bool = True) -> GymAgents:
@@ -238,11 +240,11 @@ class GymWorld:
     def way(self, episode: Episode) -> list[Any]:
         return list(episode.path)
 
-    def new_sights(self, capacity: int) -> None:
+    def new_frame_store(self, capacity: int) -> None:
         """What is seen is in the trajectories: there are no images elsewhere."""
 
     def film(self, paths: Steps) -> list[np.ndarray]:
-        """None: see `new_sights`."""
+        """None: see `new_frame_store`."""
         return []
 
     def demonstrate(self, seeds: Sequence[int], expert: Expert) -> Steps:

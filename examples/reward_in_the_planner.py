@@ -27,7 +27,7 @@ class TurnsAsTold:
             turn[np.arange(turn.shape[1]) >= paths.length[:, None] - 1] = 0
             yield torch.tensor(np.stack([(turn > 1).sum(1), (turn < -1).sum(1)], 1))
 
-    def read(self, recalled, trees, own, tokens):  # [G, C] under sentences, tokens [G, N]
+    def read(self, recalled, trees, own, tokens):  # [G, C] under instructions, tokens [G, N]
         told = (tokens[..., None] == self.words).sum(1)
         made = pad_sequence(list(recalled), batch_first=True)
         return -(made - told[:, None]).abs().sum(-1).float()

@@ -96,6 +96,13 @@ class Within:
 
 
 @dataclass(frozen=True)
+class Formerly:
+    """What a setting was called in older files."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Before:
     """What a setting was before it had a name: the value that a file means which was written whole
     (it holds all the other settings of the group) and does not have this one."""

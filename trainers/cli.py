@@ -51,7 +51,7 @@ about them.
   rayforge routes DIR           write houses with route instructions, for an agent that reviews them
   rayforge irl train            train an agent (LangGoalIRL, or cloning)
   rayforge irl evaluate RUN     score a trained agent on a split
-  rayforge irl evidence RUN     what its reward knows, what training did to the clone
+  rayforge irl reward RUN       what its reward knows, what training did to the clone
   rayforge irl adapt RUN        let a trained agent make its own training data in new buildings
   rayforge irl plan RUN         teach a trained agent to choose among paths on a map
   rayforge irl prune RUN        take modules out of a trained circuit: a smaller run
@@ -323,6 +323,7 @@ def _run(given: list[str]) -> None:
 
         run_outside(given[0], given[1:])
         return
+    given = _with_new_name(given)
     name = next((n for n in COMMANDS if tuple(given[: len(n)]) == n), None)
     if name is None and given[1:2] and given[1] in FLAGS and (said := _commands_of(given[0])):
         print(said)
@@ -338,6 +339,19 @@ def _commands_of(group: str) -> str:
     listed = [line for line in lines if line in HELP.partition("\nexamples:")[0]]
     said = f"\n\nrayforge {group} COMMAND --help lists the settings of each."
     return "\n".join([f"usage: rayforge {group} COMMAND ...\n", *listed]) + said if listed else ""
+
+
+OLD_NAMES = {("irl", "evidence"): ("irl", "reward")}
+"""Commands of older versions, which are still taken."""
+
+
+def _with_new_name(given: list[str]) -> list[str]:
+    for old, new in OLD_NAMES.items():
+        if tuple(given[: len(old)]) == old:
+            said = f"rayforge {' '.join(old)} is an old name: write rayforge {' '.join(new)}"
+            print(said, file=sys.stderr)
+            return [*new, *given[len(old) :]]
+    return given
 
 
 def _unknown(given: list[str]) -> str:

@@ -6,8 +6,10 @@ import contextlib
 import dataclasses
 import difflib
 import math
+import sys
 import types
 import typing
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -17,7 +19,16 @@ from rayforge.errors import ConfigurationError, RunError
 from rayforge.readers.faults import one_line, shown
 from rayforge.readers.json_text import read_object
 from rayforge.readers.yaml_text import read_yaml
-from rayforge.settings import FILE, FOLDER, before_named, changed, settings_with, value_of
+from rayforge.settings import (
+    FILE,
+    FOLDER,
+    Formerly,
+    annotated,
+    before_named,
+    changed,
+    settings_with,
+    value_of,
+)
 
 T = TypeVar("T")
 RUN_FILE = "config.yaml"
@@ -64,9 +75,19 @@ def from_dict(kind: type[T], values: dict[str, Any], place: str = "") -> T:
     """A dataclass from nested dictionaries; also accepts dotted keys ("network.hidden")."""
     types_of = typing.get_type_hints(kind)
     names = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    hints = annotated(cast(Any, kind))
+    old = {s.name: n for n, _, said in hints for s in said if isinstance(s, Formerly)}
     nested: dict[str, Any] = {}
     for key, value in values.items():
         head, _, rest = str(key).partition(".")
+        if head in old:
+            if old[head] in values:
+                raise ConfigurationError(
+                    f"{place}{head} is the old name of {place}{old[head]}, which is there too: "
+                    "drop one"
+                )
+            _say_renamed(f"{place}{head}", f"{place}{old[head]}")
+            head = old[head]
         if head not in names:
             near = difflib.get_close_matches(head, names, 1, 0.5)
             hint = (
@@ -94,6 +115,12 @@ def from_dict(kind: type[T], values: dict[str, Any], place: str = "") -> T:
         raise
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
+
+
+@cache
+def _say_renamed(old: str, new: str) -> None:
+    """Once a process: a run's settings are read many times."""
+    print(f"setting {old} is an old name: write {new}", file=sys.stderr)
 
 
 def placed(config: T, say: bool = True) -> T:

@@ -16,12 +16,13 @@ from rayforge.paths.walk_observation import WalkObserver
 
 
 class HomeAgents:
-    """`Agents` of `rayforge.irl.rollout`: goals are the first states and sentences of `Walks`."""
+    """`Agents` of `rayforge.irl.rollout`: goals are the first states and instructions of
+    `Walks`."""
 
     def __init__(
         self, homes: Homes, images: Images, observer: WalkObserver, motion: Motion, keep: bool
     ) -> None:
-        """`keep`: whether the images of a roll-out are kept in the observer's sights."""
+        """`keep`: whether the images of a roll-out are kept in the observer's frame store."""
         self.homes, self._images, self.observer = homes, images, observer
         self.motion, self.keep = motion, keep
         self.max_steps = observer.max_steps
@@ -36,7 +37,7 @@ class HomeAgents:
         self._step = 0
 
     def observe(self, policy: Policy, rows: np.ndarray, step: int) -> Observation:
-        assert policy.eye is not None, "agents in 3-D scenes see through an eye"
+        assert policy.image_encoder is not None, "agents in 3-D scenes see through an image encoder"
         self._step = step
         poses = Poses(self._poses.position[rows], self._poses.yaw[rows])
         images = self._images.render(self._scene[rows], poses)
@@ -44,7 +45,7 @@ class HomeAgents:
         if self.keep:
             for row, image in zip(rows, images, strict=True):
                 self._seen[row].append(image)
-        codes = policy.eye(torch.from_numpy(images)).view(len(rows), 1, SECTORS, -1)
+        codes = policy.image_encoder(torch.from_numpy(images)).view(len(rows), 1, SECTORS, -1)
         at = torch.full((len(rows), 1), step)
         way = (self._taken[rows, :step], self._walks.moved[rows, :step])
         arrival = self.observer.arrivals(*(torch.from_numpy(part) for part in way))[:, -1:]
@@ -63,9 +64,9 @@ class HomeAgents:
         return found
 
     def paths(self, action: np.ndarray, length: np.ndarray, tokens: np.ndarray) -> Walks:
-        numbers = self._walks.sights
+        numbers = self._walks.frames
         if self.keep:
-            numbers = self.observer.sights.keep([np.stack(images) for images in self._seen])
+            numbers = self.observer.frames.keep([np.stack(images) for images in self._seen])
         done = self._walks
         return Walks(
             self._scene.astype(np.int16), numbers, done.position, done.yaw, done.moved, action,
@@ -74,8 +75,8 @@ class HomeAgents:
 
     def images(self, walks: Walks) -> tuple[np.ndarray, ...] | None:
         """The kept images of walks, each uint8 [T, H, W, C]."""
-        sights = self.observer.sights
+        frames = self.observer.frames
         return tuple(
-            sights.gather(walks.sights[row : row + 1], walks.length[row : row + 1])
+            frames.gather(walks.frames[row : row + 1], walks.length[row : row + 1])
             for row in range(len(walks))
         )

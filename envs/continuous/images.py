@@ -9,7 +9,7 @@ import numpy as np
 
 from envs.continuous.homes import Homes
 from envs.simulators.simulator import Camera, Poses
-from rayforge.paths.sights import pack_images
+from rayforge.paths.frame_store import pack_images
 
 MOST = 255
 """Categories that a byte tells apart; 0 is everything else."""

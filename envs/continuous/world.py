@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from envs.continuous.agents import HomeAgents
-from envs.continuous.footage import film
+from envs.continuous.demonstrations import film
 from envs.continuous.homes import Homes
 from envs.continuous.images import Images
 from envs.continuous.scoring import score_walks
@@ -23,7 +23,7 @@ from rayforge.irl.batches import batch_rows
 from rayforge.irl.demonstrations import Demonstrations
 from rayforge.irl.rollout import Rollout
 from rayforge.paths.arrays import Walks
-from rayforge.paths.sights import Footage, Sights
+from rayforge.paths.frame_store import FrameFile, FrameStore
 from rayforge.paths.walk_observation import WalkObserver
 
 TOGETHER = 128
@@ -48,7 +48,7 @@ class SceneWorld:
     scenes: tuple[str, ...]
     objects: tuple[str, ...]
     """Categories that an agent tells apart."""
-    footage: Footage | None = field(repr=False)
+    frame_file: FrameFile | None = field(repr=False)
     simulation: SimulatorConfig
     simulator: Kind
     own_process: bool
@@ -66,7 +66,7 @@ class SceneWorld:
 
     @property
     def dimension(self) -> None:
-        """Images have no features before the agent's eye makes them."""
+        """Images have no features before the agent's image encoder makes them."""
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -92,9 +92,9 @@ class SceneWorld:
     def images(self) -> Images:
         return Images(self.homes, self.simulation.camera, self.objects)
 
-    def observer(self, sights: Sights | None = None) -> WalkObserver:
-        sights = Sights(self.footage, TOGETHER) if sights is None else sights
-        return WalkObserver(sights, self.simulation.motion.turn, self.step_limit)
+    def observer(self, frames: FrameStore | None = None) -> WalkObserver:
+        frames = FrameStore(self.frame_file, TOGETHER) if frames is None else frames
+        return WalkObserver(frames, self.simulation.motion.turn, self.step_limit)
 
     def agents(self, observer: WalkObserver, keep: bool = True) -> HomeAgents:
         return HomeAgents(self.homes, self.images, observer, self.simulation.motion, keep)
@@ -103,7 +103,7 @@ class SceneWorld:
         """None: what would be seen along them would have to be rendered first."""
 
     def batch(self, split: Demonstrations, size: int, seed: int, number: int) -> np.ndarray:
-        """All sentences of some walks of like length, so that one look at a walk serves them
+        """All instructions of some walks of like length, so that one look at a walk serves them
         all."""
         told = split.rows_of_route
         lengths = split.paths.length[[rows[0] for rows in told]].astype(np.int64)
@@ -209,8 +209,8 @@ class SceneWorld:
     def way(self, episode: Any) -> list[Any]:
         return list(episode.reference_path)
 
-    def new_sights(self, capacity: int) -> Sights:
-        return Sights(self.footage, capacity)
+    def new_frame_store(self, capacity: int) -> FrameStore:
+        return FrameStore(self.frame_file, capacity)
 
     def film(self, paths: Walks) -> list[np.ndarray]:
         """Rendered again from their poses."""

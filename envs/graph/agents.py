@@ -13,7 +13,7 @@ from rayforge.paths.observation import GEOMETRY, GraphObserver, Observation
 
 
 def starts(viewpoint: np.ndarray, heading: np.ndarray, tokens: np.ndarray) -> Paths:
-    """Goals to follow: B viewpoints and heading bins, int [B], with sentences, int16 [B, N]."""
+    """Goals to follow: B viewpoints and heading bins, int [B], with instructions, int16 [B, N]."""
     goals = Paths.zeros(len(viewpoint), 1, 1).with_tokens(tokens)
     goals.viewpoint[:, 0], goals.heading[:, 0] = viewpoint, heading
     return goals

@@ -66,7 +66,7 @@ def read_navigation_data(
     objects: tuple[str, ...] | None = None,
     min_object_count: int = 5,
     rendering: Rendering | None = None,
-    further: Path | None = None,
+    extra_demonstrations: Path | None = None,
 ) -> NavigationData:
     """Read and check a data folder; nothing but the buildings of `splits` is loaded.
 
@@ -85,8 +85,8 @@ def read_navigation_data(
             buildings where the folder has no training split.
         min_object_count: how often a word has to occur among them (semantic features).
         rendering: scenes and simulator of rendered features; by default ``scenes`` in the folder.
-        further: another file of R2R's format, whose episodes join ``train``; their path ids are
-            not used there. Its buildings have no part in the words of `objects`.
+        extra_demonstrations: another file of R2R's format, whose episodes join ``train``; their
+            path ids are not used there. Its buildings have no part in the words of `objects`.
 
     Raises:
         DataError: anything malformed, missing or unknown, naming file, record and remedy.
@@ -97,8 +97,8 @@ def read_navigation_data(
     if features != "semantic" and neighbour_rooms:
         raise DataError("neighbour_rooms belongs to semantic features; image features have none")
     by_file = _read_splits(folder, splits, held_out, only)
-    if further is not None and "train" in splits:
-        by_file.append(_Part("train", further, read_r2r(further)))
+    if extra_demonstrations is not None and "train" in splits:
+        by_file.append(_Part("train", extra_demonstrations, read_r2r(extra_demonstrations)))
     _check_ids(folder, splits, by_file)
     _check_told(by_file)
     scans = sorted({episode.scan for part in by_file for episode in part.episodes})

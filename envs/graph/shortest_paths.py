@@ -17,7 +17,7 @@ def shortest_paths(
     buildings: Buildings, start: np.ndarray, heading: np.ndarray, goal: np.ndarray, max_steps: int
 ) -> tuple[Paths, np.ndarray]:
     """The shortest path of each pair of viewpoints, int [n], from a heading bin, int [n]; without
-    sentences. And whether it takes `max_steps` actions (STOP included) at most, bool [n]: those
+    instructions. And whether it takes `max_steps` actions (STOP included) at most, bool [n]: those
     that take more are cut there.
     """
     paths = walk(buildings, start, heading, max_steps, lambda simulator: simulator.expert(goal))
@@ -30,8 +30,8 @@ def other_ways(
     """For each path `count` shortest paths from its start to somewhere else in its building.
 
     About as long as the path (`NEAR_LENGTH`) where there are such places, ending at least 3 m from
-    its end. Returns [n * count] paths with the sentences of the given ones, those of one path side
-    by side, and which of them there are, bool [n, count].
+    its end. Returns [n * count] paths with the instructions of the given ones, those of one path
+    side by side, and which of them there are, bool [n, count].
     """
     last = paths.viewpoint[np.arange(len(paths)), np.maximum(paths.length - 1, 0)]
     start = paths.viewpoint[:, 0]
@@ -60,8 +60,8 @@ def ways_from(
     """The shortest path from a viewpoint, faced in a heading bin, to every place of its building
     that takes so many edges (fewest and most, both inclusive) and `max_steps` actions at most.
 
-    Without sentences; in the order of the viewpoints they lead to. Where no place is so far, those
-    to the places that are farthest within the limits; alone in its building, a STOP.
+    Without instructions; in the order of the viewpoints they lead to. Where no place is so far,
+    those to the places that are farthest within the limits; alone in its building, a STOP.
     """
     building = int(buildings.building[start])
     places = np.arange(buildings.first[building], buildings.first[building + 1])

@@ -18,7 +18,7 @@ def walk(
 ) -> Paths:  # fmt: skip
     """Walk from viewpoints, int [n], and heading bins, int [n], with at most `max_steps` actions,
     the last of which is STOP. `choose` gives every row's action, int [n], from the simulator's
-    state; what is illegal there becomes STOP. The paths have no sentences.
+    state; what is illegal there becomes STOP. The paths have no instructions.
     """
     simulator = GraphSimulator(buildings, max_steps)
     simulator.reset(viewpoint, heading)

@@ -19,8 +19,8 @@ from rayforge.irl.batches import batch_rows
 from rayforge.irl.demonstrations import Demonstrations
 from rayforge.irl.rollout import Rollout
 from rayforge.paths.arrays import Paths
+from rayforge.paths.frame_store import FrameStore
 from rayforge.paths.observation import GraphObserver
-from rayforge.paths.sights import Sights
 
 Choose = Callable[[GraphSimulator], np.ndarray]
 
@@ -49,7 +49,7 @@ class GraphWorld:
     def identity(self) -> tuple[str, ...]:
         return tuple(self.buildings.viewpoint_ids)
 
-    def observer(self, sights: Sights | None = None) -> GraphObserver:
+    def observer(self, frames: FrameStore | None = None) -> GraphObserver:
         return GraphObserver.from_tables(self.tables, self.step_limit)
 
     def agents(self, observer: GraphObserver, keep: bool = True) -> GraphAgents:
@@ -61,7 +61,7 @@ class GraphWorld:
         return other_ways(self.buildings, paths, count, self.step_limit, rng)
 
     def batch(self, split: Demonstrations, size: int, seed: int, number: int) -> np.ndarray:
-        """Pairs whose sentences are of like length."""
+        """Pairs whose instructions are of like length."""
         return batch_rows(split.words, size, seed, number)
 
     def draw(
@@ -149,11 +149,11 @@ class GraphWorld:
     def way(self, episode: Any) -> list[Any]:
         return list(episode.path)
 
-    def new_sights(self, capacity: int) -> None:
+    def new_frame_store(self, capacity: int) -> None:
         """Graphs have features in tables and no images."""
 
     def film(self, paths: Paths) -> list[np.ndarray]:
-        """None: see `new_sights`."""
+        """None: see `new_frame_store`."""
         return []
 
 

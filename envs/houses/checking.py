@@ -33,7 +33,7 @@ class Verdict:
     goals: frozenset[str]
     """Viewpoints at which the instruction allows to end."""
     reason: str
-    """Why, in one sentence."""
+    """Why, in one instruction."""
 
 
 def follow(instruction: str, house: House, viewpoint: str, heading: float) -> frozenset[str]:

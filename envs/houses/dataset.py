@@ -113,9 +113,9 @@ def write_houses(
     `R2R_{train,val_seen,val_unseen}.json`, `connectivity/`, `BBox/`, `vp2room_label.json`, and
     `houses.json` with the houses themselves, from which `read_houses` rebuilds them. With `scenes`,
     the same in 3-D: `scenes/{scan}/{scan}.glb` with semantics and stage configuration, and
-    `{split}/{split}.json.gz` with the same paths and sentences as R2R-CE episodes. Training
-    sentences never use the held-out wordings, every validation sentence does, and no validation
-    sentence has a word that the training sentences lack.
+    `{split}/{split}.json.gz` with the same paths and instructions as R2R-CE episodes. Training
+    instructions never use the held-out wordings, every validation instruction does, and no
+    validation instruction has a word that the training instructions lack.
 
     All is written beside `folder` under a temporary name, which is renamed at the end: a folder
     is either whole or not there.
@@ -184,7 +184,8 @@ def _write(folder: Path, config: HousesConfig) -> HousesSummary:
                 _add(records["train"], describer, told)
             left[house.scan] = paths
             progress.add()
-    # The validation sentences may use the words of the training sentences only, so they come last.
+    # The validation instructions may use the words of the training instructions only, so they come
+    # last.
     words = {w for wording in wordings for w in instruction_words(wording.text)}
     with Progress("writing validation instructions", total) as progress:
         for index, house in enumerate(houses):

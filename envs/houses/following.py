@@ -66,7 +66,7 @@ class Follower:
         key = (state, conditions, place)
         known = self._legs.get(key)
         if known is None:
-            if len(self._legs) >= _REMEMBERED:  # a judge of very many sentences
+            if len(self._legs) >= _REMEMBERED:  # a judge of very many instructions
                 self._legs.clear()
             known = self._legs[key] = self._walk(state, conditions, place)
         return known

@@ -65,7 +65,7 @@ class HouseMap:
         return known
 
     @cached_property
-    def _sights(self) -> tuple[tuple[str, ...], list[list[bool]], list[list[float]], np.ndarray]:
+    def _frames(self) -> tuple[tuple[str, ...], list[list[bool]], list[list[float]], np.ndarray]:
         names, low, high = things(self.house)
         seen, distance = visible_things(self.house)
         return names, seen.tolist(), distance.tolist(), (low + high) / 2
@@ -81,7 +81,7 @@ class HouseMap:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Name of each thing (furniture, then doors)."""
-        return self._sights[0]
+        return self._frames[0]
 
     @cached_property
     def places(self) -> tuple[tuple[str, int, tuple[int, ...]], ...]:
@@ -90,7 +90,7 @@ class HouseMap:
         A viewpoint counts where it sees the thing, no farther than `NEAR` or 0.4 m more than the
         nearest one.
         """
-        names, seen, distance, _ = self._sights
+        names, seen, distance, _ = self._frames
         found = []
         for thing, name in enumerate(names):
             near = sorted(
@@ -108,7 +108,7 @@ class HouseMap:
     @cached_property
     def nearby(self) -> tuple[dict[str, tuple[int, ...]], ...]:
         """For each viewpoint: the things seen within 2.2 m, by name."""
-        names, seen, distance, _ = self._sights
+        names, seen, distance, _ = self._frames
         tables: list[dict[str, tuple[int, ...]]] = []
         for v in range(self.count):
             table: dict[str, list[int]] = {}
@@ -120,7 +120,7 @@ class HouseMap:
 
     def bearing(self, viewpoint: int, thing: int) -> float:
         """Heading in degrees from a viewpoint to the middle of a thing."""
-        middle = self._sights[3][thing]
+        middle = self._frames[3][thing]
         return float(heading_degrees(self.house.positions[viewpoint], middle))
 
 

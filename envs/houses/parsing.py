@@ -1,6 +1,6 @@
 """Reads an instruction in words as events (`envs.houses.events`).
 
-Designed here: no grammar of whole sentences, but relation words ('into', 'past', 'out of') that
+Designed here: no grammar of whole instructions, but relation words ('into', 'past', 'out of') that
 wait for the room or thing named after them, so that word order, adjectives and filler words may
 vary. What is named without a relation, or a relation without a known name, makes the text
 unreadable rather than guessed at: the checker judges instructions written by language models.
@@ -170,12 +170,12 @@ class _Reader:
             if item.kind == "word":
                 self._word(item.text)
             elif item.kind == "mark":
-                self._boundary(sentence=item.text in ".!?;")
+                self._boundary(instruction=item.text in ".!?;")
                 self.k += 1
             else:
                 self._name(item)
                 self.k += 1
-        self._boundary(sentence=True)
+        self._boundary(instruction=True)
         return self.events
 
     def _texts(self, start: int, length: int) -> tuple[str, ...]:
@@ -201,7 +201,7 @@ class _Reader:
                 break
         self.k += 1
         if word in _STOPS:
-            self._boundary(sentence=False)
+            self._boundary(instruction=False)
             self.stopping = True
             if self.events[-1:] != [Event("stop")]:
                 self.events.append(Event("stop"))
@@ -216,7 +216,7 @@ class _Reader:
             self.ordinal = _ORDINALS[word]
         elif word in ("and", "then"):
             self.last_relation = self.relation or self.last_relation
-            self._boundary(sentence=False)
+            self._boundary(instruction=False)
             self.stopping = self.stopping and word == "and"
 
     def _walks(self, k: int) -> bool:
@@ -283,7 +283,7 @@ class _Reader:
         if self.events[self.clause :]:
             self.main = (self.clause, len(self.events))
 
-    def _boundary(self, sentence: bool) -> None:
+    def _boundary(self, instruction: bool) -> None:
         """The end of a clause: a relation must not wait any longer."""
         if self.relation:
             between = [i.text for i in self.items[self.relation_at : self.k]]
@@ -299,7 +299,7 @@ class _Reader:
             self.events[start:] = self.events[end:] + self.events[start:end]
             self.main = None
         self.clause = len(self.events)
-        if sentence:
+        if instruction:
             self.stopping = False
             self.last_relation = ""
         self.ordinal = 0

@@ -5,8 +5,8 @@ sequence of event kinds, its key. Slots by event kind: leave, enter, cross, pass
 outside, stay, end: {room} (of the second such event: {room2}); reach, past: {thing} ({thing2});
 turn: {turn}; sides of things: {side}; take: {ordinal}, {side}.
 
-Templates after the second comma are held out: no training sentence uses them. Their words all
-occur in training templates, so that a held-out sentence is a new composition, not a new word.
+Templates after the second comma are held out: no training instruction uses them. Their words all
+occur in training templates, so that a held-out instruction is a new composition, not a new word.
 """
 
 GO = "[walk|go|head]"

@@ -1,4 +1,5 @@
-"""Puts events into words: picks clause templates, fills their slots, joins clauses to sentences."""
+"""Puts events into words: picks clause templates, fills their slots, joins clauses to
+instructions."""
 
 import random
 import re
@@ -11,8 +12,8 @@ from envs.houses.lexicon import ROOM_WORDS, THINGS, meaning
 from envs.houses.templates import ENDINGS, TEMPLATES
 
 _ORDINALS = ("", "first", "second", "third", "fourth")
-# What may stand between two clauses of a sentence, and at the start of a later sentence; clauses
-# that begin with a subordinate one do not follow a bare comma.
+# What may stand between two clauses of an instruction, and at the start of a later instruction;
+# clauses that begin with a subordinate one do not follow a bare comma.
 _JOINTS = (" and ", " and ", ", then ", ", and then ")
 _SUBORDINATE = {"at", "when", "once", "after", "in", "as"}
 _STARTS = ("",) * 9 + ("then ", "next, ", "after that, ")
@@ -163,16 +164,16 @@ def _phrases() -> Mapping[str, tuple[str, ...]]:
 
 
 def _joined(rng: random.Random, clauses: Sequence[str]) -> str:
-    """Sentences of one to three clauses, none with 'and' or 'then' twice."""
-    sentences: list[str] = []
+    """Instructions of one to three clauses, none with 'and' or 'then' twice."""
+    instructions: list[str] = []
     k = 0
     while k < len(clauses):
         size = rng.choice((1, 2, 2, 2, 3))
         text, *rest = clauses[k : k + size]
         k += size
-        said = " ".join(sentences)
+        said = " ".join(instructions)
         starts = [s for s in _STARTS if not s or s.strip().capitalize() not in said]
-        text = (rng.choice(starts) if sentences else "") + text
+        text = (rng.choice(starts) if instructions else "") + text
         for number, clause in enumerate(rest):
             spoken = f"{text} {clause}".split()
             joints = [j for j in _JOINTS if not any(w in spoken for w in j.split() if w != ",")]
@@ -181,7 +182,7 @@ def _joined(rng: random.Random, clauses: Sequence[str]) -> str:
             if joints:
                 text += rng.choice(joints) + clause
             else:
-                sentences.append(text)
+                instructions.append(text)
                 text = clause
-        sentences.append(text)
-    return " ".join(s[0].upper() + s[1:] + "." for s in sentences)
+        instructions.append(text)
+    return " ".join(s[0].upper() + s[1:] + "." for s in instructions)

@@ -9,10 +9,10 @@
 | UltraFeedback, as published | `instruction`, `completions` with `response` and `overall_score` |
 | Orca, Alpaca and others | `question`, `query`, `instruction` (with `input`) or `input` in the place of `prompt` |
 
-A message is `{"role": text, "content": text}`. A `system` text (or `system_prompt`, `system_message`)
-becomes the first message of a conversation. `tools` and `chat_template_kwargs` go to the chat template, as in TRL. A prompt that
-both sides repeat is taken off them. `flipped`, or `metadata.noise.selected` where noise was
-planted, says whether a label is known to be wrong.
+A message is `{"role": text, "content": text}`. A `system` text (or `system_prompt`,
+`system_message`) becomes the first message of a conversation. `tools` and `chat_template_kwargs` go
+to the chat template, as in TRL. A prompt that both sides repeat is taken off them. `flipped`, or
+`metadata.noise.selected` where noise was planted, says whether a label is known to be wrong.
 """  # noqa: E501
 
 from __future__ import annotations

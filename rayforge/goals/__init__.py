@@ -1,1 +1,1 @@
-"""The variational goal generator: sentences from paths, relabelling and rephrasing."""
+"""The variational goal generator: instructions from paths, relabelling and rephrasing."""

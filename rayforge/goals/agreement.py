@@ -1,9 +1,9 @@
-"""Whether a sentence leads along its path: judged by who would follow it and by who wrote it.
+"""Whether an instruction leads along its path: judged by who would follow it and by who wrote it.
 
-Two listeners say how likely a path is under a sentence. The follower's is the policy,
+Two listeners say how likely a path is under an instruction. The follower's is the policy,
 log pi(tau | G). The generator's is its own likelihood turned round by Bayes' rule over the path and
-other ways from the same start, log p(tau | G) = log p(G | tau) - log sum_tau' p(G | tau'). A
-sentence is used where both agree on its path, and of several the one on which they agree most
+other ways from the same start, log p(tau | G) = log p(G | tau) - log sum_tau' p(G | tau'). An
+instruction is used where both agree on its path, and of several the one on which they agree most
 (pragmatic inference: Andreas & Klein 2016; Fried et al. 2018, who weigh the two likewise).
 """
 
@@ -17,14 +17,14 @@ from torch import Tensor
 
 
 class Scores(NamedTuple):
-    """What both listeners say of pairs of paths and sentences, any shape alike."""
+    """What both listeners say of pairs of paths and instructions, any shape alike."""
 
     follower: Tensor
     """log pi(tau | G) an action, the mean over the path; at most 0."""
     speaker: Tensor
     """log p(tau | G) among the path and other ways, nats; 0 where there is no other way."""
     ahead: Tensor
-    """Bool: the sentence is likelier for the path than for every other way."""
+    """Bool: the instruction is likelier for the path than for every other way."""
 
 
 def follower_score(log_pi: Tensor, action: Tensor, length: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ def accepted(scores: Scores, agreement: float) -> Tensor:
 
 
 def choose(scores: Scores, length: Tensor, agreement: float) -> tuple[Tensor, Tensor]:
-    """The best of K sentences for each path: scores [B, K], length [B] -> place int64 [B], and
+    """The best of K instructions for each path: scores [B, K], length [B] -> place int64 [B], and
     whether any was accepted, bool [B].
 
     The best has the largest log pi(tau | G) + log p(tau | G) among the accepted ones, or, where

@@ -27,7 +27,7 @@ class GeneratorConfig:
     updates: Annotated[int, AtLeast(0)] = 1600
     """Updates of its training, before anything else is trained."""
     batch: Annotated[int, AtLeast(1)] = 64
-    """Pairs of path and sentence an update."""
+    """Pairs of path and instruction an update."""
     learning_rate: Annotated[float, Above(0)] = 2e-3
     """Adam's step size at the start; falls to a tenth along a cosine."""
     kl_weight: Annotated[float, AtLeast(0)] = 0.2
@@ -39,14 +39,14 @@ class GeneratorConfig:
     top_p: Annotated[float, SHARE] = 0.9
     """Words are sampled from the smallest set that holds this much probability; 0 is greedy."""
     candidates: Annotated[int, AtLeast(1)] = 1
-    """Sentences written for a path, of which the one is taken that follower and generator agree on
-    most; 1 judges none (`benchmarks.goal_generator` tries others)."""
+    """Instructions written for a path, of which the one is taken that follower and generator agree
+    on most; 1 judges none (`benchmarks.goal_generator` tries others)."""
     agreement: Annotated[float, SHARE] = 0.0
-    """Least probability an action (geometric mean) that the policy has to give a path under a
-    sentence made for it, or the sentence is rejected; 0 rejects none."""
+    """Least probability an action (geometric mean) that the policy has to give a path under an
+    instruction made for it, or the instruction is rejected; 0 rejects none."""
     others: Annotated[int, AtLeast(0)] = 3
     """Other ways from the same start that the generator has to find less likely under the
-    sentence, or it is rejected (navigation graphs)."""
+    instruction, or it is rejected (navigation graphs)."""
 
     def __post_init__(self) -> None:
         check_limits(self, "generator.")
@@ -55,5 +55,5 @@ class GeneratorConfig:
 
     @property
     def judged(self) -> bool:
-        """Whether sentences are scored before they are used."""
+        """Whether instructions are scored before they are used."""
         return self.candidates > 1 or self.agreement > 0.0

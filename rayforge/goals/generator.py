@@ -1,10 +1,10 @@
-"""The variational goal generator p(G | tau) with latent z: sentences from paths.
+"""The variational goal generator p(G | tau) with latent z: instructions from paths.
 
 Encoder q(z | tau, G), prior N(0, I), decoder p(G | tau, z) with attention over the steps of tau
 (the paper names the parts; prior, decoder and sizes are designed here). Two ways to sample:
 
-- `paraphrase`: z from q(z | tau, G), another wording of a sentence that fits the path already;
-- `free`: z from N(0, I), a sentence for a path that has none.
+- `paraphrase`: z from q(z | tau, G), another wording of an instruction that fits the path already;
+- `free`: z from N(0, I), an instruction for a path that has none.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rayforge.language.encoder import (
     Attention,
     BothWays,
     Dropout,
-    SentenceEncoder,
+    InstructionEncoder,
     like_lengths,
 )
 from rayforge.language.vocabulary import BEGIN, END, PAD, UNKNOWN
@@ -29,7 +29,8 @@ from rayforge.paths.observation import GEOMETRY, SECTORS, FeatureDropout, Observ
 
 
 class GeneratorLoss(NamedTuple):
-    """Nats a sentence, mean over the batch; `words` counts the words predicted (END included)."""
+    """Nats an instruction, mean over the batch; `words` counts the words predicted (END
+    included)."""
 
     reconstruction: Tensor
     kl: Tensor  # [Z], by dimension of the latent
@@ -44,22 +45,27 @@ class Latent(NamedTuple):
 
 
 class GoalGenerator(nn.Module):
-    """p(G | tau): paths as `Observation`s with the actions taken in, sentences out."""
+    """p(G | tau): paths as `Observation`s with the actions taken in, instructions out."""
 
     def __init__(
-        self, vocabulary: int, dimension: int, config: GeneratorConfig, eye: nn.Module | None = None
+        self,
+        vocabulary: int,
+        dimension: int,
+        config: GeneratorConfig,
+        image_encoder: nn.Module | None = None,
     ) -> None:
-        """`eye` encodes images, where there are any: its own, since it is trained before others."""
+        """`image_encoder` encodes images, where there are any: its own, since it is trained before
+        others."""
         super().__init__()
         self.config = config
-        self.eye = eye
+        self.image_encoder = image_encoder
         hidden = config.hidden
         self.dropout = Dropout(config.dropout)
         self.hide = FeatureDropout(config.feature_dropout)
         self.look = nn.Linear(SECTORS * dimension + GEOMETRY, hidden)
         self.choose = nn.Linear(dimension + GEOMETRY, hidden)
         self.steps = BothWays(2 * hidden, hidden)
-        self.reader = SentenceEncoder(vocabulary, config.word, hidden, config.dropout)
+        self.reader = InstructionEncoder(vocabulary, config.word, hidden, config.dropout)
         self.read = nn.Linear(3 * hidden, hidden)
         self.posterior = nn.Linear(hidden, 2 * config.latent)
         self.embedding = nn.Embedding(vocabulary, config.word, padding_idx=PAD)
@@ -88,10 +94,10 @@ class GoalGenerator(nn.Module):
         path = self.dropout(self.steps(self.dropout(inputs), length))
         return path, torch.arange(steps, device=path.device) < length[:, None]
 
-    def encode_sentence(self, path: Tensor, real: Tensor, tokens: Tensor) -> Latent:
+    def encode_instruction(self, path: Tensor, real: Tensor, tokens: Tensor) -> Latent:
         """q(z | tau, G); path codes [B, T, H], `real` bool [B, T], tokens [B, N].
 
-        The mean of the words' codes says what a sentence is like, their maximum what it holds.
+        The mean of the words' codes says what an instruction is like, their maximum what it holds.
         """
         words = self.reader(tokens)
         mask = words.mask[..., None]
@@ -103,9 +109,9 @@ class GoalGenerator(nn.Module):
     def loss(
         self, seen: Observation, action: Tensor, length: Tensor, tokens: Tensor
     ) -> GeneratorLoss:
-        """The two terms of the evidence bound for pairs of paths and sentences."""
+        """The two terms of the evidence bound for pairs of paths and instructions."""
         path, real = self.encode_path(seen, action, length)
-        latent = self.encode_sentence(path, real, tokens)
+        latent = self.encode_instruction(path, real, tokens)
         z = latent.mean
         if self.training:
             z = z + (0.5 * latent.log_variance).exp() * torch.randn_like(z)
@@ -116,11 +122,11 @@ class GoalGenerator(nn.Module):
 
     @torch.no_grad()
     def log_likelihood(self, path: Tensor, real: Tensor, tokens: Tensor) -> Tensor:
-        """log p(G | tau, z = 0), nats [B], of encoded paths: how well a path alone accounts for a
-        sentence.
+        """log p(G | tau, z = 0), nats [B], of encoded paths: how well a path alone accounts for an
+        instruction.
 
-        At the prior's mean, because the posterior has read the sentence and would say for a wrong
-        path what that path lacks.
+        At the prior's mean, because the posterior has read the instruction and would say for a
+        wrong path what that path lacks.
         """
         return -self._nats(path, real, tokens, path.new_zeros(len(path), self.config.latent))
 
@@ -136,7 +142,7 @@ class GoalGenerator(nn.Module):
         """
         self.eval()
         path, real = self.encode_path(seen, action, length)
-        latent = self.encode_sentence(path, real, tokens)
+        latent = self.encode_instruction(path, real, tokens)
         weights = []
         for _ in range(samples):
             noise = torch.randn(latent.mean.shape, generator=random).to(path.device)
@@ -149,7 +155,7 @@ class GoalGenerator(nn.Module):
     def _nats(self, path: Tensor, real: Tensor, tokens: Tensor, z: Tensor) -> Tensor:
         """- log p(G | tau, z) [B]; while training, words that the decoder is fed are hidden.
 
-        Sentences are decoded together with those of like length: half of a batch is padding.
+        Instructions are decoded together with those of like length: half of a batch is padding.
         """
         lengths = (tokens != PAD).sum(1).clamp(min=1)
         tokens = tokens[:, : int(lengths.max())]
@@ -183,15 +189,15 @@ class GoalGenerator(nn.Module):
         rephrase: Tensor | None = None,
         candidates: int = 1,
     ) -> Tensor:
-        """Sentences int64 [B * candidates, limit] for paths, those of one path side by side:
+        """Instructions int64 [B * candidates, limit] for paths, those of one path side by side:
         rephrased from tokens `rephrase` [B, N], or free.
 
         Every random number comes from `random`, so that the same paths in the same batch get the
-        same sentences wherever they are labelled.
+        same instructions wherever they are labelled.
         """
         self.eval()
         path, real = self.encode_path(seen, action, length)
-        latent = None if rephrase is None else self.encode_sentence(path, real, rephrase)
+        latent = None if rephrase is None else self.encode_instruction(path, real, rephrase)
         path, real = (part.repeat_interleave(candidates, 0) for part in (path, real))
         count = len(path)
         z = torch.randn(count, self.config.latent, generator=random).to(path.device)
@@ -200,7 +206,7 @@ class GoalGenerator(nn.Module):
             z = mean + (0.5 * log_variance).exp() * z
         word = torch.full((count, 1), BEGIN, device=path.device)
         written = torch.full((count, limit), PAD, device=path.device)
-        rows = torch.arange(count, device=path.device)  # the sentences that go on
+        rows = torch.arange(count, device=path.device)  # the instructions that go on
         memory = None
         for position in range(limit):
             logits, memory = self._decode(word, z, path, real, memory)

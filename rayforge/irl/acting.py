@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from rayforge.irl.agent import Agent
-from rayforge.irl.eye import Eye
+from rayforge.irl.image_encoder import ImageEncoder
 from rayforge.irl.trunks.memory import Memory
-from rayforge.language.encoder import Sentences
+from rayforge.language.encoder import Instructions
 from rayforge.language.vocabulary import END, PAD, Vocabulary
+from rayforge.paths.frame_store import FrameStore, pack_images
 from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
-from rayforge.paths.sights import Sights, pack_images
 from rayforge.paths.walk_observation import WalkObserver
 
 Observed = Mapping[str, np.ndarray]
@@ -74,12 +74,12 @@ class ActingAgent:
             "encode": self.encode, "text_length": agent.config.max_words, "max_steps": step_limit
         }  # fmt: skip
         if turn is not None:
-            self._walks = WalkObserver(Sights(None, 1), turn, step_limit)
+            self._walks = WalkObserver(FrameStore(None, 1), turn, step_limit)
             # A STOP forced by the limit is no success there, and it is the environment that cuts.
             self.environment |= {"max_steps": step_limit - 1, "categories": categories}
         self._count = 0  # episodes that go on
         self._memory: Memory | None = None
-        self._sentences: Sentences
+        self._instructions: Instructions
 
     def encode(self, instruction: str) -> np.ndarray:
         """Tokens int64 [text_length] of an instruction, as the agent reads it."""
@@ -151,7 +151,7 @@ class ActingAgent:
             )
         self._read(tokens)
         seen = self._seen_walk(observation) if self._walks else self._seen_graph(observation)
-        log_pi, self._memory = self.agent.policy.step(seen, self._sentences, self._memory)
+        log_pi, self._memory = self.agent.policy.step(seen, self._instructions, self._memory)
         pi = (log_pi.exp() * seen.legal)[:, 0]
         if draws is None:
             action = pi.argmax(1)
@@ -165,11 +165,11 @@ class ActingAgent:
     def _check(self, observation: Observed) -> None:
         names = ["tokens", "sectors", "candidates", "mask"]
         if self._walks is not None:
-            eye = self.agent.policy.eye
-            assert isinstance(eye, Eye)
-            colour, depth = divmod(eye.channels, 3)
+            image_encoder = self.agent.policy.image_encoder
+            assert isinstance(image_encoder, ImageEncoder)
+            colour, depth = divmod(image_encoder.channels, 3)
             names = ["tokens", "moved", *["rgb"] * colour, *["depth"] * depth,
-                     *["semantic"] * eye.semantic]  # fmt: skip
+                     *["semantic"] * image_encoder.semantic]  # fmt: skip
         missing = [name for name in names if name not in observation]
         if missing:
             raise ValueError(
@@ -190,7 +190,7 @@ class ActingAgent:
         """Encode the instructions, where one is another than before."""
         if not np.array_equal(tokens, self._tokens):
             self._tokens = tokens.copy()
-            self._sentences = self.agent.policy.sentence(torch.from_numpy(tokens))
+            self._instructions = self.agent.policy.instruction_encoder(torch.from_numpy(tokens))
 
     def _seen_graph(self, observation: Observed) -> Observation:
         """As `GraphObserver` makes it, from an observation of `envs.graph_env`."""
@@ -218,17 +218,17 @@ class ActingAgent:
 
     def _seen_walk(self, observation: Observed) -> Observation:
         """As `WalkObserver` makes it, from an observation of `envs.continuous_env`."""
-        eye, walks = self.agent.policy.eye, self._walks
-        assert isinstance(eye, Eye) and walks is not None
-        semantic = observation.get("semantic") if eye.semantic else None
+        image_encoder, walks = self.agent.policy.image_encoder, self._walks
+        assert isinstance(image_encoder, ImageEncoder) and walks is not None
+        semantic = observation.get("semantic") if image_encoder.semantic else None
         if semantic is not None and semantic.max(initial=0) > len(self.categories):
             raise ValueError(
                 f"the semantic image holds {int(semantic.max())}, but the agent knows "
                 f"{len(self.categories)} categories: make the environment with its `categories`"
             )
         images = pack_images(
-            observation["rgb"] if eye.channels >= 3 else None,
-            observation["depth"] if eye.channels % 3 else None,
+            observation["rgb"] if image_encoder.channels >= 3 else None,
+            observation["depth"] if image_encoder.channels % 3 else None,
             semantic,
         )
         rows, step = torch.arange(self._count), torch.from_numpy(self._step)
@@ -238,7 +238,7 @@ class ActingAgent:
         )[came]
         longest = int(self._step.max(initial=0))
         arrival = walks.arrivals(self._taken[:, :longest], self._moved[:, :longest])[rows, step]
-        codes = eye(torch.from_numpy(images)).view(self._count, 1, SECTORS, -1)
+        codes = image_encoder(torch.from_numpy(images)).view(self._count, 1, SECTORS, -1)
         # The environment cuts episodes off; no action is forced before that.
         at = torch.zeros(self._count, 1, dtype=torch.int64)
         found: Observation = walks(

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from rayforge.goals.generator import GoalGenerator
 from rayforge.irl.config import AgentConfig, ImageShape
-from rayforge.irl.eye import Eye
+from rayforge.irl.image_encoder import ImageEncoder
 from rayforge.irl.networks import ActionValues, Classifier, Policy, Reward
-from rayforge.language.encoder import SentenceEncoder
+from rayforge.language.encoder import InstructionEncoder
 from rayforge.paths.observation import Observation
 
 
@@ -42,8 +42,9 @@ class Agent(nn.Module):
         Args:
             config: sizes, method and losses.
             vocabulary: words that the agent reads, special ones included.
-            dimension: D, features of a view; of images, those that the eye makes of a strip.
-            images: what the agent sees through an eye; None where features are in tables.
+            dimension: D, features of a view; of images, those that the image encoder makes of a
+                strip.
+            images: what the agent sees through an image encoder; None where features are in tables.
             acting_only: build no reward and no critics.
         """
         super().__init__()
@@ -65,29 +66,31 @@ class Agent(nn.Module):
                 else Classifier(dimension, steady)
             )
             # A frozen reward reads as it learnt to, whatever the new policy makes of words.
-            self.reward_sentence: SentenceEncoder | None = None
+            self.reward_instruction_encoder: InstructionEncoder | None = None
             if config.reward_from:
-                self.reward_sentence = SentenceEncoder(
+                self.reward_instruction_encoder = InstructionEncoder(
                     vocabulary, config.network.word, config.network.hidden, 0.0
                 )
             self.critics = ActionValues(dimension, steady, heads=2)
             self.targets = copy.deepcopy(self.critics).requires_grad_(False)
             self.log_temperature = nn.Parameter(torch.tensor(float(np.log(config.temperature))))
 
-    def _new_eye(self) -> Eye | None:
+    def _new_eye(self) -> ImageEncoder | None:
         """What 3-D scenes are seen through; graphs have tables of features."""
         if self._images is None:
             return None
         size, channels, semantic = self._images
-        return Eye(size, self.config.network.view, channels, semantic)
+        return ImageEncoder(size, self.config.network.view, channels, semantic)
 
     def attach(self, observer: Any) -> None:
         """Take what the data look states up in, to the device of the weights."""
         self.observer = observer.to(next(self.parameters()).device)
 
-    def observe(self, batch: dict[str, Tensor], eye: nn.Module | None = None) -> Observation:
-        """What is seen along the trajectories of a batch, images through `eye`."""
-        seen: Observation = self.observer.observe_batch(batch, eye)
+    def observe(
+        self, batch: dict[str, Tensor], image_encoder: nn.Module | None = None
+    ) -> Observation:
+        """What is seen along the trajectories of a batch, images through `image_encoder`."""
+        seen: Observation = self.observer.observe_batch(batch, image_encoder)
         return seen
 
     @property
@@ -129,11 +132,12 @@ class Agent(nn.Module):
 
     def take_reward(self, weights: Mapping[str, np.ndarray]) -> None:
         """Take over another agent's reward and the reading that goes with it; both stay as they
-        are. Critics, which read the same codes of the sentences, start from random weights."""
+        are. Critics, which read the same codes of the instructions, start from random weights."""
         renamed = {
-            k.replace("policy.sentence.", "reward_sentence.", 1): v for k, v in weights.items()
+            k.replace("policy.instruction_encoder.", "reward_instruction_encoder.", 1): v
+            for k, v in weights.items()
         }
-        self.take_over(renamed, ("reward", "reward_sentence"))
-        for network in (self.reward, self.reward_sentence):
+        self.take_over(renamed, ("reward", "reward_instruction_encoder"))
+        for network in (self.reward, self.reward_instruction_encoder):
             assert network is not None
             network.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Which pairs an update sees: shuffled epochs, with sentences of like length together."""
+"""Which pairs an update sees: shuffled epochs, with instructions of like length together."""
 
 from __future__ import annotations
 

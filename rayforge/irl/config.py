@@ -14,6 +14,7 @@ from rayforge.settings import (
     UNDER_WAY,
     Above,
     AtLeast,
+    Formerly,
     Heading,
     Within,
     check_limits,
@@ -49,7 +50,7 @@ class NetworkConfig:
 
 
 class ImageShape(NamedTuple):
-    """The images of an agent that sees through an eye."""
+    """The images of an agent that sees through an image encoder."""
 
     size: int
     """Pixels of a side; images are square."""
@@ -71,20 +72,21 @@ class AgentConfig:
     """"langgoal": adversarial, with f - log pi as the discriminator's logit. "gcbc":
     goal-conditioned behaviour cloning for as many updates. "gail": a plain classifier of the
     expert's steps gives the reward, no goal generator. "completion": a classifier of "this path
-    fulfils this sentence" gives it at STOP. "hindsight": cloning of demonstrations and of roll-outs
-    with generated sentences. "forcing": cloning of demonstrations and of shortest-path labels in
-    the agent's own states (more supervision than the others; graphs alone)."""
+    fulfils this instruction" gives it at STOP. "hindsight": cloning of demonstrations and of
+    roll-outs with generated instructions. "forcing": cloning of demonstrations and of shortest-path
+    labels in the agent's own states (more supervision than the others; graphs alone)."""
     reward_from: Annotated[str, FOLDER] = ""
     """A run whose reward, frozen, is the only teacher: of the training episodes nothing but starts
-    and sentences is read, and the policy starts from random weights (method "langgoal", graphs)."""
+    and instructions is read, and the policy starts from random weights (method "langgoal",
+    graphs)."""
     warm_start: bool = True
     """Start policy, reward and critics from a cloned policy; without, from random weights."""
     augment: bool = True
-    """Use rephrased sentences for expert paths."""
+    """Use rephrased instructions for expert paths."""
     relabel: bool = True
-    """Use rolled-out paths with generated sentences as further positives."""
+    """Use rolled-out paths with generated instructions as further positives."""
     mismatched_negatives: bool = True
-    """Teach the discriminator that an expert path with another path's sentence is wrong."""
+    """Teach the discriminator that an expert path with another path's instruction is wrong."""
     potential_shaping: bool = False
     """Shape the reward: f = g + gamma h(s') - h(s)."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -92,15 +94,15 @@ class AgentConfig:
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     """The goal generator."""
     max_words: Annotated[int, AtLeast(2), Heading("Update")] = 80
-    """Longer sentences are cut there, and counted."""
-    spared: Annotated[float, SHARE] = 0.25
+    """Longer instructions are cut there, and counted."""
+    likeliest_left_out: Annotated[float, SHARE, Formerly("spared")] = 0.25
     """Share of the roll-outs that the completion classifier likes best, which are not taught to it
     as failures: some of them arrived."""
     positives: Annotated[int, AtLeast(1)] = 32
     """Expert pairs, and at most as many relabelled ones, in an adversarial update."""
     negatives: Annotated[int, AtLeast(1)] = 32
     """Rolled-out pairs in an adversarial update."""
-    recent: Annotated[int, AtLeast(1)] = 2_048
+    replay_window: Annotated[int, AtLeast(1), Formerly("recent")] = 2_048
     """Newest episodes that negatives are drawn from."""
     learning_rate: Annotated[float, MAIN, UNDER_WAY, Above(0)] = 2e-3
     """Adam's step size while cloning; falls along a cosine to a tenth."""
@@ -146,12 +148,12 @@ class AgentConfig:
 
     @property
     def rephrases(self) -> bool:
-        """Whether expert paths are given rephrased sentences."""
+        """Whether expert paths are given rephrased instructions."""
         return self.method == "langgoal" and self.augment and not self.reward_from
 
     @property
     def labels(self) -> bool:
-        """Whether roll-outs are given generated sentences."""
+        """Whether roll-outs are given generated instructions."""
         return self.method == "hindsight" or (
             self.method == "langgoal" and self.relabel and not self.reward_from
         )

@@ -32,9 +32,9 @@ class Batch:
 
     def log_policy(self) -> tuple[Tensor, Tensor, Tensor]:
         """log pi [B, T, A], legal actions [B, T, A] and real states [B, T]."""
-        seen = self.observer.observe_batch(self.columns, self.policy.eye)
-        sentences = self.policy.sentence(self.columns["tokens"])
-        log_pi = self.policy(seen, sentences, self.columns["length"])
+        seen = self.observer.observe_batch(self.columns, self.policy.image_encoder)
+        instructions = self.policy.instruction_encoder(self.columns["tokens"])
+        log_pi = self.policy(seen, instructions, self.columns["length"])
         steps = torch.arange(log_pi.shape[1])
         return log_pi, seen.legal, steps < self.columns["length"][:, None]
 

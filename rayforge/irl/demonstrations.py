@@ -18,7 +18,7 @@ class Demonstrations:
     episodes: tuple[Any, ...]  # `Episode`s, or `ContinuousEpisode`s
     paths: Any  # `Paths`, or `Walks`
     goal: np.ndarray  # where the reference path ends: viewpoints int32 [n], or metres [n, 3]
-    cut: int  # sentences that were longer than the limit
+    cut: int  # instructions that were longer than the limit
     building: np.ndarray  # int [n], rows of one building share it
     route: np.ndarray  # int [n], rows of one reference path share it
 

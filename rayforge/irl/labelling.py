@@ -1,4 +1,4 @@
-"""Sentences for paths: the goal generator writes several, and the one is taken that it and the
+"""Instructions for paths: the goal generator writes several, and the one is taken that it and the
 policy agree on most."""
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from rayforge.paths.arrays import Padded
 
 @dataclass(frozen=True)
 class Labels:
-    """A sentence for each of B paths and what is thought of it.
+    """An instruction for each of B paths and what is thought of it.
 
-    Where sentences are not judged, every one is kept and the scores are NaN.
+    Where instructions are not judged, every one is kept and the scores are NaN.
     """
 
     tokens: np.ndarray  # int16 [B, N]
@@ -33,14 +33,14 @@ class Labels:
 def label_paths(
     agent: Agent, world: World[Any], paths: Padded, seed: int, rephrase: bool
 ) -> Labels:
-    """The best of the configured number of candidates for each path: its own sentence rephrased,
+    """The best of the configured number of candidates for each path: its own instruction rephrased,
     or one written freely. `kept` says which are good enough to be used."""
     generator, config = agent.generator, agent.config.generator
     assert generator is not None
     count = len(paths)
     columns = _columns(paths)
     written = generator.sample(
-        agent.observe(columns, generator.eye),
+        agent.observe(columns, generator.image_encoder),
         columns["action"],
         columns["length"],
         agent.config.max_words,
@@ -53,7 +53,7 @@ def label_paths(
         unknown = np.full(count, np.nan, np.float32)
         return Labels(tokens[:, 0], np.ones(count, bool), unknown, unknown)
     scores = judge(agent, world, paths, tokens, seed)
-    # Where nothing was cloned, the policy knows nothing that it could reject a sentence by.
+    # Where nothing was cloned, the policy knows nothing that it could reject an instruction by.
     agreement = config.agreement if agent.config.warm_start else 0.0
     place, kept = choose(scores, columns["length"], agreement)
     follower, speaker = (
@@ -64,12 +64,13 @@ def label_paths(
 
 @torch.no_grad()
 def judge(
-    agent: Agent, world: World[Any], paths: Padded, sentences: np.ndarray, seed: int
+    agent: Agent, world: World[Any], paths: Padded, instructions: np.ndarray, seed: int
 ) -> Scores:
-    """What policy and generator say of B paths under K sentences each: int16 [B, K, N] -> [B, K].
+    """What policy and generator say of B paths under K instructions each: int16 [B, K, N] -> [B,
+    K].
 
     `seed` draws the other ways that the generator compares a path with (none in 3-D scenes). What
-    is seen along paths is looked up once, whatever the number of sentences.
+    is seen along paths is looked up once, whatever the number of instructions.
     """
     generator, policy, config = agent.generator, agent.policy, agent.config
     assert generator is not None
@@ -77,12 +78,14 @@ def judge(
     generator.eval()
     columns = _columns(paths)
     action, length = columns["action"], columns["length"]
-    tokens = torch.from_numpy(sentences.astype(np.int64))
+    tokens = torch.from_numpy(instructions.astype(np.int64))
     kinds = range(tokens.shape[1])
 
-    seen = agent.observe(columns, policy.eye)
+    seen = agent.observe(columns, policy.image_encoder)
     follower = [
-        follower_score(policy(seen, policy.sentence(tokens[:, k]), length), action, length)
+        follower_score(
+            policy(seen, policy.instruction_encoder(tokens[:, k]), length), action, length
+        )
         for k in kinds
     ]
     rng = np.random.default_rng(seed)
@@ -111,7 +114,7 @@ def _encoded(agent: Agent, columns: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """The generator's codes of paths and which of their steps are real."""
     generator = agent.generator
     assert generator is not None
-    seen = agent.observe(columns, generator.eye)
+    seen = agent.observe(columns, generator.image_encoder)
     return generator.encode_path(seen, columns["action"], columns["length"])
 
 

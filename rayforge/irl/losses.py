@@ -34,7 +34,7 @@ def discriminator_loss(
     """- E_P[log D] - E_N[log(1 - D)] with both labels moved by `smoothing` towards one half.
 
     `positive`, `negative` [B, T]: weights of the steps in P (expert pairs, rephrased expert pairs,
-    relabelled roll-outs) and in N (roll-outs with the sentence they were told to follow).
+    relabelled roll-outs) and in N (roll-outs with the instruction they were told to follow).
     """
     high = torch.full_like(logit, 1.0 - smoothing)
     low = torch.full_like(logit, smoothing)
@@ -60,7 +60,7 @@ def plain_reward(reward: Tensor, log_pi: Tensor, temperature: Tensor | float) ->
 
 
 def completion_reward(logit: Tensor, ends: Tensor) -> Tensor:
-    """P("this path fulfils this sentence") at the STOP, 0 before: in [0, 1], [B, T].
+    """P("this path fulfils this instruction") at the STOP, 0 before: in [0, 1], [B, T].
 
     `logit` [B, T] is the classifier's at every step, `ends` [B, T] is true at the STOP (after
     AGILE, Bahdanau et al. 2019, whose reward is whether that probability is above one half).
@@ -71,7 +71,7 @@ def completion_reward(logit: Tensor, ends: Tensor) -> Tensor:
 def without_likeliest(logit: Tensor, weight: Tensor, share: float) -> Tensor:
     """`weight` [B, T] with the given share of its counted steps, those of highest logit, set to 0.
 
-    Among an agent's roll-outs some fulfil their sentence: the classifier is not taught that they
+    Among an agent's roll-outs some fulfil their instruction: the classifier is not taught that they
     do not (AGILE drops a quarter). The number dropped is rounded down.
     """
     dropped = int(share * float((weight > 0).sum()))

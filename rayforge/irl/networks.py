@@ -1,10 +1,10 @@
 """The networks of LangGoalIRL: one trunk, three heads (policy, reward, twin critics).
 
 Every network runs on a history code h_t of the states and actions so far and attends to the
-sentence, as is usual in vision-and-language navigation (designed here after the speaker-follower
+instruction, as is usual in vision-and-language navigation (designed here after the speaker-follower
 tradition; the paper's own sizes are not known to us). No network feeds its own output back into a
 recurrence, so that a path that is already known is encoded in one fused call. The policy owns the
-one encoder of sentences; reward and critics attend to its codes (words cost more than steps).
+one encoder of instructions; reward and critics attend to its codes (words cost more than steps).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rayforge.irl.config import NetworkConfig
 from rayforge.irl.trunks.making import Trunk, make_trunk
 from rayforge.irl.trunks.memory import Memory
-from rayforge.language.encoder import Dropout, SentenceEncoder, Sentences
+from rayforge.language.encoder import Dropout, InstructionEncoder, Instructions
 from rayforge.paths.observation import GEOMETRY, FeatureDropout, Observation
 
 
@@ -33,7 +33,7 @@ class Scorer(nn.Module):
         return self.compare(codes, self.embedded(seen), seen.place, seen.legal.shape[-1])
 
     def embedded(self, seen: Observation) -> Tensor:
-        """The candidates [M, H]: the same for every sentence."""
+        """The candidates [M, H]: the same for every instruction."""
         found: Tensor = self.dropout(self.embed(seen.candidates).relu())
         return found
 
@@ -61,28 +61,35 @@ def probabilities(log_pi: Tensor, legal: Tensor) -> Tensor:
 
 
 class Policy(nn.Module):
-    """log pi(a | history, sentence) over the legal actions."""
+    """log pi(a | history, instruction) over the legal actions."""
 
     def __init__(
-        self, vocabulary: int, dimension: int, config: NetworkConfig, eye: nn.Module | None = None
+        self,
+        vocabulary: int,
+        dimension: int,
+        config: NetworkConfig,
+        image_encoder: nn.Module | None = None,
     ) -> None:
-        """`eye` encodes images, where there are any, for all networks; the policy owns it."""
+        """`image_encoder` encodes images, where there are any, for all networks; the policy owns
+        it."""
         super().__init__()
-        self.eye = eye
-        self.sentence = SentenceEncoder(vocabulary, config.word, config.hidden, config.dropout)
+        self.image_encoder = image_encoder
+        self.instruction_encoder = InstructionEncoder(
+            vocabulary, config.word, config.hidden, config.dropout
+        )
         self.hide = FeatureDropout(config.feature_dropout)
         self.trunk = make_trunk(dimension, config)
         self.scorer = Scorer(dimension, config)
 
-    def forward(self, seen: Observation, sentences: Sentences, lengths: Tensor) -> Tensor:
-        """log pi [B, T, A] along whole paths, under sentences that `sentence` encoded."""
+    def forward(self, seen: Observation, instructions: Instructions, lengths: Tensor) -> Tensor:
+        """log pi [B, T, A] along whole paths, under instructions that `instruction` encoded."""
         seen = self.hide(seen)
-        return log_policy(self.scorer(self.trunk(seen, sentences, lengths), seen), seen.legal)
+        return log_policy(self.scorer(self.trunk(seen, instructions, lengths), seen), seen.legal)
 
     def step(
-        self, seen: Observation, sentences: Sentences, memory: Memory | None
+        self, seen: Observation, instructions: Instructions, memory: Memory | None
     ) -> tuple[Tensor, Memory]:
-        codes, memory = self.trunk.step(seen, sentences, memory)
+        codes, memory = self.trunk.step(seen, instructions, memory)
         return log_policy(self.scorer(codes, seen), seen.legal), memory
 
 
@@ -105,10 +112,10 @@ class ActionValues(nn.Module):
         nn.init.zeros_(self.values.bias)
 
     def forward(
-        self, seen: Observation, sentences: Sentences, lengths: Tensor
+        self, seen: Observation, instructions: Instructions, lengths: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Action values [heads, B, T, A] (0 where not legal) and the codes [B, T, H]."""
-        codes = self.trunk(seen, sentences, lengths)
+        codes = self.trunk(seen, instructions, lengths)
         values = self.values(codes)
         return torch.stack(
             [
@@ -126,7 +133,7 @@ class ActionValues(nn.Module):
 
 
 class Reward(nn.Module):
-    """f(history, action, sentence), optionally shaped: f = g + gamma h(s') - h(s).
+    """f(history, action, instruction), optionally shaped: f = g + gamma h(s') - h(s).
 
     Shaping as in AIRL; the potential of the state after STOP is 0, since whatever it were there
     would be added to every path alike and say nothing.
@@ -150,10 +157,10 @@ class Reward(nn.Module):
         self.values.start_from(policy)
 
     def forward(
-        self, seen: Observation, sentences: Sentences, lengths: Tensor, action: Tensor
+        self, seen: Observation, instructions: Instructions, lengths: Tensor, action: Tensor
     ) -> Tensor:
         """f [B, T] of the actions taken, int64 [B, T]."""
-        values, codes = self.values(seen, sentences, lengths)
+        values, codes = self.values(seen, instructions, lengths)
         taken = values[0].gather(-1, action[..., None]).squeeze(-1)
         if self.potential is None:
             found: Tensor = taken
@@ -168,7 +175,7 @@ class Reward(nn.Module):
 
 
 class Classifier(nn.Module):
-    """d(history, action, sentence): log-odds of a yes, for baselines whose reward is a plain
+    """d(history, action, instruction): log-odds of a yes, for baselines whose reward is a plain
     classifier's. Nothing in it is log pi, and at the start it says one half everywhere."""
 
     def __init__(self, dimension: int, config: NetworkConfig) -> None:
@@ -181,10 +188,10 @@ class Classifier(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(
-        self, seen: Observation, sentences: Sentences, lengths: Tensor, action: Tensor
+        self, seen: Observation, instructions: Instructions, lengths: Tensor, action: Tensor
     ) -> Tensor:
         """d [B, T] of the actions taken, int64 [B, T]."""
-        codes = self.trunk(seen, sentences, lengths)
+        codes = self.trunk(seen, instructions, lengths)
         scores = self.scorer(codes, seen).gather(-1, action[..., None])
         found: Tensor = (scores + self.value(codes)).squeeze(-1)
         return found

@@ -127,16 +127,16 @@ def join_parts(parts: Sequence[tuple[Any, Role]]) -> tuple[Any, np.ndarray]:
 
 
 def pairs_of_update(
-    config: AgentConfig, demonstrations: Demonstrations, told: Replay[Any],
-    relabelled: Replay[Any],
+    config: AgentConfig, demonstrations: Demonstrations, negatives: Replay[Any],
+    positives: Replay[Any],
     goals: Padded, improve: bool, rng: np.random.Generator,
 ) -> Parts:  # fmt: skip
     """The parts of one update's batch, each with its roles.
 
     Args:
-        told: roll-outs with the sentence they were told.
-        relabelled: roll-outs with the sentence that the generator wrote for them.
-        goals: this round's expert paths with the sentences their roll-outs were told.
+        negatives: roll-outs with the instruction they were told.
+        positives: roll-outs with the instruction that the generator wrote for them.
+        goals: this round's expert paths with the instructions their roll-outs were told.
         improve: whether the critics move the policy yet.
     """
     reinforce = Role.REINFORCE | Role.IMPROVE if improve else Role.REINFORCE
@@ -145,19 +145,22 @@ def pairs_of_update(
         rows = rng.integers(len(demonstrations), size=config.positives)
         return demonstrations.paths[rows], role
 
-    if config.reward_from:  # starts and sentences alone: the frozen reward judges what was done
-        own = told.sample(config.negatives + config.positives, rng, config.recent)
+    if config.reward_from:  # starts and instructions alone: the frozen reward judges what was done
+        own = negatives.sample(config.negatives + config.positives, rng, config.replay_window)
         return [(own, reinforce)]
-    # Images are kept as long as roll-outs, and sentences that were rejected are not in here.
-    window = min(config.recent, told.capacity)
-    described = relabelled.since(int(told.serial.max()) + 1 - window)
+    # Images are kept as long as roll-outs, and instructions that were rejected are not in here.
+    window = min(config.replay_window, negatives.capacity)
+    described = positives.since(int(negatives.serial.max()) + 1 - window)
     if config.method == "hindsight":
         parts = [expert(Role.CLONE)]
         if described:
-            parts.append((relabelled.sample(config.negatives, rng, described), Role.CLONE))
+            parts.append((positives.sample(config.negatives, rng, described), Role.CLONE))
         return parts
 
-    rolled_out = (told.sample(config.negatives, rng, config.recent), Role.NEGATIVE | reinforce)
+    rolled_out = (
+        negatives.sample(config.negatives, rng, config.replay_window),
+        Role.NEGATIVE | reinforce,
+    )
     if config.method == "langgoal":
         # P = expert pairs as told (some rephrased) and relabelled roll-outs; N = roll-outs as told.
         # All of them reinforce, each under its own goal. The anchor imitates original pairs: a
@@ -165,7 +168,7 @@ def pairs_of_update(
         as_told = goals[rng.integers(len(goals), size=config.positives)]
         parts = [(as_told, Role.POSITIVE | reinforce), rolled_out]
         if described:
-            own = relabelled.sample(config.positives, rng, described)
+            own = positives.sample(config.positives, rng, described)
             parts.append((own, Role.POSITIVE | reinforce))
     elif config.method == "gail":
         parts = [expert(Role.POSITIVE | reinforce), rolled_out]
@@ -182,7 +185,7 @@ def pairs_of_update(
 def mismatched(
     demonstrations: Demonstrations, rows: np.ndarray, rng: np.random.Generator
 ) -> Padded:
-    """Expert paths `rows` with the sentence of another path of the same building; rows for which
+    """Expert paths `rows` with the instruction of another path of the same building; rows for which
     the same path was drawn are left out."""
     paths, building = demonstrations.paths, demonstrations.building
     order = np.argsort(building, kind="stable")

@@ -1,4 +1,4 @@
-"""The reward that plans: a number for a whole path under a sentence, R(tau, G).
+"""The reward that plans: a number for a whole path under an instruction, R(tau, G).
 
 Maximum-entropy inverse reinforcement learning in its plainest form (Ziebart et al. 2008): among the
 paths from a start, P(tau | G) is proportional to exp R(tau, G), and R is trained by the likelihood
@@ -25,9 +25,9 @@ Form = Literal["maxent", "classifier", "completion"]
 
 @dataclass(frozen=True)
 class Recalled:
-    """What a network makes of G trees of N states before it reads a sentence.
+    """What a network makes of G trees of N states before it reads an instruction.
 
-    A building's trees are recalled once; scoring a sentence is then reading alone.
+    A building's trees are recalled once; scoring an instruction is then reading alone.
     """
 
     history: Tensor  # [G, N, H]
@@ -71,28 +71,28 @@ class Recalled:
 def read_trees(
     network: Policy, recalled: Recalled, trees: TreeBatch, tokens: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Scores [G, N, A] (0 where not legal) and codes [G, N, H] of the states of trees under a
-    sentence each, tokens int64 [G, N]."""
-    sentences = network.sentence(tokens)
-    codes = network.trunk.read_tree(recalled.history, sentences, trees.levels)
+    """Scores [G, N, A] (0 where not legal) and codes [G, N, H] of the states of trees under an
+    instruction each, tokens int64 [G, N]."""
+    instructions = network.instruction_encoder(tokens)
+    codes = network.trunk.read_tree(recalled.history, instructions, trees.levels)
     actions = recalled.legal.shape[-1]
     return network.scorer.compare(codes, recalled.embedded, recalled.place, actions), codes
 
 
 def tree_log_policy(policy: Policy, recalled: Recalled, trees: TreeBatch, tokens: Tensor) -> Tensor:
-    """log pi(tau | G) [G, C] of the paths of G trees under a sentence each."""
+    """log pi(tau | G) [G, C] of the paths of G trees under an instruction each."""
     scores, _ = read_trees(policy, recalled, trees, tokens)
     return trees.along(log_policy(scores, recalled.legal)).sum(-1)
 
 
 class PathReward(nn.Module):
-    """R(tau, G), with an encoder of sentences and a trunk of its own.
+    """R(tau, G), with an encoder of instructions and a trunk of its own.
 
     "maxent": R = sum_t [log-softmax(scores)(s_t, a_t) + v(s_t)], which any sum over steps can be
     written as; begun from a policy it is log pi(tau | G), so that learning starts from what the
     policy knows. "classifier": R = sum_t d_t with d_t = score(s_t, a_t) + v(s_t), the log-odds of a
     step being the expert's; begun from a policy it sees and reads alike, and d is 0. "completion":
-    R = d at the STOP, whether the path fulfils the sentence.
+    R = d at the STOP, whether the path fulfils the instruction.
     """
 
     def __init__(
@@ -117,14 +117,14 @@ class PathReward(nn.Module):
         return Recalled.of(self.network, trees, self.network.hide(seen))
 
     def steps(self, recalled: Recalled, trees: TreeBatch, tokens: Tensor) -> Tensor:
-        """The reward of each step of the paths of G trees under a sentence each, [G, C, T]."""
+        """The reward of each step of the paths of G trees under an instruction each, [G, C, T]."""
         values, codes = read_trees(self.network, recalled, trees, tokens)
         if self.form == "maxent":
             values = log_policy(values, recalled.legal)
         return trees.along(values + self.value(codes))
 
     def forward(self, recalled: Recalled, trees: TreeBatch, tokens: Tensor) -> Tensor:
-        """R [G, C] of the paths of G trees under a sentence each, tokens int64 [G, N]."""
+        """R [G, C] of the paths of G trees under an instruction each, tokens int64 [G, N]."""
         steps = self.steps(recalled, trees, tokens)
         if self.form == "completion":
             last = trees.real.sum(-1, keepdim=True) - 1

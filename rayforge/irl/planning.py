@@ -1,8 +1,8 @@
-"""Planning: which of the paths that could be taken a sentence means.
+"""Planning: which of the paths that could be taken an instruction means.
 
 Candidates are scored, the scores weighed, and the choice is the one with the least expected loss
 under the task's own rule of success. Equations are designed here but where a source is named.
-Tensors are [G, C]: G sentences, C candidates each, of which those `present` count.
+Tensors are [G, C]: G instructions, C candidates each, of which those `present` count.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ def log_mass(log_probability: Tensor, good: Tensor) -> Tensor:
 
 
 def maximum_entropy_loss(reward: Tensor, good: Tensor, present: Tensor) -> Tensor:
-    """- log sum_good exp R + log sum_all exp R, nats, the mean over the sentences that have a good
-    candidate (Ziebart et al. 2008, with every candidate that succeeds as the demonstrated one).
+    """- log sum_good exp R + log sum_all exp R, nats, the mean over the instructions that have a
+    good candidate (Ziebart et al. 2008, with every candidate that succeeds as the demonstrated
+    one).
 
-    `reward`, `good`, `present` [G, C]. 0 where no sentence has one.
+    `reward`, `good`, `present` [G, C]. 0 where no instruction has one.
     """
     # Rows without a good candidate are left out before the logarithm: -inf has no gradient.
     rows = (good & present).any(-1)
@@ -46,14 +47,14 @@ def fit_weights(scores: Tensor, good: Tensor, present: Tensor, ridge: float = 1e
     of right answers (McFadden 1974), by L-BFGS from 0.
 
     `scores` [K, G, C]. `ridge` times the squared weights, in units of each score's spread among
-    the candidates of a sentence, is added to the mean loss: without it perfectly separated data
+    the candidates of an instruction, is added to the mean loss: without it perfectly separated data
     have no finite answer. A temperature is fitted with it: weights may be of any size.
 
-    Raises ValueError where no sentence has a good candidate.
+    Raises ValueError where no instruction has a good candidate.
     """
     rows = (good & present).any(-1)
     if not rows.any():
-        raise ValueError("no sentence has a good candidate to fit weights on")
+        raise ValueError("no instruction has a good candidate to fit weights on")
     scores, good, present = scores[:, rows].double(), good[rows], present[rows]
     count = present.sum(-1, keepdim=True)
     centred = scores.masked_fill(~present, 0.0)
@@ -84,8 +85,8 @@ def minimum_risk(log_probability: Tensor, succeeds: Tensor) -> Tensor:
 
 
 def representatives(probability: Tensor, succeeds: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """`count` candidates of each sentence that stand for the others, one after the other: the next
-    one has the most probability of success that no earlier one shares, plus its own (designed
+    """`count` candidates of each instruction that stand for the others, one after the other: the
+    next one has the most probability of success that no earlier one shares, plus its own (designed
     here). Where there are no more candidates than `count`, all.
 
     `probability` [G, C], 0 where absent; `succeeds` bool [G, C, C] as in `minimum_risk`.

@@ -15,8 +15,8 @@ class Replay(Generic[P]):
     """The last `capacity` paths in a ring; rewards are never stored.
 
     A path of up to `steps` actions and `words` tokens takes 6 bytes a step (a walk 18, and its
-    images are in `Sights`), 2 bytes a token and 10 bytes more: about 0.26 kB for 15 steps and 80
-    words. `serial` numbers the episodes, so that
+    images are in `FrameStore`), 2 bytes a token and 10 bytes more: about 0.26 kB for 15 steps and
+    80 words. `serial` numbers the episodes, so that
     none is stored twice when a lost worker's episodes are asked for again.
     """
 
@@ -69,11 +69,11 @@ class Replay(Generic[P]):
             self.next = int((self.next + count) % self.capacity)
             self.size = min(self.capacity, self.size + count)
 
-    def sample(self, count: int, rng: np.random.Generator, recent: int | None = None) -> P:
+    def sample(self, count: int, rng: np.random.Generator, replay_window: int | None = None) -> P:
         """`count` paths drawn with replacement, from the `recent` newest ones where given."""
         if not self.size:
             raise ValueError("the replay is empty: roll out before sampling from it")
-        window = min(self.size, recent or self.size)
+        window = min(self.size, replay_window or self.size)
         return self.paths[(self.next - 1 - rng.integers(window, size=count)) % self.capacity]
 
     def since(self, serial: int) -> int:

@@ -11,7 +11,7 @@ import torch
 
 from rayforge.irl.networks import Policy
 from rayforge.irl.trunks.memory import Memory
-from rayforge.language.encoder import Sentences
+from rayforge.language.encoder import Instructions
 from rayforge.paths.arrays import Padded, join_paths
 from rayforge.paths.observation import Observation
 
@@ -66,7 +66,7 @@ class Agents(Protocol[P]):
 def follow_goals(
     policy: Policy, agents: Agents[P], goals: P, draws: np.ndarray | None
 ) -> Rollout[P]:
-    """Follow the sentences of `goals` from their first states to STOP or the step limit.
+    """Follow the instructions of `goals` from their first states to STOP or the step limit.
 
     Actions are sampled by `draws`, float32 [B, max_steps] in [0, 1), a number for each step of
     each episode; None takes the best action. What an episode does depends on its own row alone
@@ -82,11 +82,11 @@ def follow_goals(
     length = np.zeros(count, np.int16)
 
     rows = np.arange(count)  # the episodes that go on
-    sentences = policy.sentence(torch.from_numpy(tokens).long())
+    instructions = policy.instruction_encoder(torch.from_numpy(tokens).long())
     memory: Memory | None = None
     for step in range(limit):
         seen = agents.observe(policy, rows, step)
-        log_pi, memory = policy.step(seen, sentences, memory)
+        log_pi, memory = policy.step(seen, instructions, memory)
         pi = (log_pi.exp() * seen.legal)[:, 0]
         if draws is None:
             action = pi.argmax(1)
@@ -106,6 +106,6 @@ def follow_goals(
         if not going.all():
             keep = torch.from_numpy(np.flatnonzero(going))
             rows = rows[going]
-            sentences = Sentences(*(part.index_select(0, keep) for part in sentences))
+            instructions = Instructions(*(part.index_select(0, keep) for part in instructions))
             memory = tuple(part[keep] for part in memory)
     return Rollout(agents.paths(actions, length, tokens), chances, entropies.sum(1) / length)

@@ -21,7 +21,7 @@ from rayforge.irl.agent import Agent
 from rayforge.irl.config import AgentConfig
 from rayforge.irl.data_parallel import average_gradients, pooled
 from rayforge.irl.pairs import Pairs, Role
-from rayforge.language.encoder import Sentences
+from rayforge.language.encoder import Instructions
 from rayforge.settings import value_of
 
 Loss = tuple[Tensor, dict[str, Tensor]]
@@ -140,7 +140,7 @@ def generator_step(agent: Agent, batch: dict[str, Tensor]) -> Loss:
     """L_omega: reconstruction plus the ramped KL term with its free bits."""
     generator = agent.generator
     assert generator is not None
-    seen = agent.observe(batch, generator.eye)
+    seen = agent.observe(batch, generator.image_encoder)
     means = generator.loss(seen, batch["action"], batch["length"], batch["tokens"])
     nats, kl, words = pooled(len(batch["length"]), *means)
     charged = free_bits(kl, generator.config.free_nats)
@@ -151,55 +151,59 @@ def generator_step(agent: Agent, batch: dict[str, Tensor]) -> Loss:
 def cloning_step(agent: Agent, batch: dict[str, Tensor]) -> Loss:
     """L_clone: the policy imitates every pair."""
     policy = agent.policy
-    pairs = Pairs(agent.observe(batch, policy.eye), batch).having(Role.CLONE)
-    sentences = policy.sentence(pairs.tokens)
-    loss = _cloning_loss(agent.config, pairs, policy(pairs.seen, sentences, pairs.length))
-    return loss + policy.trunk.prior_loss(sentences), {"clone/loss": loss}
+    pairs = Pairs(agent.observe(batch, policy.image_encoder), batch).having(Role.CLONE)
+    instructions = policy.instruction_encoder(pairs.tokens)
+    loss = _cloning_loss(agent.config, pairs, policy(pairs.seen, instructions, pairs.length))
+    return loss + policy.trunk.prior_loss(instructions), {"clone/loss": loss}
 
 
 def adversarial_step(agent: Agent, batch: dict[str, Tensor]) -> Loss:
     """L_D + L_Q + L_pi + L_clone + L_alpha (and of circuits how far their wirings are from the
     prior); every network reads its own loss's pairs alone."""
     config, policy = agent.config, agent.policy
-    # Every image is encoded once. The eye stays as cloning made it; where nothing was cloned, the
-    # policy's losses teach it, and never those of other networks.
+    # Every image is encoded once. The image encoder stays as cloning made it; where nothing was
+    # cloned, the policy's losses teach it, and never those of other networks.
     with torch.set_grad_enabled(not config.warm_start):
-        pairs = Pairs(agent.observe(batch, policy.eye), batch)
+        pairs = Pairs(agent.observe(batch, policy.image_encoder), batch)
 
     # The policy as it learns, with dropout.
     learning = pairs.having(Role.CLONE | Role.IMPROVE)
     cloning_loss = actor_loss = prior_loss = torch.zeros((), device=batch["role"].device)
     if len(learning):
-        sentences = policy.sentence(learning.tokens)
-        prior_loss = policy.trunk.prior_loss(sentences)
-        log_pi_learning = policy(learning.seen, sentences, learning.length)
+        instructions = policy.instruction_encoder(learning.tokens)
+        prior_loss = policy.trunk.prior_loss(instructions)
+        log_pi_learning = policy(learning.seen, instructions, learning.length)
         cloning_loss = _cloning_loss(config, learning, log_pi_learning)
 
     # The policy as it acts, without dropout or gradient: what the discriminator and the soft values
-    # refer to as log pi. Its codes of the sentences serve every other network.
+    # refer to as log pi. Its codes of the instructions serve every other network.
     judged = pairs.having(Role.POSITIVE | Role.NEGATIVE | Role.REINFORCE).detach()
     with torch.no_grad():
         policy.eval()
-        sentences = policy.sentence(judged.tokens)
-        log_pi = policy(judged.seen, sentences, judged.length)
-        if agent.reward_sentence is not None:
-            sentences = agent.reward_sentence(judged.tokens)
+        instructions = policy.instruction_encoder(judged.tokens)
+        log_pi = policy(judged.seen, instructions, judged.length)
+        if agent.reward_instruction_encoder is not None:
+            instructions = agent.reward_instruction_encoder(judged.tokens)
         policy.train()
     temperature = agent.temperature
 
     # Discriminator, and the reward r that it gives.
-    f = agent.reward(judged.seen, sentences, judged.length, judged.action)
+    f = agent.reward(judged.seen, instructions, judged.length, judged.action)
     logit, r, positive, negative = _discriminate(config, judged, f, log_pi, temperature)
     smoothing = config.label_smoothing
     discriminator_loss = losses.discriminator_loss(logit, positive, negative, smoothing)
 
     # Critics: y = r + gamma V'(s'), V' from the targets; STOP ends an episode.
     rows = judged.rows(Role.REINFORCE)
-    valued, log_pi, read = judged.take(rows), log_pi[rows], Sentences(*(p[rows] for p in sentences))
+    valued, log_pi, read = (
+        judged.take(rows),
+        log_pi[rows],
+        Instructions(*(p[rows] for p in instructions)),
+    )
     legal, weight = valued.seen.legal, valued.weight(Role.REINFORCE)
     q, _ = agent.critics(valued.seen, read, valued.length)
     prior_loss = prior_loss + agent.critics.trunk.prior_loss(read)
-    prior_loss = prior_loss + agent.reward.trunk.prior_loss(sentences)
+    prior_loss = prior_loss + agent.reward.trunk.prior_loss(instructions)
     with torch.no_grad():
         agent.targets.eval()
         q_target, _ = agent.targets(valued.seen, read, valued.length)
@@ -254,7 +258,7 @@ def _discriminate(
     reward = losses.completion_reward(f, pairs.done)
     positive, negative = positive * pairs.done, negative * pairs.done
     told = negative * pairs.weight(Role.REINFORCE)
-    negative = negative - told + losses.without_likeliest(f, told, config.spared)
+    negative = negative - told + losses.without_likeliest(f, told, config.likeliest_left_out)
     return f, losses.plain_reward(reward, log_pi_taken, temperature), positive, negative
 
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from rayforge.irl.demonstrations import Demonstrations
 from rayforge.irl.rollout import Agents, Rollout
 from rayforge.paths.arrays import Padded
+from rayforge.paths.frame_store import FrameStore
 from rayforge.paths.observation import Observation
-from rayforge.paths.sights import Sights
 
 P = TypeVar("P", bound=Padded)
 
@@ -26,8 +26,10 @@ P = TypeVar("P", bound=Padded)
 class Observer(Protocol):
     """Turns states into what networks read; holds no parameters."""
 
-    def observe_batch(self, batch: dict[str, Tensor], eye: nn.Module | None) -> Observation:
-        """What is seen along the trajectories of a batch, images through `eye`."""
+    def observe_batch(
+        self, batch: dict[str, Tensor], image_encoder: nn.Module | None
+    ) -> Observation:
+        """What is seen along the trajectories of a batch, images through `image_encoder`."""
         ...
 
     def to(self, device: torch.device) -> Any: ...
@@ -53,7 +55,7 @@ class World(Protocol[P]):
 
     @property
     def dimension(self) -> int | None:
-        """Features of a view; None where an agent's eye makes them from images."""
+        """Features of a view; None where an agent's image encoder makes them from images."""
         ...
 
     @property
@@ -68,8 +70,8 @@ class World(Protocol[P]):
 
     # Rolling out.
 
-    def observer(self, sights: Sights | None = None) -> Observer:
-        """`sights`: where images of trajectories are found, instead of the world's own."""
+    def observer(self, frames: FrameStore | None = None) -> Observer:
+        """`frames`: where images of trajectories are found, instead of the world's own."""
         ...
 
     def agents(self, observer: Any, keep: bool = True) -> Agents[P]:
@@ -131,7 +133,7 @@ class World(Protocol[P]):
 
     # Images.
 
-    def new_sights(self, capacity: int) -> Sights | None:
+    def new_frame_store(self, capacity: int) -> FrameStore | None:
         """Where a learner finds images: the demonstrations' and those of `capacity` kept
         roll-outs; None where features are in tables."""
         ...

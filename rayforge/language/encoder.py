@@ -1,4 +1,4 @@
-"""Sentence encoder: word vectors and a bidirectional LSTM (the speaker-follower tradition)."""
+"""Instruction encoder: word vectors and a bidirectional LSTM (the speaker-follower tradition)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _RUN, _STEP = 40, 4
 an LSTM call costs by itself, and what each of its steps costs however few sequences take it."""
 
 
-class Sentences(NamedTuple):
-    """Encoded sentences: `codes` [B, N, H], `mask` [B, N] (true where there is a word)."""
+class Instructions(NamedTuple):
+    """Encoded instructions: `codes` [B, N, H], `mask` [B, N] (true where there is a word)."""
 
     codes: Tensor
     mask: Tensor
@@ -143,8 +143,8 @@ class Dropout(nn.Module):
         return inputs * (kept / (1.0 - self.share))
 
 
-class SentenceEncoder(nn.Module):
-    """Tokens [B, N] -> `Sentences`; sentences end where their padding begins."""
+class InstructionEncoder(nn.Module):
+    """Tokens [B, N] -> `Instructions`; instructions end where their padding begins."""
 
     def __init__(self, vocabulary: int, word: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -152,13 +152,13 @@ class SentenceEncoder(nn.Module):
         self.dropout = LockedDropout(dropout)
         self.lstm = BothWays(word, hidden)
 
-    def forward(self, tokens: Tensor) -> Sentences:
+    def forward(self, tokens: Tensor) -> Instructions:
         mask = tokens != PAD
         lengths = mask.sum(1)
         longest = int(lengths.max())
         tokens, mask = tokens[:, :longest], mask[:, :longest]
         words = self.dropout(self.embedding(tokens))
-        return Sentences(self.dropout(self.lstm(words, lengths)), mask)
+        return Instructions(self.dropout(self.lstm(words, lengths)), mask)
 
 
 class Attention(nn.Module):

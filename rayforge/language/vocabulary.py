@@ -36,7 +36,7 @@ def _word_with_marks() -> re.Pattern[str]:
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words, of any alphabet, and punctuation marks of a sentence, in order.
+    """Lower-case words, of any alphabet, and punctuation marks of an instruction, in order.
 
     Equal texts in different forms of Unicode (a letter with its accent, or an accent behind a
     letter) give equal words (form NFC).
@@ -60,7 +60,8 @@ def word_spans(text: str) -> list[tuple[int, int]]:
 class Vocabulary:
     """Known words in a fixed order; a word's number is its place.
 
-    The first four are the special words of `SPECIAL`: padding, unknown, begin and end of sentence.
+    The first four are the special words of `SPECIAL`: padding, unknown, begin and end of
+    instruction.
     """
 
     words: tuple[str, ...]
@@ -87,10 +88,11 @@ class Vocabulary:
         return cls(SPECIAL + tuple(kept))
 
     def encode(self, texts: Sequence[str], limit: int) -> tuple[np.ndarray, int]:
-        """Token numbers of sentences: int16 [B, limit], END after the last word, padded with PAD.
+        """Token numbers of instructions: int16 [B, limit], END after the last word, padded with
+        PAD.
 
-        A sentence of more than `limit` - 1 words is cut there. Returns the array and how many
-        sentences were cut.
+        An instruction of more than `limit` - 1 words is cut there. Returns the array and how many
+        instructions were cut.
         """
         tokens = np.full((len(texts), limit), PAD, dtype=np.int16)
         cut = 0
@@ -102,7 +104,8 @@ class Vocabulary:
         return tokens, cut
 
     def decode(self, tokens: np.ndarray) -> str:
-        """The sentence of one row of token numbers, up to its END; special words are left out."""
+        """The instruction of one row of token numbers, up to its END; special words are left
+        out."""
         words = []
         for number in tokens:
             if number == END:

@@ -12,7 +12,7 @@ from rayforge.language.vocabulary import PAD
 
 
 class Padded:
-    """B paths of at most T actions, each with the sentence (N tokens) it is paired with.
+    """B paths of at most T actions, each with the instruction (N tokens) it is paired with.
 
     Every array has B rows; those of two and more axes have T columns, but for the tokens' N. The
     last of `length` actions is always a STOP (0), and padding is 0. What a state is differs:
@@ -34,7 +34,7 @@ class Padded:
         return type(self)(**{name: array[rows] for name, array in self.arrays().items()})
 
     def with_tokens(self, tokens: np.ndarray) -> Self:
-        """The same paths paired with other sentences, int16 [B, N]."""
+        """The same paths paired with other instructions, int16 [B, N]."""
         return type(self)(**{**self.arrays(), "tokens": tokens})
 
     @property
@@ -82,12 +82,12 @@ class Paths(Padded):
 class Walks(Padded):
     """Walks in 3-D scenes. Actions: 0 stop, 1 forward, 2 left, 3 right.
 
-    A state is a pose in a scene. What was seen there is not in here but in `Sights`, by number:
+    A state is a pose in a scene. What was seen there is not in here but in `FrameStore`, by number:
     images are two thousand times as large as poses.
     """
 
     scene: np.ndarray  # int16 [B]
-    sights: np.ndarray  # int32 [B], number of the walk's images in `Sights`; -1: none kept
+    frames: np.ndarray  # int32 [B], number of the walk's images in `FrameStore`; -1: none kept
     position: np.ndarray  # float32 [B, T, 3], where each action was taken, metres
     yaw: np.ndarray  # float32 [B, T], radians
     moved: np.ndarray  # uint8 [B, T], percent of a whole forward step that the action moved
@@ -109,9 +109,9 @@ class Walks(Padded):
             np.zeros((count, words), np.int16),
         )
 
-    def with_sights(self, sights: np.ndarray) -> Walks:
+    def with_frames(self, frames: np.ndarray) -> Walks:
         """The same walks with other numbers of their images, int32 [B]."""
-        return Walks(**{**self.arrays(), "sights": sights.astype(np.int32)})
+        return Walks(**{**self.arrays(), "frames": frames.astype(np.int32)})
 
 
 P = TypeVar("P", bound=Padded)

@@ -183,7 +183,9 @@ class GraphObserver(nn.Module):
         found: Observation = self(viewpoint, heading, step, valid, arrival)
         return found
 
-    def observe_batch(self, batch: dict[str, Tensor], eye: nn.Module | None) -> Observation:
-        """`observe_paths` of the columns of `Paths`; tables need no eye."""
+    def observe_batch(
+        self, batch: dict[str, Tensor], image_encoder: nn.Module | None
+    ) -> Observation:
+        """`observe_paths` of the columns of `Paths`; tables need no image encoder."""
         columns = ("viewpoint", "heading", "action", "length")
         return self.observe_paths(*(batch[name] for name in columns))

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rayforge.paths.frame_store import FrameStore
 from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
-from rayforge.paths.sights import Sights
 
 ACTIONS = 4
 """STOP, forward, left, right."""
@@ -30,10 +30,10 @@ class WalkObserver(nn.Module):
     table_geometry: Tensor
     table_strips: Tensor
 
-    def __init__(self, sights: Sights, turn: float, max_steps: int) -> None:
+    def __init__(self, frames: FrameStore, turn: float, max_steps: int) -> None:
         """`turn`: degrees of a turn. Sights may be replaced: the attribute belongs to the data."""
         super().__init__()
-        self.sights = sights
+        self.frames = frames
         self.max_steps = max_steps
         self.turn = angle = math.radians(turn)
         geometry = torch.zeros(ACTIONS, GEOMETRY)
@@ -88,19 +88,23 @@ class WalkObserver(nn.Module):
         legal[..., 0] = True
         return Observation(codes.flatten(2), arrival, candidates, place, legal)
 
-    def observe_batch(self, batch: dict[str, Tensor], eye: nn.Module | None) -> Observation:
+    def observe_batch(
+        self, batch: dict[str, Tensor], image_encoder: nn.Module | None
+    ) -> Observation:
         """What is seen along whole walks: columns of `Walks`; each image is encoded once."""
-        assert eye is not None, "walks are seen through an eye"
+        assert image_encoder is not None, "walks are seen through an image encoder"
         length, action = batch["length"], batch["action"]
         steps = action.shape[1]
         step = torch.arange(steps, device=action.device).expand_as(action)
         valid = step < length[:, None]
-        # Pairs of one walk with several sentences share its images.
+        # Pairs of one walk with several instructions share its images.
         numbers, first, walk = np.unique(
-            batch["sights"].cpu().numpy(), return_index=True, return_inverse=True
+            batch["frames"].cpu().numpy(), return_index=True, return_inverse=True
         )
         lengths = length.cpu().numpy()[first]
-        codes = eye(torch.from_numpy(self.sights.gather(numbers, lengths)).to(action.device))
+        codes = image_encoder(
+            torch.from_numpy(self.frames.gather(numbers, lengths)).to(action.device)
+        )
         starts = torch.from_numpy(np.cumsum(lengths) - lengths).to(action.device)
         image = starts[torch.from_numpy(walk).to(action.device), None] + step
         # The row of zeros at the end stands for padding.

@@ -55,8 +55,8 @@ class Failure(NamedTuple):
     drawing: Picture
 
 
-class Sentence(NamedTuple):
-    """A path's sentences beside its map."""
+class Instruction(NamedTuple):
+    """A path's instructions beside its map."""
 
     human: str
     paraphrase: str
@@ -78,7 +78,7 @@ class SettingPage:
     transferred: Sequence[Group]  # policies that a frozen reward trained, apart from `groups`
     causes: Mapping[str, int]  # of all failures in new buildings
     failures: Sequence[Failure]
-    sentences: Sequence[Sentence]
+    instructions: Sequence[Instruction]
 
 
 def write_benchmark(file: Path, settings: Sequence[SettingPage], left_out: str) -> Path:
@@ -102,7 +102,7 @@ def _setting(setting: SettingPage) -> Section:
     parts: list[Part] = [
         *([Text(SEMANTIC_NOTE, "note")] if semantic else []), *_figures(setting),
         *_differences(setting), *_transfer(setting), *_reward(setting),
-        Section("Learning", curves), *_sentences(setting.sentences), *_failures(setting),
+        Section("Learning", curves), *_instructions(setting.instructions), *_failures(setting),
     ]  # fmt: skip
     return Section(f"({setting.key}) {setting.title}", parts)
 
@@ -183,17 +183,17 @@ def _reward(setting: SettingPage) -> list[Section]:
                 reward_tables(run), folded=True)
         for _, group in setting.groups
         for run in group.runs
-        if run.evidence
+        if run.reward
     ]  # fmt: skip
     return [Section("Reward", parts)] if parts else []
 
 
-def _sentences(sentences: Sequence[Sentence]) -> list[Section]:
+def _instructions(instructions: Sequence[Instruction]) -> list[Section]:
     items = [
         Example(
             [("Human", s.human), ("Paraphrase", s.paraphrase), ("Free", s.free)], s.scan, s.drawing
         )
-        for s in sentences
+        for s in instructions
     ]
     note = Text("Dashed: the path, from the ring to the dot. North is up.", "muted")
     return [Section("Instructions beside their paths", [note, Examples(items)])] if items else []

@@ -66,9 +66,11 @@ LEARNING: tuple[tuple[str, tuple[Chart, ...]], ...] = (
               "grows confident: believe a fall that the second curve shows too.", True),
         Chart("Uncertainty of the probe", (("information/uncertainty", "p(1 - p)"),), "mean",
               "The control for saturation.", True),
-        Chart("Trace by module", (("information/sentence", "sentence"),
+        Chart("Trace by module", (("information/instruction_encoder", "instruction"),
+              ("information/sentence", "instruction"),
               ("information/trunk", "trunk"), ("information/scorer", "scorer"),
-              ("information/eye", "eye")), "a decision", from_zero=True),
+              ("information/image_encoder", "image encoder"),
+              ("information/eye", "image encoder")), "a decision", from_zero=True),
     )),
     ("Speed", (
         Chart("Roll-out speed", (("speed/env_steps_per_s", "steps"),

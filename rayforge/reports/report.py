@@ -235,9 +235,9 @@ def _reward(run: RunFolder) -> list[Section]:
 
 
 def reward_tables(run: RunFolder) -> list[Part]:
-    """What `rayforge irl evidence` found, a table a split; empty where nobody asked."""
+    """What `rayforge irl reward` found, a table a split; empty where nobody asked."""
     parts: list[Part] = []
-    for split, document in run.evidence.items():
+    for split, document in run.reward.items():
         found = document.get("figures")
         rows = [
             Row(Cell(name), [cell(interval(figure)), Cell(f"{interval(figure).n:,}")])
@@ -253,7 +253,7 @@ def reward_tables(run: RunFolder) -> list[Part]:
 
 def _instructions(run: RunFolder) -> Section:
     title = "Instructions of the goal generator"
-    if not run.sentences:
+    if not run.instructions:
         missing = "There is no sentences.jsonl: the run has no goal generator, or has not finished."
         return Section(title, [Text(missing, "gone")])
     kinds = (("human", "Human"), ("paraphrase", "Paraphrase"), ("free", "Free, from the path"))
@@ -262,7 +262,7 @@ def _instructions(run: RunFolder) -> Section:
             [(name, f"{s.get(key, '—')}{_likely(s, key)}") for key, name in kinds],
             str(s.get("scan", "")),
         )
-        for s in run.sentences
+        for s in run.instructions
     ]
     parts: list[Part] = [
         Text(
@@ -278,9 +278,9 @@ def _instructions(run: RunFolder) -> Section:
     return Section(title, parts)
 
 
-def _likely(sentence: dict[str, Any], key: str) -> str:
+def _likely(instruction: dict[str, Any], key: str) -> str:
     """What agent and generator say of an instruction, where the file holds it."""
-    scores = sentence.get("scores")
+    scores = instruction.get("scores")
     told = scores.get(key) if isinstance(scores, dict) else None
     if not isinstance(told, dict):
         return ""

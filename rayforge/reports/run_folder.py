@@ -25,8 +25,8 @@ class RunFolder:
     metrics: tuple[dict[str, Any], ...]  # metrics.jsonl, one record an iteration
     evaluations: dict[str, dict[str, Any]]  # evaluation_<split>.json by split
     episodes: dict[str, tuple[dict[str, Any], ...]]  # episodes_<split>.jsonl by split
-    evidence: dict[str, dict[str, Any]]  # evidence_<split>.json by split
-    sentences: tuple[dict[str, Any], ...]  # sentences.jsonl
+    reward: dict[str, dict[str, Any]]  # reward_<split>.json by split
+    instructions: tuple[dict[str, Any], ...]  # sentences.jsonl
     problems: tuple[str, ...]  # one line each
     given_name: str = ""  # instead of the folder's
 
@@ -84,12 +84,14 @@ def read_run(folder: Path) -> RunFolder:
             file.stem.removeprefix("episodes_"): _records(file, problems)
             for file in sorted(folder.glob("episodes_*.jsonl"))
         },
-        evidence={
-            file.stem.removeprefix("evidence_"): document
-            for file in sorted(folder.glob("evidence_*.json"))
+        reward={
+            file.stem.partition("_")[2]: document
+            # RayForge before 0.2 called it evidence.
+            for before in ("evidence", "reward")
+            for file in sorted(folder.glob(f"{before}_*.json"))
             if (document := _document(file, problems))
         },
-        sentences=_records(folder / "sentences.jsonl", problems)
+        instructions=_records(folder / "sentences.jsonl", problems)
         if (folder / "sentences.jsonl").exists()
         else (),
         problems=tuple(problems),

@@ -35,7 +35,7 @@ def test_rows_are_fitted_on_what_was_held_back_and_paired(tmp_path) -> None:  # 
     for split in ("held_back", "val_seen", "new"):
         file = tmp_path / "scores" / f"start-0-{split}-map.npz"
         write_whole(file, lambda stream: np.savez(stream, **made_up(scores, meant)))
-    third = made_up(scores[:, ::3], meant[::3])  # under another's sentence, every third
+    third = made_up(scores[:, ::3], meant[::3])  # under another's instruction, every third
     write_whole(
         tmp_path / "scores" / "start-0-new-other.npz", lambda stream: np.savez(stream, **third)
     )
@@ -43,7 +43,7 @@ def test_rows_are_fitted_on_what_was_held_back_and_paired(tmp_path) -> None:  # 
     lines = {line.split(" | ")[0]: line for line in text.splitlines() if line.startswith("| ")}
     assert lines[f"| {PLANNED}"].split(" | ")[2].startswith("0.975")
     assert "| GAIL-type classifier" not in lines  # was not run
-    other = f"| {PLANNED}, another's sentence"
+    other = f"| {PLANNED}, another's instruction"
     assert lines[other].split(" | ")[2].startswith("0.9") and lines[other].endswith("|  |  |")
     few = lines[f"| {PLANNED}, generator asked for 6"].split(" | ")
     assert few[2] == lines[f"| {PLANNED}"].split(" | ")[2], "there are four candidates"

@@ -42,9 +42,7 @@ def test_the_benchmark_trains_adapts_and_writes_its_page_and_only_reports_when_d
     for row in rows:
         assert 0 <= float(row["success_low"]) <= float(row["success"]) <= 1
     assert "adapted (transductive) minus LangGoalIRL full" in said
-    assert (
-        "Left out: nothing." in said and (tmp_path / "c/full-0/evidence_val_unseen.json").exists()
-    )
+    assert "Left out: nothing." in said and (tmp_path / "c/full-0/reward_val_unseen.json").exists()
     page = (tmp_path / "report.html").read_text()
     for heading in (
         "Paired differences",

@@ -77,7 +77,9 @@ def test_what_is_legal_and_seen_is_the_same_in_training_and_acting() -> None:
     columns = {name: torch.from_numpy(a) for name, a in path_batch(done.paths).items()}
     with torch.no_grad():
         seen = agent.observe(columns)
-        log_pi = agent.policy(seen, agent.policy.sentence(columns["tokens"]), columns["length"])
+        log_pi = agent.policy(
+            seen, agent.policy.instruction_encoder(columns["tokens"]), columns["length"]
+        )
     for row in range(6):
         for step in range(done.paths.length[row]):
             action = int(done.paths.action[row, step])

@@ -30,9 +30,9 @@ class World:
     observer: GraphObserver
 
     def walks(self, count: int, seed: int) -> Paths:
-        """Random legal walks in the first building, with random sentences of 1 to 20 tokens.
+        """Random legal walks in the first building, with random instructions of 1 to 20 tokens.
 
-        The lengths of paths and sentences vary; the longest takes `MAX_STEPS` actions.
+        The lengths of paths and instructions vary; the longest takes `MAX_STEPS` actions.
         """
         rng = np.random.default_rng(seed)
         simulator = GraphSimulator(self.buildings, MAX_STEPS)

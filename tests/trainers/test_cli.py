@@ -146,7 +146,7 @@ def test_a_group_of_commands_has_its_help(capsys: pytest.CaptureFixture[str], gr
 
 def test_what_is_no_run_folder_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nowhere, run = tmp_path / "nowhere", tmp_path / "run"
-    for command in (["irl", "evaluate"], ["irl", "watch"], ["irl", "evidence"]):
+    for command in (["irl", "evaluate"], ["irl", "watch"], ["irl", "reward"]):
         code, error = coded_line(capsys, *command, nowhere, "--split", "val_seen")
         assert (code, "there is no such folder" in error) == (4, True)
     run.mkdir()
@@ -369,3 +369,11 @@ def test_a_score_from_outside_is_reviewed_by_acting_and_looked_for_at_once(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert said in one_line(capsys, "align", "train", *words, "--run", "run")
+
+
+def test_an_old_name_of_a_command_is_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, error = failing(capsys, "irl", "evidence", tmp_path / "nowhere")
+    assert code == 4
+    assert "irl evidence is an old name: write rayforge irl reward" in error

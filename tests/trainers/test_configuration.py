@@ -142,7 +142,7 @@ WRONG: list[tuple[str, Any]] = [
         (name, 0)
         for name in (
             "min_word_count", "max_words", "batch", "positives", "negatives",
-            "updates_per_iteration", "episodes_per_iteration", "replay", "recent",
+            "updates_per_iteration", "episodes_per_iteration", "replay", "replay_window",
         )
     ),
     *((name, -1) for name in ("clone_updates", "updates", "runners", "threads", "seed")),
@@ -241,7 +241,7 @@ def test_baselines_have_what_they_learn_from_and_no_more() -> None:
         ({"method": "forcing", "env": "continuous"}, "forcing.*env must be"),
         ({"method": "gail", "reward_from": "x"}, "reward_from needs method"),
         ({"reward_from": "x", "start_from": "y"}, "leave start_from out"),
-        ({"spared": 1.5}, "spared must be in"),
+        ({"likeliest_left_out": 1.5}, "likeliest_left_out must be in"),
     ],
 )
 def test_methods_that_cannot_be(settings: dict[str, Any], message: str) -> None:
@@ -258,9 +258,11 @@ def test_places_are_kept_as_absolute_paths(
     for name in ("houses", "mine", "runs", "tiny", "semantic"):
         (tmp_path / name).mkdir()
     (tmp_path / "f.h5").touch()
-    here = placed(IRLConfig(data="./mine", features="f.h5", start_from="runs", further="none"))
+    here = placed(
+        IRLConfig(data="./mine", features="f.h5", start_from="runs", extra_demonstrations="none")
+    )
     assert here.data == str(tmp_path / "mine") and here.features == str(tmp_path / "f.h5")
-    assert here.start_from == str(tmp_path / "runs") and here.further == "none"
+    assert here.start_from == str(tmp_path / "runs") and here.extra_demonstrations == "none"
     assert capsys.readouterr().out == ""
     # A folder that is named like a default wins, and that is said; features are no folder.
     assert placed(IRLConfig()).data == str(tmp_path / "houses")
@@ -269,3 +271,17 @@ def test_places_are_kept_as_absolute_paths(
     words = placed(AlignConfig(data="mine:test", judge=""))
     assert words.data == f"{tmp_path}/mine:test" and words.model == str(tmp_path / "tiny")
     assert placed(words) == words
+
+
+def test_settings_are_read_by_their_old_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("spared: 0.5\nrecent: 77\nfurther: more.json\n")
+    found = read_configuration(IRLConfig, file)
+    assert (found.likeliest_left_out, found.replay_window) == (0.5, 77)
+    assert found.extra_demonstrations == "more.json"
+    assert from_dict(IRLConfig, to_dict(found)) == found
+    file.write_text("spared: 0.5\nlikeliest_left_out: 0.5\n")
+    with pytest.raises(ConfigurationError, match="spared is the old name of likeliest_left_out"):
+        read_configuration(IRLConfig, file)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rayforge.files import write_text
-from trainers.runs.gauges import Gauges
+from trainers.runs.prometheus import PrometheusGauges
 
 
 class MetricsLog:
@@ -20,7 +20,7 @@ class MetricsLog:
 
         self.file = run / "metrics.jsonl"
         self.writer = SummaryWriter(str(run / "tensorboard"))
-        self.gauges = Gauges(run.name)
+        self.gauges = PrometheusGauges(run.name)
 
     def forget_after(self, updates: int) -> None:
         """Drop what a broken-off attempt recorded of later steps: they are taken again."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -71,6 +70,7 @@ def _agent_stages(asked: Information) -> list[dict[str, Any]]:
     from trainers.irl.loading import agent_sizes, agent_with, load_weights
     from trainers.irl.run_folder import CLONED, data_folder, load_run
     from trainers.irl.task import read_task
+    from trainers.runs.checkpoint import read_weights
 
     config, vocabulary, objects = load_run(asked.run)
     weights = load_weights(asked.run, config)
@@ -81,7 +81,8 @@ def _agent_stages(asked: Information) -> list[dict[str, Any]]:
     policy, observer, split = agent.policy, task.world.observer(), task.splits["train"]
     kept = [("trained", policy.state_dict())]
     if (asked.run / CLONED).is_file():
-        kept.insert(0, ("clone", load_file(asked.run / CLONED)))
+        cloned = read_weights(asked.run / CLONED)
+        kept.insert(0, ("clone", {name: torch.from_numpy(v) for name, v in cloned.items()}))
     stages = []
     for name, state in kept:
         policy.load_state_dict(state)

@@ -158,11 +158,11 @@ def walk_on(policy: Any, world: Any, split: Any) -> Walked:
     codes: np.ndarray | None = None
     rows = np.arange(count)
     actions = np.zeros((count, limit), np.int8)
-    sentences = policy.sentence(torch.from_numpy(split.paths.tokens).long())
+    instructions = policy.instruction_encoder(torch.from_numpy(split.paths.tokens).long())
     memory = None
     for step in range(limit):
         seen = agents.observe(policy, rows, step)
-        code, memory = policy.trunk.step(seen, sentences, memory)
+        code, memory = policy.trunk.step(seen, instructions, memory)
         scores = policy.scorer(code, seen).masked_fill(~seen.legal, -torch.inf)[:, 0]
         move = scores[:, 1:].max(1).values
         if codes is None:
@@ -176,7 +176,9 @@ def walk_on(policy: Any, world: Any, split: Any) -> Walked:
         if not going.all():
             keep = torch.from_numpy(np.flatnonzero(going))
             rows = rows[going]
-            sentences = type(sentences)(*(part.index_select(0, keep) for part in sentences))
+            instructions = type(instructions)(
+                *(part.index_select(0, keep) for part in instructions)
+            )
             memory = tuple(part[keep] for part in memory)
         if not len(rows):
             break

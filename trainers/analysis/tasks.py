@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from rayforge.errors import ConfigurationError, RunError, UserError
-from rayforge.evaluation.evidence import told_apart
 from rayforge.evaluation.intervals import Interval, bootstrap_interval
+from rayforge.evaluation.reward_analysis import told_apart
 from rayforge.files import write_json
 from rayforge.information.gaussian import learnt_noise, prior_variance_of
 from rayforge.information.probe import measure

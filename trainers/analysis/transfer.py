@@ -235,13 +235,13 @@ def _perturbed(policy: Policy, observer: Any, paths: Any, sizes: tuple[float, ..
     """Expert's actions told when every feature of the states may move by at most `size`."""
     (batch,) = batches_of(policy, observer, paths, np.arange(min(24, len(paths))), 24)
     with torch.no_grad():
-        seen = observer.observe_batch(batch.columns, policy.eye)
-        sentences = policy.sentence(batch.columns["tokens"])
+        seen = observer.observe_batch(batch.columns, policy.image_encoder)
+        instructions = policy.instruction_encoder(batch.columns["tokens"])
     real = torch.arange(seen.legal.shape[1]) < batch.columns["length"][:, None]
     decides = real & (seen.legal.sum(-1) > 1)
 
     def logits(state: torch.Tensor) -> torch.Tensor:
-        log_pi = policy(seen._replace(state=state), sentences, batch.columns["length"])
+        log_pi = policy(seen._replace(state=state), instructions, batch.columns["length"])
         found: torch.Tensor = log_pi.masked_fill(~seen.legal, -1e9)[decides]
         return found
 

@@ -27,7 +27,7 @@ from envs.graph.simulator import GraphSimulator
 from rayforge.evaluation.metrics import SUCCESS_METRES
 from rayforge.feedback.failure_points import STAGES, replay_points
 from rayforge.irl.trunks.memory import Memory
-from rayforge.language.encoder import Sentences
+from rayforge.language.encoder import Instructions
 from rayforge.paths.arrays import Paths
 from rayforge.paths.observation import GraphObserver
 from trainers.irl.plan import PlannedAgent
@@ -148,11 +148,11 @@ class Replay:
         agents.start(goals.with_tokens(tokens))
         going = np.arange(len(rows))
         trail = [simulator.viewpoint.copy()]
-        sentences = policy.sentence(torch.from_numpy(tokens).long())
+        instructions = policy.instruction_encoder(torch.from_numpy(tokens).long())
         memory: Memory | None = None
         for step in range(config.max_steps):
             seen = agents.observe(policy, going, step)
-            log_pi, memory = policy.step(seen, sentences, memory)
+            log_pi, memory = policy.step(seen, instructions, memory)
             legal = seen.legal[:, 0].numpy() > 0
             scores = np.where(legal, log_pi[:, 0].numpy(), -np.inf)
             actions = self._choose(scores, legal, rows[going], simulator.viewpoint[going],
@@ -164,7 +164,7 @@ class Replay:
             if not more.all():
                 keep = torch.from_numpy(np.flatnonzero(more))
                 going = going[more]
-                sentences = Sentences(*(part.index_select(0, keep) for part in sentences))
+                instructions = Instructions(*(part.index_select(0, keep) for part in instructions))
                 memory = tuple(part[keep] for part in memory)
         return np.stack(trail, 1).astype(np.int64)
 

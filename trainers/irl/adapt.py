@@ -1,7 +1,7 @@
 """`rayforge irl adapt`: an agent makes its own training data in new buildings (transductive).
 
 After Zhou & Small's self-supervised adaptation: a goal-agnostic policy pi_0 walks in the new
-buildings, the goal generator describes its walks, sentences that follower and generator do not
+buildings, the goal generator describes its walks, instructions that follower and generator do not
 agree on are dropped, and the agent goes on learning from these pairs and the original
 demonstrations together. The graphs of the new buildings are used and none of their episodes.
 
@@ -141,7 +141,7 @@ def check_adaptable(run: Path, config: IRLConfig) -> None:
             f"{run} has no goal generator (method {config.method}): train one with "
             "--method langgoal and --augment or --relabel"
         )
-    if config.further:
+    if config.extra_demonstrations:
         raise ConfigurationError(f"{run} is adapted already: adapt the run that it came from")
 
 
@@ -169,9 +169,10 @@ def adapted(config: IRLConfig, settings: AdaptConfig, out: Path) -> IRLConfig:
     rates = ("learning_rate", "policy_learning_rate", "critic_learning_rate",
              "reward_learning_rate")  # fmt: skip
     without = settings.walks == "none" and not settings.pairs
-    further = "" if without else str((out / "further.json").absolute())
+    extra = "" if without else str((out / "further.json").absolute())
     return replace(
-        config, further=further, clone_updates=settings.clone_updates, updates=settings.updates,
+        config, extra_demonstrations=extra, clone_updates=settings.clone_updates,
+        updates=settings.updates,
         warm_start=True, runners=settings.runners, fewest_runners=0, learners=0, staleness=0,
         start_from="", seed=settings.seed,
         **{name: settings.rate * getattr(config, name) for name in rates},
@@ -254,7 +255,7 @@ def _describe(
     records = [r for result in results for r in result["described"] if r["kept"]]
     if not records:
         raise DataError(
-            f"{out}: no sentence was agreed on in any of {len(scans)} buildings; lower "
+            f"{out}: no instruction was agreed on in any of {len(scans)} buildings; lower "
             f"--agreement (now {settings.agreement}) or train generator and policy for longer"
         )
     said: dict[str, Any] = {"asked": 0, "kept": 0, "records": []}

@@ -106,7 +106,7 @@ class Describer:
 def adapt_building(
     job: BuildingJob, agent: dict[str, np.ndarray], agnostic: dict[str, np.ndarray]
 ) -> dict[str, Any]:
-    """The sentences of a building that both listeners agree on, with their paths.
+    """The instructions of a building that both listeners agree on, with their paths.
 
     Args:
         job: where and how.
@@ -147,7 +147,7 @@ def adapt_building(
                     "kept": bool(labels.kept[row]),
                 }
             )
-    for record in records:  # a sentence that ended at once says nothing
+    for record in records:  # an instruction that ended at once says nothing
         record["kept"] = record["kept"] and bool(record["sentence"])
     return {"scan": job.scan, "walked": sampled, "fit": fit, "described": records}
 
@@ -195,7 +195,8 @@ def room_labels(folder: Path, buildings: Buildings) -> tuple[str, ...]:
 
 
 def silent(count: int) -> np.ndarray:
-    """The sentence that the goal-agnostic policy is told, whatever the goal: int16 [count, 1]."""
+    """The instruction that the goal-agnostic policy is told, whatever the goal: int16 [count,
+    1]."""
     return np.full((count, 1), END, np.int16)
 
 

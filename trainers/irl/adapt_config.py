@@ -29,11 +29,11 @@ class AdaptConfig:
     """An R2R-format file of instructions and paths in the new buildings, which takes the place of
     walks: `rayforge feedback mine` writes one of what people said and corrected."""
     paths: Annotated[int, AtLeast(1)] = 500
-    """Paths a building that are described; those whose sentences are rejected are left out."""
+    """Paths a building that are described; those whose instructions are rejected are left out."""
     candidates: Annotated[int, AtLeast(1)] = 4
-    """Sentences written for a path, of which the best is taken."""
+    """Instructions written for a path, of which the best is taken."""
     agreement: Annotated[float, SHARE] = 0.4
-    """Least probability an action that the agent gives a path under its sentence; 0 rejects
+    """Least probability an action that the agent gives a path under its instruction; 0 rejects
     none."""
     agnostic_updates: Annotated[int, AtLeast(1)] = 600
     """Updates of cloning without text that make the goal-agnostic policy."""

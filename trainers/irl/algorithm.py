@@ -103,12 +103,12 @@ class LangGoalIRL(Algorithm):
         self.counts = {"generator": 0, "clone": 0, "irl": 0, "episodes": 0, "env_steps": 0}
         world = task.world
         # Images are large: of them no more are kept than updates draw from.
-        capacity = min(irl.replay, irl.recent) if world.dimension is None else irl.replay
+        capacity = min(irl.replay, irl.replay_window) if world.dimension is None else irl.replay
         sizes = (capacity, world.step_limit, irl.max_words, world.kind)
-        self.told, self.relabelled = Replay(*sizes), Replay(*sizes)  # negatives, positives
-        self.sights = world.new_sights(capacity)
-        if self.sights is not None:
-            self._learners(partial(calls.show, sights=self.sights))
+        self.negatives, self.positives = Replay(*sizes), Replay(*sizes)  # negatives, positives
+        self.frames = world.new_frame_store(capacity)
+        if self.frames is not None:
+            self._learners(partial(calls.show, frames=self.frames))
         ask_for_more(self.env_runner_group, self.irl.runners)
         self.nodes = Nodes()
         self.ahead: dict[int, Round] = {}
@@ -179,13 +179,13 @@ class LangGoalIRL(Algorithm):
         for result in results:
             if result.rollout is not None:
                 paths = result.rollout.paths
-                if self.sights is not None and result.images is not None:
-                    paths = paths.with_sights(self.sights.keep(result.images))
-                self.told.add(paths, result.numbers)
+                if self.frames is not None and result.images is not None:
+                    paths = paths.with_frames(self.frames.keep(result.images))
+                self.negatives.add(paths, result.numbers)
                 if result.labels is not None:
                     good = result.labels.kept  # the others may describe another path
                     described = paths[good].with_tokens(result.labels.tokens[good])
-                    self.relabelled.add(described, result.numbers[good])
+                    self.positives.add(described, result.numbers[good])
         # d., e. Discriminator, critics, policy and temperature (of other methods than LangGoalIRL:
         # what they have of these, see `pairs`), on one batch at a time.
         rate = cosine(irl.policy_learning_rate, self.counts["irl"], irl.updates)
@@ -200,18 +200,19 @@ class LangGoalIRL(Algorithm):
 
     def show_again(self) -> None:
         """Render what was seen along the stored roll-outs: checkpoints hold poses, not images."""
-        if self.sights is None or not len(self.told):
+        if self.frames is None or not len(self.negatives):
             return
-        stored = np.arange(len(self.told))  # restored: the oldest first, as they were kept
-        numbers = self.sights.keep(self.task.world.film(self.told.paths[stored]))
-        self.told.paths.sights[stored] = numbers
-        # The same walks where their sentences were good enough; both are in order of episodes.
-        labelled = np.arange(len(self.relabelled))
-        place = np.searchsorted(self.told.serial[stored], self.relabelled.serial[labelled])
-        self.relabelled.paths.sights[labelled] = numbers[place]
+        stored = np.arange(len(self.negatives))  # restored: the oldest first, as they were kept
+        numbers = self.frames.keep(self.task.world.film(self.negatives.paths[stored]))
+        self.negatives.paths.frames[stored] = numbers
+        # The same walks where their instructions were good enough; both are in order of episodes.
+        labelled = np.arange(len(self.positives))
+        place = np.searchsorted(self.negatives.serial[stored], self.positives.serial[labelled])
+        self.positives.paths.frames[labelled] = numbers[place]
 
     def _rephrased(self, expert: np.ndarray, results: list[ChunkResult]) -> Padded:
-        """Expert paths, each with the sentence its roll-out was told: the goals of this round."""
+        """Expert paths, each with the instruction its roll-out was told: the goals of this
+        round."""
         parts = []
         for result in results:
             if result.rollout is not None:
@@ -226,7 +227,7 @@ class LangGoalIRL(Algorithm):
         moves the policy."""
         irl, done = self.irl, self.counts["irl"]
         parts = pairs_of_update(
-            irl, self.train_split, self.told, self.relabelled, goals,
+            irl, self.train_split, self.negatives, self.positives, goals,
             done >= irl.warm_up, self._rng("batch", done),
         )  # fmt: skip
         return join_parts(parts)
@@ -307,7 +308,7 @@ class LangGoalIRL(Algorithm):
     ) -> list[ChunkResult]:
         """Roll the episodes of `rows` out on all runners, in order; count them where they train.
 
-        `tokens` [rows, N] replaces the sentences. Sampling rephrases a share of them where the
+        `tokens` [rows, N] replaces the instructions. Sampling rephrases a share of them where the
         configuration augments. The result does not depend on the number of runners.
         """
         started = time.perf_counter()
@@ -344,7 +345,7 @@ class LangGoalIRL(Algorithm):
         self._log_rollouts(split, rows, results, steps / seconds)
 
     def _round(self) -> tuple[np.ndarray, list[ChunkResult]]:
-        """This iteration's expert rows and the roll-outs of their sentences. With a `staleness`
+        """This iteration's expert rows and the roll-outs of their instructions. With a `staleness`
         they were handed out some iterations ago, and those to come are handed out now."""
         irl, turn = self.irl, self.counts["irl"]
         expert = self._expert_rows(turn)

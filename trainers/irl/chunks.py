@@ -31,7 +31,7 @@ class Span:
     """bool [n]."""
     label: bool
     tokens: np.ndarray | None = None
-    """int16 [n, N]: other sentences than the split's."""
+    """int16 [n, N]: other instructions than the split's."""
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -109,13 +109,13 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class RewardAnalysis:
     """What a run's reward knows on a split, and what training did to the cloned policy.
 
-    Right against wrong sentences and paths, correlation with progress, divergence from the clone;
-    in generated houses, how many generated sentences an oracle accepts.
+    Right against wrong instructions and paths, correlation with progress, divergence from the
+    clone; in generated houses, how many generated instructions an oracle accepts.
 
-    Example: rayforge irl evidence runs/full --split held_out
+    Example: rayforge irl reward runs/full --split held_out
     """
 
     run: tyro.conf.Positional[Path]
@@ -125,15 +125,17 @@ class Evidence:
     episodes: int = 600
     """Episodes drawn from it at most."""
     seed: int = 0
-    """Seed of that draw, of roll-outs and of generated sentences."""
+    """Seed of that draw, of roll-outs and of generated instructions."""
     data: Path | None = None
     """Another data folder than the run's."""
 
     def __call__(self) -> None:
-        from trainers.irl.evidence import find_evidence
+        from trainers.irl.reward_analysis import find_reward_analysis
         from trainers.runs.folder import command_line
 
-        find_evidence(self.run, self.split, self.data, self.episodes, self.seed, command_line())
+        find_reward_analysis(
+            self.run, self.split, self.data, self.episodes, self.seed, command_line()
+        )
 
 
 @dataclass(frozen=True)

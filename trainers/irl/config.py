@@ -19,6 +19,7 @@ from rayforge.settings import (
     SHARE,
     UNDER_WAY,
     AtLeast,
+    Formerly,
     Heading,
 )
 from trainers.runs.tracking import Tracker
@@ -41,8 +42,8 @@ class IRLConfig(AgentConfig):
     held_back: float = 0.0
     """Share of the reference paths of `train` that nothing is trained on, the same for every seed:
     their instructions form the split `held_back`, on which a planner's weights are fitted."""
-    further: Annotated[str, FOLDER] = ""
-    """An R2R-format file of further demonstrations, which `rayforge irl adapt` writes."""
+    extra_demonstrations: Annotated[str, FOLDER, Formerly("further")] = ""
+    """An R2R-format file of more demonstrations, which `rayforge irl adapt` writes."""
     features: Annotated[str, FILE, MAIN] = "semantic"
     """"semantic" (room labels, objects by direction), "rendered" (views of the 3-D scenes), or a
     .tsv or .hdf5 feature file."""
@@ -65,9 +66,9 @@ class IRLConfig(AgentConfig):
     """Leave episodes out whose scene file is missing."""
 
     text: Annotated[bool, Heading("Controls, words and lengths")] = True
-    """Whether sentences are read at all; without, every sentence is empty (a control)."""
+    """Whether instructions are read at all; without, every instruction is empty (a control)."""
     shuffled_text: bool = False
-    """Pair every training path with the sentence of another path of its building (a control)."""
+    """Pair every training path with the instruction of another path of its building (a control)."""
     start_from: Annotated[str, FOLDER] = ""
     """A run on the same data whose goal generator and cloned policy are taken over, with the
     updates and the time they took, instead of being trained anew. "auto:FOLDER": the run of that
@@ -77,7 +78,7 @@ class IRLConfig(AgentConfig):
     updates are made anew on this run's."""
 
     min_word_count: Annotated[int, AtLeast(1)] = 2
-    """Words rarer than this in the training sentences are unknown."""
+    """Words rarer than this in the training instructions are unknown."""
     max_steps: Annotated[int, AtLeast(2)] = 15
     """Actions of an episode in graphs at most, the last of which can only be STOP."""
     max_walk: Annotated[int, AtLeast(2)] = 500
@@ -93,7 +94,7 @@ class IRLConfig(AgentConfig):
     """Adversarial updates in which reward and critics learn and only the cloning term moves the
     policy."""
     batch: Annotated[int, MAIN, AtLeast(1)] = 128
-    """Pairs of path and sentence in an update of cloning."""
+    """Pairs of path and instruction in an update of cloning."""
     updates_per_iteration: Annotated[int, AtLeast(1)] = 8
     """Updates between two roll-outs (and lines of progress)."""
     episodes_per_iteration: Annotated[int, AtLeast(1)] = 128
@@ -102,7 +103,7 @@ class IRLConfig(AgentConfig):
     """Episodes kept."""
 
     augment_probability: Annotated[float, UNDER_WAY, SHARE] = 0.5
-    """Share of expert pairs whose sentence is rephrased."""
+    """Share of expert pairs whose instruction is rephrased."""
 
     runners: Annotated[
         int, MAIN, MAY_CHANGE, NOT_LEARNT, RESOURCE, AtLeast(0), Heading("Machine and record")
@@ -152,13 +153,13 @@ class IRLConfig(AgentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.further and self.env != "graph":
-            raise ValueError("further demonstrations are for navigation graphs: env is continuous")
+        if self.extra_demonstrations and self.env != "graph":
+            raise ValueError("extra_demonstrations are for navigation graphs: env is continuous")
         camera = self.simulation.camera
         if self.env == "continuous" and (camera.width != camera.height or camera.height % 16):
             raise ValueError(
-                "the agent's eye needs square images of a multiple of 16 pixels: simulation.camera "
-                f"is {camera.width} x {camera.height}"
+                "the agent's image encoder needs square images of a multiple of 16 pixels: "
+                f"simulation.camera is {camera.width} x {camera.height}"
             )
         if self.method == "forcing" and self.env != "graph":
             raise ValueError('method "forcing" needs shortest-path labels: env must be "graph"')
@@ -206,10 +207,11 @@ class IRLConfig(AgentConfig):
                     f"learners is {self.learners}, but {name} is {size}: each learner needs a pair "
                     "of every kind; ask for fewer learners or larger batches"
                 )
-        if self.method == "completion" and self.spared:
+        if self.method == "completion" and self.likeliest_left_out:
             raise ValueError(
-                f'learners is {self.learners}, but method "completion" spares the likeliest of a '
-                f"whole batch (spared is {self.spared:g}): set learners to 1 or 0, or spared to 0"
+                f'learners is {self.learners}, but method "completion" leaves out the best of a '
+                "whole batch: set learners to 1 or 0, or likeliest_left_out to 0 (now "
+                f"{self.likeliest_left_out:g})"
             )
         circuit = self.network.circuit
         if (

@@ -9,8 +9,8 @@ from trainers.irl.config import IRLConfig
 
 AGENT = {
     "clone_updates": 8, "updates": 8, "warm_up": 2, "updates_per_iteration": 2, "batch": 16,
-    "episodes_per_iteration": 16, "positives": 8, "negatives": 8, "replay": 512, "recent": 128,
-    "open_scenes": 4,
+    "episodes_per_iteration": 16, "positives": 8, "negatives": 8, "replay": 512,
+    "replay_window": 128, "open_scenes": 4,
 }  # fmt: skip
 WALK = 160
 """Actions of an episode in 3-D scenes, where the configuration leaves its usual number: the expert

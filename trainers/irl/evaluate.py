@@ -64,7 +64,7 @@ def follow(
     policy: Policy, world: World[Any], split: Demonstrations, tokens: np.ndarray,
     progress: Callable[[int, int], None] | None = None,
 ) -> Rollout[Any]:  # fmt: skip
-    """The policy's greedy roll-outs of a split under sentences `tokens` [n, N], in its order."""
+    """The policy's greedy roll-outs of a split under instructions `tokens` [n, N], in its order."""
     observer = world.observer()
     agents, order = world.agents(observer, keep=False), world.order(split)
     parts = []
@@ -79,7 +79,8 @@ def follow(
 
 
 def scores_of(policy: Policy, world: World[Any], split: Demonstrations) -> dict[str, np.ndarray]:
-    """Each metric of each episode when the policy follows a split's own sentences, float64 [n]."""
+    """Each metric of each episode when the policy follows a split's own instructions, float64
+    [n]."""
     return world.score(split, follow(policy, world, split, split.paths.tokens).paths)
 
 
@@ -92,8 +93,8 @@ def evaluate(
     Returns the summaries by agent ("agent", "no text", "shuffled text", "straight", "random",
     "expert", "shortest path"), the agent's metrics of each episode, and its roll-outs in the
     split's order. "no text" and "shuffled text" are the same agent given an empty or another path's
-    sentence. "expert" is the reference path, "shortest path" the way that the graph knows. A blind
-    split has the agent alone.
+    instruction. "expert" is the reference path, "shortest path" the way that the graph knows. A
+    blind split has the agent alone.
     """
     tokens = split.paths.tokens
     silent = np.zeros_like(tokens)
@@ -179,7 +180,7 @@ def method_name(config: IRLConfig) -> str:
     """The baseline's name, or "LangGoalIRL" with its rung: base, +augment, +relabel or full."""
     text = "" if config.text else ", no text"
     text += ", shuffled text" if config.shuffled_text else ""
-    text += ", adapted (transductive)" if config.further else ""
+    text += ", adapted (transductive)" if config.extra_demonstrations else ""
     if config.reward_from:
         return f"transferred reward{text}"
     if config.method != "langgoal":
@@ -234,8 +235,8 @@ def print_table(document: dict[str, Any]) -> None:
     print(flush=True)
 
 
-def write_sentences(run: Path, config: IRLConfig, agent: Agent, task: Task[Any]) -> None:
-    """Samples of the goal generator: a human sentence, its paraphrase, a free sentence."""
+def write_instructions(run: Path, config: IRLConfig, agent: Agent, task: Task[Any]) -> None:
+    """Samples of the goal generator: a human instruction, its paraphrase, a free instruction."""
     name = next((s for s in task.splits if s != "train"), "train")
     split = task.splits[name]
     rng = np.random.default_rng(config.seed)
@@ -244,9 +245,9 @@ def write_sentences(run: Path, config: IRLConfig, agent: Agent, task: Task[Any])
     episodes = [split.episodes[int(row)] for row in rows]
     world = task.world
     places = [world.way(episode) for episode in episodes]
-    if (sights := world.new_sights(len(rows))) is not None:
-        paths = paths.with_sights(sights.keep(world.film(paths)))
-        agent.attach(world.observer(sights))
+    if (frames := world.new_frame_store(len(rows))) is not None:
+        paths = paths.with_frames(frames.keep(world.film(paths)))
+        agent.attach(world.observer(frames))
     human = judge(agent, world, paths, paths.tokens[:, None], config.seed)
     free = label_paths(agent, world, paths, config.seed, rephrase=False)
     other = label_paths(agent, world, paths, config.seed, rephrase=True)
@@ -274,6 +275,6 @@ def _told(follower: Any, speaker: Any, kept: Any = True) -> dict[str, Any]:
 
 
 def _probability(log: Any) -> float | None:
-    """exp of a score; None where sentences are not judged."""
+    """exp of a score; None where instructions are not judged."""
     value = float(log)
     return None if math.isnan(value) else round(math.exp(value), 4)

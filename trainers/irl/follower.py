@@ -76,7 +76,7 @@ class FollowerJob:
 
     def _reading(self) -> IRLConfig:
         config, _, _ = load_run(self.run)
-        return replace(for_split(config, self.split), held_back=0.0, further="")
+        return replace(for_split(config, self.split), held_back=0.0, extra_demonstrations="")
 
     @property
     def fingerprint(self) -> str:

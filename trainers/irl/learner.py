@@ -23,7 +23,7 @@ from rayforge.irl.off_policy import importance
 from rayforge.irl.pairs import path_batch
 from rayforge.irl.update import Update, loss_of
 from rayforge.paths.arrays import Padded
-from rayforge.paths.sights import Sights
+from rayforge.paths.frame_store import FrameStore
 
 
 @contextmanager
@@ -148,9 +148,9 @@ class AgentLearner(TorchLearner):
             self.set_learning_rate(name, rate)
         self.agent.reset_temperature()
 
-    def show(self, sights: Sights) -> None:
+    def show(self, frames: FrameStore) -> None:
         """Take the images of roll-outs to come; shared, since the learner is in this process."""
-        self.agent.attach(self.config.world.get().observer(sights))
+        self.agent.attach(self.config.world.get().observer(frames))
 
     @torch.no_grad()
     def importance(self, paths: Padded, probability: np.ndarray) -> dict[str, float]:
@@ -158,8 +158,8 @@ class AgentLearner(TorchLearner):
         batch = {k: torch.from_numpy(v).to(self._device) for k, v in path_batch(paths).items()}
         action, length, policy = batch["action"], batch["length"], self.agent.policy
         policy.eval()
-        seen = self.agent.observe(batch, policy.eye)
-        log_pi = policy(seen, policy.sentence(batch["tokens"]), length)
+        seen = self.agent.observe(batch, policy.image_encoder)
+        log_pi = policy(seen, policy.instruction_encoder(batch["tokens"]), length)
         policy.train()
         taken = log_pi.gather(-1, action[..., None]).squeeze(-1)
         steps = torch.arange(action.shape[1], device=action.device)

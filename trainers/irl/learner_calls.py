@@ -14,7 +14,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from rayforge.errors import RunError, UserError
 from rayforge.irl.demonstrations import Demonstrations
 from rayforge.paths.arrays import Padded
-from rayforge.paths.sights import Sights
+from rayforge.paths.frame_store import FrameStore
 from trainers.irl.information import information_figures
 from trainers.irl.learner import AgentLearner, read_only_arrays
 
@@ -88,5 +88,5 @@ def take_reward(learner: AgentLearner, weights: dict[str, np.ndarray]) -> None:
     learner.agent.take_reward(weights)
 
 
-def show(learner: AgentLearner, sights: Sights) -> None:
-    learner.show(sights)
+def show(learner: AgentLearner, frames: FrameStore) -> None:
+    learner.show(frames)

@@ -96,7 +96,7 @@ def agent_with(weights: dict[str, np.ndarray], sizes: dict[str, Any]) -> Agent:
 
 def agent_sizes(config: IRLConfig, words: int, dimension: int | None) -> dict[str, Any]:
     """What an `Agent` is built from: `words` in its vocabulary, features of a view (None: images,
-    of which the eye makes them)."""
+    of which the image encoder makes them)."""
     sees = config.env == "continuous"
     return {
         "config": config,
@@ -107,5 +107,5 @@ def agent_sizes(config: IRLConfig, words: int, dimension: int | None) -> dict[st
 
 
 def image_shape(camera: Camera) -> ImageShape:
-    """What an agent's eye sees through a camera."""
+    """What an agent's image encoder sees through a camera."""
     return ImageShape(camera.height, 3 * camera.colour + camera.depth, camera.semantic)

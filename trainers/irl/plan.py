@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from rayforge.errors import ConfigurationError, DataError, DivergedError, RunError
@@ -53,6 +53,7 @@ from trainers.irl.planner import (
 )
 from trainers.irl.run_folder import data_folder, load_run
 from trainers.irl.task import HELD_BACK, Task, read_task
+from trainers.runs.checkpoint import read_weights
 
 CHUNK = 64
 """Paths labelled at a time."""
@@ -169,7 +170,6 @@ def read_planner(run: Path, agent: PlannedAgent) -> tuple[dict[str, Any], PathRe
     """
     try:
         document = json.loads((run / FILES[1]).read_text())
-        state = load_file(run / FILES[0])
     except (OSError, ValueError) as error:
         raise RunError(
             f"{run} has no planner ({one_line(_why(error))}): make it with `rayforge "
@@ -181,7 +181,8 @@ def read_planner(run: Path, agent: PlannedAgent) -> tuple[dict[str, Any], PathRe
     reward = PathReward(
         sizes["vocabulary"], sizes["dimension"], agent.config.network, document["form"]
     )
-    reward.load_state_dict(state)
+    weights = read_weights(run / FILES[0])
+    reward.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     return document, reward
 
 
@@ -209,7 +210,8 @@ def own_reward(run: Path, agent: PlannedAgent) -> PathReward:
     scorer = "scorers.0" if config.method == "langgoal" else "scorer"
     value = "values" if config.method == "langgoal" else "value"
     renamed = {
-        "policy.sentence.": "network.sentence.", f"{taken}trunk.": "network.trunk.",
+        "policy.instruction_encoder.": "network.instruction_encoder.",
+        f"{taken}trunk.": "network.trunk.",
         f"{taken}{scorer}.": "network.scorer.", f"{taken}{value}.": "value.",
     }  # fmt: skip
     state = {
@@ -312,14 +314,14 @@ class Taught(NamedTuple):
     paths: Paths
     goal: np.ndarray  # int32 [G], where they lead
     wrong: Paths
-    """Described paths with the sentence of another path of the building."""
+    """Described paths with the instruction of another path of the building."""
 
 
 def generated_pairs(
     settings: PlanConfig, task: Task[Any], module: Agent, ways: Ways
 ) -> Demonstrations | None:
-    """Paths in training buildings that nobody described, about as long as described ones, with a
-    sentence that the goal generator writes freely; None where none are asked for."""
+    """Paths in training buildings that nobody described, about as long as described ones, with an
+    instruction that the goal generator writes freely; None where none are asked for."""
     if not settings.generated:
         return None
     train, rng = task.splits["train"], np.random.default_rng([settings.seed, *b"generated"])
@@ -351,7 +353,7 @@ def update_loss(
 
     "maxent": every path from the start of each pair competes, and those that succeed are right.
     "classifier": right are the paths that succeed; wrong are the planner's own choice among the
-    others, drawn by its reward as it is, and described paths with another path's sentence.
+    others, drawn by its reward as it is, and described paths with another path's instruction.
     """
     own = ways.trees(pairs.paths)
     trees, tokens = TreeBatch.of(own), tokens_of(pairs.paths)
@@ -384,5 +386,5 @@ def update_loss(
 
 
 def tokens_of(paths: Paths) -> Tensor:
-    """Their sentences, int64 [n, N], without columns of padding."""
+    """Their instructions, int64 [n, N], without columns of padding."""
     return torch.from_numpy(paths.trimmed().tokens.astype(np.int64))

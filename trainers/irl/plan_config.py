@@ -12,14 +12,14 @@ class PlanConfig:
 
     reward: Literal["maxent", "classifier", "own", "kept", "none"] = "maxent"
     """"maxent": maximum entropy over the paths from a start. "classifier": the expert's path
-    against the planner's own choices and against other paths' sentences. "own": the reward that the
-    run's method taught (AIRL's f of "langgoal"; the classifier of "gail" and "completion"), as it
-    is. "kept": the one that the run's planner has already. "none": no reward; policy and goal
+    against the planner's own choices and against other paths' instructions. "own": the reward that
+    the run's method taught (AIRL's f of "langgoal"; the classifier of "gail" and "completion"), as
+    it is. "kept": the one that the run's planner has already. "none": no reward; policy and goal
     generator are weighed alone. Weights are fitted anew for each."""
     updates: int = 800
     """Updates of the reward."""
     batch: int = 24
-    """Sentences an update, each with every path from its start."""
+    """Instructions an update, each with every path from its start."""
     learning_rate: float = 1e-3
     """Adam's step size at the start; falls to a tenth along a cosine."""
     dropout: float = 0.2
@@ -30,7 +30,7 @@ class PlanConfig:
     """How far the classifier's labels stand from 0 and 1."""
     generated: int = 0
     """Pairs that the goal generator makes before training: paths in training buildings that nobody
-    described, with a sentence it writes freely (relabelling)."""
+    described, with an instruction it writes freely (relabelling)."""
     generated_share: float = 0.25
     """Share of a batch that comes from those, where there are any."""
     checks: int = 6

@@ -146,7 +146,7 @@ def evaluate_planned(
     tokens = asked.paths.tokens
     others = tokens[shuffled(asked.building, asked.route, config.seed)]
     agents, own = {}, None
-    for who, words in (("agent", tokens), ("another's sentence", others)):
+    for who, words in (("agent", tokens), ("another's instruction", others)):
         paths = planned_paths(plans, agent, kind, asked, words, count, shortlist)
         own = paths if own is None else own
         # A planner stops by itself: no path is cut off.

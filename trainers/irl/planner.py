@@ -34,7 +34,7 @@ from rayforge.paths.tree import PathTree, TreeBatch
 Key = tuple[int, int]
 """Where a tree starts: viewpoint and heading bin."""
 BATCH = 32
-"""Sentences scored at a time."""
+"""Instructions scored at a time."""
 
 
 class Ways:
@@ -101,17 +101,17 @@ def keys_of(paths: Paths) -> list[Key]:
 
 
 class Score(Protocol):
-    """A number for every candidate under a sentence."""
+    """A number for every candidate under an instruction."""
 
     def recall(self, trees: TreeBatch, own: Sequence[PathTree]) -> Sequence[Any]:
-        """What is the same for every sentence, of each tree by itself."""
+        """What is the same for every instruction, of each tree by itself."""
         ...
 
     def read(
         self, recalled: Sequence[Any], trees: TreeBatch, asked: Tensor, tokens: Tensor
     ) -> Tensor:
-        """[G, C] of the candidates under a sentence each, tokens int64 [G, N]. Only those that are
-        `asked`, bool [G, C], need a value."""
+        """[G, C] of the candidates under an instruction each, tokens int64 [G, N]. Only those that
+        are `asked`, bool [G, C], need a value."""
         ...
 
 
@@ -220,14 +220,14 @@ def scores_of(module: Agent, length: LengthScore, reward: PathReward | None) -> 
 
 
 class Scored(NamedTuple):
-    """Scores of the candidates of G sentences."""
+    """Scores of the candidates of G instructions."""
 
     values: Tensor  # [K, G, C]
     present: Tensor  # bool [G, C]
 
 
 COSTLY = "generator"
-"""The score that costs more than all others: it writes the sentence once for every candidate."""
+"""The score that costs more than all others: it writes the instruction once for every candidate."""
 
 
 class Planner:
@@ -255,7 +255,7 @@ class Planner:
         self, names: Sequence[str], own: Sequence[PathTree], tokens: np.ndarray,
         keys: Sequence[Key] | None = None, asked: Tensor | None = None,
     ) -> Scored:  # fmt: skip
-        """The named scores of all candidates of trees under sentences int16 [G, N], or of those
+        """The named scores of all candidates of trees under instructions int16 [G, N], or of those
         that are `asked`, bool [G, C]. With `keys` the trees are those of a map, and what is
         recalled of them is kept."""
         trees = TreeBatch.of(own)
@@ -283,7 +283,7 @@ class Planner:
     def beliefs(
         self, own: Sequence[PathTree], tokens: np.ndarray, keys: Sequence[Key] | None = None
     ) -> Beliefs:
-        """What the planner makes of the candidates of trees under sentences int16 [G, N]."""
+        """What the planner makes of the candidates of trees under instructions int16 [G, N]."""
         names = list(self.weights)
         weights = torch.tensor([self.weights[name] for name in names])
         if not self.shortlist or COSTLY not in names or len(names) == 1:
@@ -304,7 +304,7 @@ class Planner:
     def choose(
         self, own: Sequence[PathTree], tokens: np.ndarray, keys: Sequence[Key] | None = None
     ) -> tuple[Paths, np.ndarray]:
-        """The candidate of each tree with the least risk under its sentence, and the probability
+        """The candidate of each tree with the least risk under its instruction, and the probability
         that it succeeds, float32 [G]."""
         log_p, near = self.beliefs(own, tokens, keys)
         best = minimum_risk(log_p, near)
@@ -315,7 +315,7 @@ class Planner:
 
 
 class Beliefs(NamedTuple):
-    """Candidates of G sentences: how likely each is meant, and which succeed for which."""
+    """Candidates of G instructions: how likely each is meant, and which succeed for which."""
 
     log_probability: Tensor  # [G, C], -inf where absent
     alike: Tensor  # bool [G, C, C]

@@ -28,7 +28,7 @@ from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.board import Board
 from trainers.irl.chunks import CHUNK
 from trainers.irl.config import IRLConfig
-from trainers.irl.evaluate import evaluate_split, write_sentences
+from trainers.irl.evaluate import evaluate_split, write_instructions
 from trainers.irl.learner_calls import LearnerLostError
 from trainers.irl.preflight import check_run, join_for_runners
 from trainers.irl.run_folder import CLONED, data_folder, load_run, read_saved, resolve_split
@@ -44,8 +44,8 @@ from trainers.irl.validation import (
 from trainers.irl.wiring import is_circuit, write_wiring
 from trainers.runs.checkpoint import Checkpoint, latest, save_checkpoint
 from trainers.runs.folder import clear_figures, forget_after, hardware, held, prepare
-from trainers.runs.gauges import Gauges
 from trainers.runs.progress import ProgressLines
+from trainers.runs.prometheus import PrometheusGauges
 from trainers.runs.result import Result
 from trainers.runs.stopping import asked, asking, resume_with, stoppable
 from trainers.runs.tracking import check_trackers, tracked
@@ -121,11 +121,11 @@ def _read(folder: Path, config: IRLConfig, splits: list[str], resumed: Path | No
         _, vocabulary, objects = load_run(resumed)
         task = read_task(folder, config, names, vocabulary, objects, blind=True)
     for name, split in task.splits.items():
-        print(f"  {name}: {len(split)} sentences", flush=True)
+        print(f"  {name}: {len(split)} instructions", flush=True)
         if split.cut:
             print(
-                f"warning: {name}: {split.cut} of {len(split)} sentences are longer than max_words "
-                f"{config.max_words} and were cut there",
+                f"warning: {name}: {split.cut} of {len(split)} instructions are longer than "
+                f"max_words {config.max_words} and were cut there",
                 file=sys.stderr,
             )
     return task
@@ -181,7 +181,7 @@ class _Run:
         if saved is not None:
             self._restore(saved)
         self.started = time.perf_counter()
-        self.gauges = Gauges(run.name)
+        self.gauges = PrometheusGauges(run.name)
         self.board = Board(run / "tensorboard", self.iteration, algorithm.counts)
         self.lines = ProgressLines()
 
@@ -219,7 +219,7 @@ class _Run:
             self._show_scores(name, own)
             found |= {f"{name}/{metric}": value["mean"] for metric, value in own.items()}
         if config.generates:
-            write_sentences(self.run, config, agent, self.task)
+            write_instructions(self.run, config, agent, self.task)
         if is_circuit(config):
             write_wiring(self.run, agent, self.task)
         print(f"report: {write_report(self.run)}", flush=True)
@@ -232,7 +232,7 @@ class _Run:
                 writer.add_scalar(f"evaluation/{split}/{name}", value["mean"], self.iteration)
 
     def _keep_clone(self) -> None:
-        """Write the cloned policy down before anything else moves it (`rayforge irl evidence`)."""
+        """Write the cloned policy down before anything else moves it (`rayforge irl reward`)."""
         algorithm, config = self.algorithm, self.config
         if config.cloning_first and algorithm.phase == "irl" and not algorithm.counts["irl"]:
             weights = {
@@ -295,11 +295,11 @@ class _Run:
         """Where roll-outs stand: replay, runners in service, chunks that each is handed."""
         if phase != "irl":
             return {}
-        told, group = self.algorithm.told, self.algorithm.env_runner_group
+        ring, group = self.algorithm.negatives, self.algorithm.env_runner_group
         runners = group.num_healthy_remote_env_runners()
         chunks = math.ceil(self.config.episodes_per_iteration / CHUNK)
         return {
-            "replay/fill": len(told) / told.capacity,
+            "replay/fill": len(ring) / ring.capacity,
             "rollout/runners": float(runners),
             "rollout/queue": chunks / max(1, runners),
         }
@@ -357,7 +357,7 @@ class _Run:
         forget_best_after(self.run, int(saved.path.name))
         print(
             f"resumed from {saved.path}: iteration {self.iteration}, "
-            f"{len(algorithm.told)} episodes in the replay, as stored",
+            f"{len(algorithm.negatives)} episodes in the replay, as stored",
             flush=True,
         )
 
@@ -382,7 +382,7 @@ def save_algorithm(algorithm: LangGoalIRL, folder: Path, state: dict[str, Any]) 
     number = sum(algorithm.counts[k] for k in ("generator", "clone", "irl"))
     replay = {
         f"{name}_{key}": value
-        for name, ring in (("told", algorithm.told), ("relabelled", algorithm.relabelled))
+        for name, ring in (("negatives", algorithm.negatives), ("positives", algorithm.positives))
         for key, value in ring.state().items()
     }
     under_way, rounds = pack(list(algorithm.ahead.values()))
@@ -396,7 +396,7 @@ def save_algorithm(algorithm: LangGoalIRL, folder: Path, state: dict[str, Any]) 
 def restore_algorithm(algorithm: LangGoalIRL, saved: Checkpoint) -> None:
     """Go on from a checkpoint: counts, replays, networks, optimisers, random numbers."""
     algorithm.counts = dict(saved.state["counts"])
-    for name, ring in (("told", algorithm.told), ("relabelled", algorithm.relabelled)):
+    for name, ring in (("negatives", algorithm.negatives), ("positives", algorithm.positives)):
         own = {k[len(name) + 1 :]: v for k, v in saved.replay.items() if k.startswith(name)}
         ring.restore(own)
     algorithm.show_again()

@@ -34,11 +34,11 @@ class Chunk:
 
     first: int  # number of its first episode; the others follow
     seed: int
-    demonstrations: Padded  # their first states and sentences say what to do
+    demonstrations: Padded  # their first states and instructions say what to do
     names: tuple[str, ...]  # "building B, episode E" of each, for messages
     sample: bool  # sample actions, or take the best
-    rephrase: np.ndarray  # bool [B]: follow a paraphrase of the sentence instead
-    label: bool  # write a sentence for each path rolled out
+    rephrase: np.ndarray  # bool [B]: follow a paraphrase of the instruction instead
+    label: bool  # write an instruction for each path rolled out
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rayforge.errors import ConfigurationError
-from trainers.irl.commands import Adapt, Evaluate, Evidence, Plan, Prune, Train, Watch
+from trainers.irl.commands import Adapt, Evaluate, Plan, Prune, RewardAnalysis, Train, Watch
 from trainers.irl.config import IRLConfig
 from trainers.runs.system import Need, System
 
@@ -64,7 +64,7 @@ IRL = System(
     commands={
         "train": Train,
         "evaluate": Evaluate,
-        "evidence": Evidence,
+        "reward": RewardAnalysis,
         "watch": Watch,
         "adapt": Adapt,
         "plan": Plan,

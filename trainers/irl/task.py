@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import ray
 
-from envs.continuous.footage import filmed, walked
+from envs.continuous.demonstrations import filmed, walked
 from envs.continuous.images import Images, categories_of
 from envs.continuous.walks import Walk
 from envs.continuous.world import SceneWorld
@@ -263,7 +263,9 @@ def read_graph_task(
             config.simulator,
             config.simulation,
         ),
-        further=Path(config.further) if config.further else None,
+        extra_demonstrations=Path(config.extra_demonstrations)
+        if config.extra_demonstrations
+        else None,
     )
     if vocabulary is None:
         texts = [episode.instruction for episode in data.splits["train"]]
@@ -316,7 +318,7 @@ def read_scene_task(
             texts = [episode.instruction for episode in episodes["train"]]
             vocabulary = Vocabulary.from_texts(texts, config.min_word_count)
         world = replace(world, objects=objects)
-        done, footage = {}, None
+        done, frame_file = {}, None
         for name, part in episodes.items():
             unique, route = _routes(part)
             walks = walked(homes, config.simulation, config.simulator, config.max_walk, unique)
@@ -324,10 +326,10 @@ def read_scene_task(
             if name == "train":
                 images = Images(homes, config.simulation.camera, objects)
                 numbers = _scene_numbers(unique, scenes)
-                footage = filmed(images, config.simulation, config.simulator, walks, numbers)
+                frame_file = filmed(images, config.simulation, config.simulator, walks, numbers)
     finally:
         homes.close()
-    return Task(folder, vocabulary, done, replace(world, footage=footage))
+    return Task(folder, vocabulary, done, replace(world, frame_file=frame_file))
 
 
 def _read_splits(
@@ -404,7 +406,7 @@ def _demonstrations(
         every.length[row] = len(walk.action)
     tokens, cut = encode(episodes, vocabulary, config)
     building = _scene_numbers(episodes, scenes)
-    arrays = {**every[route].arrays(), "sights": route.astype(np.int32), "tokens": tokens}
+    arrays = {**every[route].arrays(), "frames": route.astype(np.int32), "tokens": tokens}
     paths = Walks(**{**arrays, "scene": building.astype(np.int16)})
     goal = np.array([e.goal for e in episodes], np.float32)
     return Demonstrations(tuple(episodes), paths, goal, cut, building, route)

@@ -14,7 +14,7 @@ from rayforge.files import write_json
 from rayforge.irl.agent import Agent
 from rayforge.irl.config import AgentConfig
 from rayforge.irl.trunks.circuit import CircuitTrunk
-from rayforge.language.encoder import Sentences
+from rayforge.language.encoder import Instructions
 from trainers.irl.task import Task
 
 WIRING = "wiring.json"
@@ -40,8 +40,8 @@ def write_wiring(run: Path, agent: Agent, task: Task[Any]) -> None:
     count = min(len(split), 256)
     rows = np.sort(np.random.default_rng(0).permutation(len(split))[:count])
     tokens = torch.from_numpy(split.paths.tokens[rows]).long()
-    sentences = agent.policy.sentence(tokens)
-    among, reading = _links(trunk, sentences)
+    instructions = agent.policy.instruction_encoder(tokens)
+    among, reading = _links(trunk, instructions)
     whole = _square(among.mean(0).numpy(), reading.mean(0).numpy())
     layers = trunk.circuit.config.layers
     instructions = []
@@ -66,8 +66,8 @@ def write_wiring(run: Path, agent: Agent, task: Task[Any]) -> None:
     )  # fmt: skip
 
 
-def _links(trunk: CircuitTrunk, sentences: Sentences) -> tuple[torch.Tensor, torch.Tensor]:
-    return trunk.circuit.links(trunk.design(sentences), len(sentences.codes))
+def _links(trunk: CircuitTrunk, instructions: Instructions) -> tuple[torch.Tensor, torch.Tensor]:
+    return trunk.circuit.links(trunk.design(instructions), len(instructions.codes))
 
 
 def _square(among: np.ndarray, reading: np.ndarray) -> np.ndarray:

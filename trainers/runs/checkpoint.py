@@ -92,15 +92,43 @@ def load_checkpoint(path: Path) -> Checkpoint:
     state = _checked(path, ("module.safetensors", "optimizers.safetensors", "replay.npz"))
     tensors = read_tensors(path / "optimizers.safetensors", CheckpointError)
     random = tensors.pop("torch_random")
-    replay = read_npz(path / "replay.npz", CheckpointError)
-    module = read_tensors(path / "module.safetensors", CheckpointError)
+    replay = _renamed_replay(read_npz(path / "replay.npz", CheckpointError))
+    module = read_weights(path / "module.safetensors")
     return Checkpoint(path, module, _unflatten(tensors, state["optimizers"]), replay, random, state)
 
 
 def load_module(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """What is needed to act: the module's weights and the state of a checkpoint folder."""
     state = _checked(path, ("module.safetensors",))
-    return read_tensors(path / "module.safetensors", CheckpointError), state
+    return read_weights(path / "module.safetensors"), state
+
+
+RENAMED = {
+    "eye": "image_encoder",
+    "sentence": "instruction_encoder",
+    "reward_sentence": "reward_instruction_encoder",
+}
+"""Parts of weights' names in RayForge before 0.2."""
+RENAMED_REPLAY = {"told": "negatives", "relabelled": "positives"}
+
+
+def read_weights(file: Path) -> dict[str, np.ndarray]:
+    """The weights in a safetensors file, by today's names whichever RayForge wrote it.
+
+    Raises CheckpointError where it cannot be read.
+    """
+    found = read_tensors(file, CheckpointError)
+    return {".".join(RENAMED.get(p, p) for p in n.split(".")): v for n, v in found.items()}
+
+
+def _renamed_replay(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns of a replay, "RING_COLUMN", by today's names."""
+    found = {}
+    for name, array in arrays.items():
+        ring, line, column = name.partition("_")
+        column = "frames" if column == "sights" else column
+        found[f"{RENAMED_REPLAY.get(ring, ring)}{line}{column}"] = array
+    return found
 
 
 def latest(folder: Path) -> Path | None:

@@ -11,7 +11,7 @@ from rayforge.circuits.generator import Design, Generator
 from rayforge.circuits.modules import ModFC
 from rayforge.irl.config import NetworkConfig
 from rayforge.irl.trunks.memory import Memory
-from rayforge.language.encoder import LockedDropout, Sentences
+from rayforge.language.encoder import Instructions, LockedDropout
 from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
 from rayforge.paths.tree import Levels
 
@@ -48,7 +48,7 @@ class CircuitTrunk(nn.Module):
         self.norm = nn.LayerNorm(size)
         self.join = nn.Linear(size, hidden)
 
-    def forward(self, seen: Observation, sentences: Sentences, lengths: Tensor) -> Tensor:
+    def forward(self, seen: Observation, instructions: Instructions, lengths: Tensor) -> Tensor:
         """Codes of whole paths; `lengths` [B] counts the real states of each."""
         looks = self._look(seen)
         steps = looks.shape[1]
@@ -57,10 +57,10 @@ class CircuitTrunk(nn.Module):
         near = F.pad(looks, (0, 0, width - 1, 0)).unfold(1, width, 1).flip(-1).transpose(2, 3)
         step = torch.arange(steps, device=looks.device)
         there = step[:width] <= step[:, None]
-        return self._codes(near, there.expand(len(looks), -1, -1), sentences)
+        return self._codes(near, there.expand(len(looks), -1, -1), instructions)
 
     def step(
-        self, seen: Observation, sentences: Sentences, memory: Memory | None
+        self, seen: Observation, instructions: Instructions, memory: Memory | None
     ) -> tuple[Tensor, Memory]:
         """Codes [B, 1, H] of one further state (T = 1) and the memory to go on with: what was seen
         last [B, W, H], the newest first, and which of it is real, bool [B, W]."""
@@ -70,34 +70,34 @@ class CircuitTrunk(nn.Module):
         if memory is not None:
             near = torch.cat([looks, memory[0]], 1)[:, :WINDOW]
             there = torch.cat([there, memory[1]], 1)[:, :WINDOW]
-        return self._codes(near[:, None], there[:, None], sentences), (near, there)
+        return self._codes(near[:, None], there[:, None], instructions), (near, there)
 
     def recall(self, seen: Observation, levels: Levels) -> Tensor:
-        """What of the codes of trees of states is the same for every sentence, [G, N, H]."""
+        """What of the codes of trees of states is the same for every instruction, [G, N, H]."""
         return self._look(seen)
 
-    def read_tree(self, recalled: Tensor, sentences: Sentences, levels: Levels) -> Tensor:
-        """Codes [G, N, H] of trees that were recalled, under a sentence each: those of `forward`
-        along every path."""
+    def read_tree(self, recalled: Tensor, instructions: Instructions, levels: Levels) -> Tensor:
+        """Codes [G, N, H] of trees that were recalled, under an instruction each: those of
+        `forward` along every path."""
         places, there = levels.lines(WINDOW)
         group = torch.arange(len(places), device=places.device)[:, None, None]
-        return self._codes(recalled[group, places], there, sentences)
+        return self._codes(recalled[group, places], there, instructions)
 
-    def prior_loss(self, sentences: Sentences) -> Tensor:
+    def prior_loss(self, instructions: Instructions) -> Tensor:
         """How far the wiring of the circuits is from the prior, weighed as configured."""
-        return self.circuit.prior_loss(self.design(sentences))
+        return self.circuit.prior_loss(self.design(instructions))
 
-    def design(self, sentences: Sentences) -> Design:
-        """The circuit; where it is conditioned, that of each sentence."""
-        found: Design = self.generator(*sentences)
+    def design(self, instructions: Instructions) -> Design:
+        """The circuit; where it is conditioned, that of each instruction."""
+        found: Design = self.generator(*instructions)
         return found
 
-    def _codes(self, near: Tensor, there: Tensor, sentences: Sentences) -> Tensor:
-        design = self.design(sentences)
+    def _codes(self, near: Tensor, there: Tensor, instructions: Instructions) -> Tensor:
+        design = self.design(instructions)
         code = design.code[:, : self.circuit.config.modules]
         given = self.now(near[:, :, :1], code)
         near = near + self.age[: near.shape[2]]
-        codes = self.circuit(design, Tokens(near, there, *sentences), given)
+        codes = self.circuit(design, Tokens(near, there, *instructions), given)
         found: Tensor = self.dropout(self.join(self.norm(codes)).tanh())
         return found
 

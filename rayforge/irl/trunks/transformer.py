@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rayforge.irl.config import NetworkConfig
 from rayforge.irl.trunks.memory import Memory
-from rayforge.language.encoder import LockedDropout, Sentences
+from rayforge.language.encoder import Instructions, LockedDropout
 from rayforge.paths.observation import GEOMETRY, SECTORS, Observation
 from rayforge.paths.tree import Levels
 
@@ -52,13 +52,13 @@ class Layer(nn.Module):
         self.dropout = LockedDropout(dropout)
 
     def forward(
-        self, states: Tensor, before: Tensor, allowed: Tensor, sentences: Sentences
+        self, states: Tensor, before: Tensor, allowed: Tensor, instructions: Instructions
     ) -> Tensor:
         """States [B, T, H] that attend to `before` [B, S, H], as `allowed` [B or 1, T, S]."""
         known = self.norms[0](before)
         own = known if before is states else self.norms[0](states)
         states = states + self.dropout(self.history(own, known, allowed))
-        read = self.words(self.norms[1](states), sentences.codes, sentences.mask[:, None])
+        read = self.words(self.norms[1](states), instructions.codes, instructions.mask[:, None])
         states = states + self.dropout(read)
         found: Tensor = states + self.dropout(self.think(self.norms[2](states)))
         return found
@@ -77,15 +77,15 @@ class TransformerTrunk(nn.Module):
         self.norm = nn.LayerNorm(hidden)
         self.join = nn.Linear(hidden, hidden)
 
-    def forward(self, seen: Observation, sentences: Sentences, lengths: Tensor) -> Tensor:
+    def forward(self, seen: Observation, instructions: Instructions, lengths: Tensor) -> Tensor:
         """Codes of whole paths; `lengths` [B] counts the real states of each."""
         steps = seen.state.shape[1]
         step = torch.arange(steps, device=seen.state.device)
         looks = self._look(seen)
-        return self._codes(looks, step[None], (step <= step[:, None])[None], sentences)
+        return self._codes(looks, step[None], (step <= step[:, None])[None], instructions)
 
     def step(
-        self, seen: Observation, sentences: Sentences, memory: Memory | None
+        self, seen: Observation, instructions: Instructions, memory: Memory | None
     ) -> tuple[Tensor, Memory]:
         """Codes [B, 1, H] of one further state (T = 1) and the memory to go on with: what each
         layer was given so far [B, S, LAYERS, H], and which of it is real, bool [B, S]."""
@@ -100,32 +100,34 @@ class TransformerTrunk(nn.Module):
         for number, layer in enumerate(self.layers):
             own.append(states)
             before = torch.cat([given[:, :, number], states], 1)
-            states = layer(states, before, real[:, None], sentences)
+            states = layer(states, before, real[:, None], instructions)
         given = torch.cat([given, torch.stack(own, 2)], 1)
         return self._code(states), (given, real)
 
     def recall(self, seen: Observation, levels: Levels) -> Tensor:
-        """What of the codes of trees of states is the same for every sentence, [G, N, H]."""
+        """What of the codes of trees of states is the same for every instruction, [G, N, H]."""
         return self._look(seen)
 
-    def read_tree(self, recalled: Tensor, sentences: Sentences, levels: Levels) -> Tensor:
-        """Codes [G, N, H] of trees that were recalled, under a sentence each: those of `forward`
-        along every path."""
+    def read_tree(self, recalled: Tensor, instructions: Instructions, levels: Levels) -> Tensor:
+        """Codes [G, N, H] of trees that were recalled, under an instruction each: those of
+        `forward` along every path."""
         places, there = levels.lines(len(levels.sizes))
         groups, size = levels.shape
         allowed = torch.zeros(groups, size, size, dtype=torch.bool, device=recalled.device)
         # In place of those that are not there: the state itself, which is allowed anyway.
         allowed.scatter_(2, torch.where(there, places, places[..., :1]), True)
-        return self._codes(recalled, levels.depth, allowed, sentences)
+        return self._codes(recalled, levels.depth, allowed, instructions)
 
-    def prior_loss(self, sentences: Sentences) -> Tensor:
+    def prior_loss(self, instructions: Instructions) -> Tensor:
         """0: there is no wiring to draw anywhere."""
-        return sentences.codes.new_zeros(())
+        return instructions.codes.new_zeros(())
 
-    def _codes(self, looks: Tensor, place: Tensor, allowed: Tensor, sentences: Sentences) -> Tensor:
+    def _codes(
+        self, looks: Tensor, place: Tensor, allowed: Tensor, instructions: Instructions
+    ) -> Tensor:
         states = looks + positions(place, looks.shape[-1])
         for layer in self.layers:
-            states = layer(states, states, allowed, sentences)
+            states = layer(states, states, allowed, instructions)
         return self._code(states)
 
     def _look(self, seen: Observation) -> Tensor:

@@ -51,9 +51,9 @@ def test_what_is_written_is_read(tmp_path: Path, records: list[dict[str, Any]]) 
     first = file.read_bytes()
     episodes = read_r2r(file)
     expected = [
-        (f"{record['path_id']}_{k}", record["scan"], record["path"], record["heading"], sentence)
+        (f"{record['path_id']}_{k}", record["scan"], record["path"], record["heading"], instruction)
         for record in records
-        for k, sentence in enumerate(record["instructions"])
+        for k, instruction in enumerate(record["instructions"])
     ]
     assert expected == [
         (e.episode_id, e.scan, list(e.path), e.heading, e.instruction) for e in episodes

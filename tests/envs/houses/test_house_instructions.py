@@ -259,7 +259,7 @@ def corpus() -> list[Told]:
     return [t for index in range(5) for t in tell(11, index, 25)]
 
 
-def test_sentences_vary_and_have_a_sensible_length(corpus: list[Told]) -> None:
+def test_instructions_vary_and_have_a_sensible_length(corpus: list[Told]) -> None:
     wordings = [w for t in corpus for w in t.wordings]
     lengths = [len(instruction_words(w.text)) for w in wordings]
     assert all(FEWEST_WORDS <= n <= MOST_WORDS for n in lengths)
@@ -302,7 +302,7 @@ def other_room(text: str, told: Told, rng: random.Random) -> str:
 @pytest.mark.parametrize(
     ("corrupt", "at_most"), [(other_side, 0.10), (other_room, 0.15)], ids=["sides", "room"]
 )
-def test_corrupted_sentences_do_not_arrive(
+def test_corrupted_instructions_do_not_arrive(
     corpus: list[Told], corrupt: Callable[[str, Told, random.Random], str], at_most: float
 ) -> None:
     rng, outcomes = random.Random(0), Counter[Outcome]()
@@ -316,7 +316,7 @@ def test_corrupted_sentences_do_not_arrive(
     assert outcomes[Outcome.UNREADABLE] / outcomes.total() < 0.03
 
 
-def test_sentences_of_other_paths_do_not_arrive(corpus: list[Told]) -> None:
+def test_instructions_of_other_paths_do_not_arrive(corpus: list[Told]) -> None:
     outcomes = Counter[Outcome]()
     for told, other in pairwise(corpus):
         far = house_map(told.house).distance[told.path[-1]]
@@ -330,7 +330,7 @@ def test_sentences_of_other_paths_do_not_arrive(corpus: list[Told]) -> None:
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=8, deadline=None)
-def test_every_sentence_arrives(seed: int) -> None:
+def test_every_instruction_arrives(seed: int) -> None:
     for told in tell(seed, 0, 5):
         for wording in told.wordings:
             verdict = check(wording.text, told.house, told.ids, told.heading)

@@ -55,7 +55,7 @@ def test_same_seed_same_bytes_whatever_the_hash_seed(folder: Path, tmp_path: Pat
     assert digest(tmp_path / "again") == digest(folder)
 
 
-def test_every_sentence_arrives_in_the_houses_read_back(folder: Path) -> None:
+def test_every_instruction_arrives_in_the_houses_read_back(folder: Path) -> None:
     houses = read_houses(folder)
     for split in ("train", "val_seen", "val_unseen"):
         for e in read_r2r(folder / f"R2R_{split}.json"):

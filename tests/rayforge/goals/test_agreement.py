@@ -1,4 +1,4 @@
-"""Two listeners judge sentences: known answers, and what the choice never does."""
+"""Two listeners judge instructions: known answers, and what the choice never does."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_bayes_over_the_path_and_other_ways() -> None:
     assert ahead.tolist() == [True, False, True]
 
 
-def test_a_sentence_has_to_convince_both() -> None:
+def test_an_instruction_has_to_convince_both() -> None:
     scores = Scores(
         torch.tensor([0.9, 0.9, 0.3, 0.3]).log(),
         torch.tensor([0.6, 0.4, 0.6, 0.4]).log(),

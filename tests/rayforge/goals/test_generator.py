@@ -43,7 +43,7 @@ def test_kl_of_known_gaussians() -> None:
     torch.testing.assert_close(found, torch.full((3, 2), 0.81815), atol=1e-4, rtol=0)
 
 
-def test_sentences_end_are_padded_and_hold_no_special_words(world: World) -> None:
+def test_instructions_end_are_padded_and_hold_no_special_words(world: World) -> None:
     torch.manual_seed(0)
     generator = GoalGenerator(WORDS, DIMENSION, GeneratorConfig(word=16, hidden=32, top_p=1.0))
     written = sample(generator, world, world.walks(64, seed=0), seed=1)
@@ -94,7 +94,7 @@ def test_words_are_drawn_as_often_as_they_are_likely() -> None:
     torch.testing.assert_close(cut, torch.tensor([0, 2 / 3, 0, 1 / 3]), atol=0.015, rtol=0)
 
 
-def test_loss_of_a_batch_is_the_mean_over_its_sentences(world: World) -> None:
+def test_loss_of_a_batch_is_the_mean_over_its_instructions(world: World) -> None:
     torch.manual_seed(0)
     generator = GoalGenerator(WORDS, DIMENSION, SMALL).eval()
     paths = world.walks(9, seed=3)
@@ -111,7 +111,7 @@ def test_loss_of_a_batch_is_the_mean_over_its_sentences(world: World) -> None:
     assert float(terms(paths)[1]) == pytest.approx(words)
 
 
-def test_a_sentences_likelihood_does_not_depend_on_the_others(world: World) -> None:
+def test_an_instructions_likelihood_does_not_depend_on_the_others(world: World) -> None:
     """Short and long ones are decoded apart, and come back in their order."""
     torch.manual_seed(0)
     generator = GoalGenerator(WORDS, DIMENSION, SMALL).eval()
@@ -131,7 +131,7 @@ def test_a_sentences_likelihood_does_not_depend_on_the_others(world: World) -> N
 
 
 def corpus(world: World) -> Paths:
-    """Six paths, each with two sentences that have no word in common but END."""
+    """Six paths, each with two instructions that have no word in common but END."""
     paths = world.walks(6, seed=4)
     rng = np.random.default_rng(0)
     tokens = np.full((12, 9), PAD, np.int16)
@@ -166,24 +166,24 @@ def test_fits_a_tiny_corpus() -> None:
     assert np.mean(course[-20:]) < 0.05 * course[0]
 
 
-def test_a_memorised_pair_is_rephrased_by_itself_and_not_by_its_paths_other_sentence() -> None:
+def test_a_memorised_pair_is_rephrased_by_itself_and_not_by_its_paths_other_instruction() -> None:
     world, paths, generator, _ = trained()
     written = sample(generator, world, paths, seed=5, rephrase=True).numpy()
     np.testing.assert_array_equal(written[:, : paths.tokens.shape[1]], paths.tokens)
     assert not written[:, paths.tokens.shape[1] :].any()
 
 
-def test_free_sentences_are_of_their_path_and_vary_with_z() -> None:
-    """Without a sentence to go by, z from the prior chooses between a path's two."""
+def test_free_instructions_are_of_their_path_and_vary_with_z() -> None:
+    """Without an instruction to go by, z from the prior chooses between a path's two."""
     world, paths, generator, _ = trained()
     known = [tuple(row[row != PAD].tolist()) for row in paths.tokens]
     right, seen = 0, set()
     for seed in range(20):
         for row, tokens in enumerate(sample(generator, world, paths, seed).numpy()):
-            sentence = tuple(tokens[tokens != PAD].tolist())
+            instruction = tuple(tokens[tokens != PAD].tolist())
             pair = known[row - row % 2], known[row - row % 2 + 1]
-            right += sentence in pair
-            seen.add((row // 2, sentence))
+            right += instruction in pair
+            seen.add((row // 2, instruction))
     assert right > 0.4 * 240
     assert sum((path, known[2 * path + k]) in seen for path in range(6) for k in (0, 1)) >= 9
 

@@ -1,5 +1,5 @@
 """Relabelled roll-outs in generated houses: right under a perfect generator, judged by an oracle
-that executes sentences (`envs.houses.checking`)."""
+that executes instructions (`envs.houses.checking`)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def roll_outs(buildings: Buildings, count: int, seed: int) -> dict[str, list[Tri
 
 
 def relabel(house: House, trips: list[Trip], seed: int) -> list[tuple[Trip, str]]:
-    """A perfect generator's sentence for each trip that can be told at all."""
+    """A perfect generator's instruction for each trip that can be told at all."""
     describer, rng = Describer(house), random.Random(seed)
     index = describer.map.index
     pairs = []
@@ -74,7 +74,7 @@ def relabel(house: House, trips: list[Trip], seed: int) -> list[tuple[Trip, str]
     return pairs
 
 
-def test_every_sentence_of_a_perfect_generator_passes_the_oracle(folder: Path) -> None:
+def test_every_instruction_of_a_perfect_generator_passes_the_oracle(folder: Path) -> None:
     houses = read_houses(folder)
     graphs = [read_connectivity(f) for f in sorted((folder / "connectivity").iterdir())]
     trips = roll_outs(join_graphs(graphs), 120, seed=0)
@@ -82,15 +82,15 @@ def test_every_sentence_of_a_perfect_generator_passes_the_oracle(folder: Path) -
     for scan, house in houses.items():
         pairs = relabel(house, trips[scan], seed=1)
         assert len(pairs) > 0.3 * len(trips[scan])
-        for (ids, heading), sentence in pairs:
-            verdict = check(sentence, house, ids, heading)
-            assert verdict.outcome is Outcome.ARRIVES, (ids, sentence, verdict.reason)
+        for (ids, heading), instruction in pairs:
+            verdict = check(instruction, house, ids, heading)
+            assert verdict.outcome is Outcome.ARRIVES, (ids, instruction, verdict.reason)
         relabelled += len(pairs)
-        # The oracle can say no: another trip's sentence hardly ever leads to where one went.
+        # The oracle can say no: another trip's instruction hardly ever leads to where one went.
         turned = pairs[1:] + pairs[:1]
         others.update(
-            check(sentence, house, *trip).outcome
-            for (trip, _), (_, sentence) in zip(pairs, turned, strict=True)
+            check(instruction, house, *trip).outcome
+            for (trip, _), (_, instruction) in zip(pairs, turned, strict=True)
         )
     assert relabelled > 50
     assert others[Outcome.ARRIVES] < 0.3 * relabelled

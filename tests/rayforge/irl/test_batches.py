@@ -35,7 +35,7 @@ def test_epochs_and_seeds_differ() -> None:
     assert not np.array_equal(batch_rows(lengths, 16, 0, 0), batch_rows(lengths, 16, 1, 0))
 
 
-def test_sentences_of_like_length_share_a_batch_and_long_ones_do_not_come_last() -> None:
+def test_instructions_of_like_length_share_a_batch_and_long_ones_do_not_come_last() -> None:
     lengths = np.random.default_rng(0).integers(5, 80, size=1024)
     batches = [lengths[batch_rows(lengths, 32, 0, number)] for number in range(32)]
     padding = sum(int((b.max() - b).sum()) for b in batches)

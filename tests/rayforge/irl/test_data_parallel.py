@@ -66,7 +66,7 @@ def cases(world: World) -> list[Case]:
     kinds: tuple[tuple[Any, dict[str, Any]], ...] = (
         ("langgoal", {"entropy_target": 0.5, "potential_shaping": True}),
         ("gail", {}),
-        ("completion", {"spared": 0.0}),
+        ("completion", {"likeliest_left_out": 0.0}),
         ("hindsight", {}),
     )
     for method, more in kinds:

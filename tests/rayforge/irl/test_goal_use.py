@@ -1,6 +1,6 @@
-"""Does the discriminator read the sentence? Relabelled, mismatched and shuffled pairs.
+"""Does the discriminator read the instruction? Relabelled, mismatched and shuffled pairs.
 
-A field of viewpoints, walks of two or three moves, and template sentences that say how each move
+A field of viewpoints, walks of two or three moves, and template instructions that say how each move
 turns. Everything is judged on walks that were not trained on.
 """
 
@@ -25,7 +25,7 @@ TEMPLATES = ("go {} then {} .", "first {} , next {} .", "turn {} and {} .")
 SIZES = NetworkConfig(word=16, hidden=32, dropout=0.0)
 TRAIN, HELD_OUT = 3000, 800
 
-Sentences = Callable[[list[str], np.random.Generator], list[str]]
+Instructions = Callable[[list[str], np.random.Generator], list[str]]
 
 
 def turns(world: World, paths: Paths) -> list[tuple[int, ...]]:
@@ -49,24 +49,24 @@ def describe(moves: tuple[int, ...], rng: np.random.Generator) -> str:
     return template.format(" ".join(words[:-1]), words[-1])
 
 
-def obeyed(sentence: str) -> tuple[int, ...]:
-    """The oracle: the moves that a sentence asks for."""
+def obeyed(instruction: str) -> tuple[int, ...]:
+    """The oracle: the moves that an instruction asks for."""
     meaning = {word: turn for turn, words in enumerate(TURNS) for word in words}
-    return tuple(meaning[word] for word in sentence.split() if word in meaning)
+    return tuple(meaning[word] for word in instruction.split() if word in meaning)
 
 
 def walks(world: World, count: int, seed: int) -> Paths:
-    """Walks of two or three moves (their sentences are not used)."""
+    """Walks of two or three moves (their instructions are not used)."""
     paths = world.walks(12 * count, seed)
     return paths[np.flatnonzero(np.isin(paths.length, (3, 4)))[:count]].trimmed()
 
 
 def mismatched(said: list[str], rng: np.random.Generator) -> list[str]:
-    """For each walk the sentence of another one that asks for other moves."""
+    """For each walk the instruction of another one that asks for other moves."""
     other = [said[k] for k in rng.permutation(len(said))]
-    for row, sentence in enumerate(other):
-        while obeyed(sentence) == obeyed(said[row]):
-            sentence = other[row] = said[rng.integers(len(said))]
+    for row, instruction in enumerate(other):
+        while obeyed(instruction) == obeyed(said[row]):
+            instruction = other[row] = said[rng.integers(len(said))]
     return other
 
 
@@ -87,11 +87,11 @@ def field() -> World:
     return world_of(grid("field", 6, 6))
 
 
-def held_out_accuracy(world: World, positive: Sentences, negative: Sentences) -> float:
+def held_out_accuracy(world: World, positive: Instructions, negative: Instructions) -> float:
     """Train on half of the walks as positives and half as negatives; accuracy on new walks.
 
-    `positive` gives the sentences of the positives. Negatives have another walk's sentence, of
-    those that `negative` gives.
+    `positive` gives the instructions of the positives. Negatives have another walk's instruction,
+    of those that `negative` gives.
     """
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
@@ -102,7 +102,7 @@ def held_out_accuracy(world: World, positive: Sentences, negative: Sentences) ->
     pairs = np.array(said, dtype=object)
     pairs[high] = positive(pairs[high].tolist(), rng)
     pairs[~high] = negative(mismatched(pairs[~high].tolist(), rng), rng)
-    if positive is shuffled:  # judged on right sentences all the same
+    if positive is shuffled:  # judged on right instructions all the same
         pairs[TRAIN:][high[TRAIN:]] = np.array(said, dtype=object)[TRAIN:][high[TRAIN:]]
     vocabulary = Vocabulary.from_texts(said, 1)
     tokens, cut = vocabulary.encode(pairs.tolist(), 12)
@@ -111,16 +111,20 @@ def held_out_accuracy(world: World, positive: Sentences, negative: Sentences) ->
 
     policy = Policy(len(vocabulary), DIMENSION, SIZES).eval()
     reward = Reward(DIMENSION, SIZES, shaping=False, gamma=0.95)
-    optimizer = torch.optim.Adam([*reward.parameters(), *policy.sentence.parameters()], lr=1e-2)
+    optimizer = torch.optim.Adam(
+        [*reward.parameters(), *policy.instruction_encoder.parameters()], lr=1e-2
+    )
 
     def logits(rows: np.ndarray) -> tuple[Tensor, Tensor]:
         part = paths[rows]
         c, seen = columns(part), world.see(part)
-        sentences = policy.sentence(c["tokens"])  # learnt with the reward here, not cloned first
+        instructions = policy.instruction_encoder(
+            c["tokens"]
+        )  # learnt with the reward here, not cloned first
         with torch.no_grad():
-            log_pi = policy(seen, sentences, c["length"])
+            log_pi = policy(seen, instructions, c["length"])
         taken = log_pi.gather(-1, c["action"][..., None]).squeeze(-1)
-        f = reward(seen, sentences, c["length"], c["action"])
+        f = reward(seen, instructions, c["length"], c["action"])
         return losses.discriminator_logit(f, taken), real_steps(part).float()
 
     for _ in range(250):
@@ -138,25 +142,30 @@ def held_out_accuracy(world: World, positive: Sentences, negative: Sentences) ->
     return float((judged[high[rows]].mean() + (~judged[~high[rows]]).mean()) / 2)
 
 
-def test_perfect_generator_passes_the_oracle_and_mismatched_sentences_do_not(field: World) -> None:
+def test_perfect_generator_passes_the_oracle_and_mismatched_instructions_do_not(
+    field: World,
+) -> None:
     paths, rng = walks(field, 200, seed=2), np.random.default_rng(0)
     moves = turns(field, paths)
     said = [describe(own, rng) for own in moves]
     assert len(set(said)) > 100
-    assert [obeyed(sentence) for sentence in said] == moves
+    assert [obeyed(instruction) for instruction in said] == moves
     wrong = mismatched(said, rng)
-    assert all(obeyed(sentence) != own for sentence, own in zip(wrong, moves, strict=True))
+    assert all(obeyed(instruction) != own for instruction, own in zip(wrong, moves, strict=True))
 
 
-def test_right_sentences_are_told_from_another_paths(field: World) -> None:
+def test_right_instructions_are_told_from_another_paths(field: World) -> None:
     assert held_out_accuracy(field, true, true) > 0.85
 
 
-def test_shuffled_sentences_teach_nothing_about_them(field: World) -> None:
+def test_shuffled_instructions_teach_nothing_about_them(field: World) -> None:
     """If it does better than chance now, it goes by the path alone."""
     assert held_out_accuracy(field, shuffled, true) == pytest.approx(0.5, abs=0.07)
 
 
-def test_a_constant_generators_sentences_cannot_be_told_from_mismatched_ones(field: World) -> None:
-    """Relabelled with one and the same sentence, mismatched among such: nothing to tell apart."""
+def test_a_constant_generators_instructions_cannot_be_told_from_mismatched_ones(
+    field: World,
+) -> None:
+    """Relabelled with one and the same instruction, mismatched among such: nothing to tell
+    apart."""
     assert held_out_accuracy(field, constant, constant) == pytest.approx(0.5, abs=0.07)

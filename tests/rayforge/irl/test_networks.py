@@ -22,7 +22,7 @@ from rayforge.irl.networks import (
 )
 from rayforge.irl.trunks.memory import Memory
 from rayforge.language import encoder
-from rayforge.language.encoder import SentenceEncoder
+from rayforge.language.encoder import InstructionEncoder
 from rayforge.paths.arrays import Paths
 from rayforge.paths.observation import GEOMETRY, SECTORS, FeatureDropout
 from tests.rayforge.made_up import (
@@ -41,8 +41,8 @@ SMALL_GENERATOR = GeneratorConfig(word=12, hidden=16, latent=4)
 Answer = Callable[[World, Paths], Tensor]
 
 
-def sentence_encoder() -> SentenceEncoder:
-    return SentenceEncoder(WORDS, SMALL.word, SMALL.hidden, dropout=0.0)
+def instruction_encoder() -> InstructionEncoder:
+    return InstructionEncoder(WORDS, SMALL.word, SMALL.hidden, dropout=0.0)
 
 
 def policy_answer() -> Answer:
@@ -50,7 +50,7 @@ def policy_answer() -> Answer:
 
     def answer(world: World, paths: Paths) -> Tensor:
         c = columns(paths)
-        return network(world.see(paths), network.sentence(c["tokens"]), c["length"])
+        return network(world.see(paths), network.instruction_encoder(c["tokens"]), c["length"])
 
     return answer
 
@@ -58,7 +58,7 @@ def policy_answer() -> Answer:
 def values_answer() -> Answer:
     network = ActionValues(DIMENSION, SMALL, heads=2).eval()
     nn.init.normal_(network.values.weight)
-    reader = sentence_encoder()
+    reader = instruction_encoder()
 
     def answer(world: World, paths: Paths) -> Tensor:
         c = columns(paths)
@@ -72,7 +72,7 @@ def reward_answer() -> Answer:
     network = Reward(DIMENSION, SMALL, shaping=True, gamma=0.9).eval()
     assert network.potential is not None
     nn.init.normal_(network.potential.weight)
-    reader = sentence_encoder()
+    reader = instruction_encoder()
 
     def answer(world: World, paths: Paths) -> Tensor:
         c = columns(paths)
@@ -89,7 +89,7 @@ def generator_answer() -> Answer:
         c = columns(paths)
         codes, real = network.encode_path(world.see(paths), c["action"], c["length"])
         assert torch.equal(real, real_steps(paths))
-        z = torch.cat(network.encode_sentence(codes, real, c["tokens"]), -1)
+        z = torch.cat(network.encode_instruction(codes, real, c["tokens"]), -1)
         return torch.cat([codes, z[:, None].expand(-1, codes.shape[1], -1)], -1)
 
     return answer
@@ -158,8 +158,8 @@ def test_step_by_step_the_policy_is_what_it_is_on_the_whole_path(world: World) -
     torch.manual_seed(0)
     policy, paths = Policy(*SIZES, SMALL).eval(), world.walks(16, seed=3)
     c = columns(paths)
-    sentences, memory = policy.sentence(c["tokens"]), None
-    whole = policy(world.see(paths), sentences, c["length"])
+    instructions, memory = policy.instruction_encoder(c["tokens"]), None
+    whole = policy(world.see(paths), instructions, c["length"])
     arrival, compared = torch.zeros(len(paths), GEOMETRY), 0
     for step in range(MAX_STEPS):
         viewpoint, heading = c["viewpoint"][:, step], c["heading"][:, step]
@@ -169,7 +169,7 @@ def test_step_by_step_the_policy_is_what_it_is_on_the_whole_path(world: World) -
             viewpoint[:, None], heading[:, None], at, torch.ones_like(at).bool(), arrival[:, None]
         )
         memory_before: Memory | None = memory
-        log_pi, memory = policy.step(seen, sentences, memory_before)
+        log_pi, memory = policy.step(seen, instructions, memory_before)
         torch.testing.assert_close(log_pi[going, 0], whole[going, step], atol=1e-5, rtol=1e-4)
         compared += int(going.sum())
         arrival = world.observer.arrivals(viewpoint, heading, c["action"][:, step])
@@ -181,7 +181,7 @@ def test_probabilities_are_zero_where_illegal_and_sum_to_one(wider_world: World)
     policy, paths = Policy(*SIZES, SMALL), wider_world.walks(64, seed=4)
     c, seen = columns(paths), wider_world.see(paths)
     # With dropout: masks hold while training too.
-    log_pi = policy(seen, policy.sentence(c["tokens"]), c["length"])
+    log_pi = policy(seen, policy.instruction_encoder(c["tokens"]), c["length"])
     pi = probabilities(log_pi, seen.legal)
     assert not pi[~seen.legal].any()
     assert not log_pi[~seen.legal].any()
@@ -197,7 +197,7 @@ def test_scores_reach_the_actions_they_belong_to(world: World) -> None:
     torch.manual_seed(0)
     policy, paths = Policy(*SIZES, SMALL).eval(), world.walks(6, seed=5)
     c, seen = columns(paths), world.see(paths)
-    codes = policy.trunk(seen, policy.sentence(c["tokens"]), c["length"])
+    codes = policy.trunk(seen, policy.instruction_encoder(c["tokens"]), c["length"])
     scores = policy.scorer(codes, seen).detach()
     for row in (0, len(seen.place) // 2, len(seen.place) - 1):
         candidates = seen.candidates.clone()
@@ -243,7 +243,7 @@ def test_values_started_from_a_policy_are_a_fixed_point_of_the_soft_backup(world
     reward = Reward(DIMENSION, SMALL, shaping=True, gamma=0.9).eval()
     paths = world.walks(24, seed=7)
     c, seen = columns(paths), world.see(paths)
-    arguments = (seen, policy.sentence(c["tokens"]), c["length"])
+    arguments = (seen, policy.instruction_encoder(c["tokens"]), c["length"])
     log_pi = policy(*arguments)
     assert not torch.allclose(critics(*arguments)[0], log_pi.expand(2, -1, -1, -1), atol=1e-2)
     critics.start_from(policy)
@@ -272,12 +272,12 @@ def test_a_classifier_started_from_a_policy_sees_alike_and_judges_nothing_yet(wo
     classifier.start_from(policy)
     paths = world.walks(8, seed=7)
     c, seen = columns(paths), world.see(paths)
-    sentences = policy.eval().sentence(c["tokens"])
-    assert not classifier(seen, sentences, c["length"], c["action"]).any()
-    codes = policy.trunk(seen, sentences, c["length"])
-    torch.testing.assert_close(classifier.trunk(seen, sentences, c["length"]), codes)
+    instructions = policy.eval().instruction_encoder(c["tokens"])
+    assert not classifier(seen, instructions, c["length"], c["action"]).any()
+    codes = policy.trunk(seen, instructions, c["length"])
+    torch.testing.assert_close(classifier.trunk(seen, instructions, c["length"]), codes)
     nn.init.normal_(classifier.scorer.query.weight)
-    judged = classifier(seen, sentences, c["length"], c["action"])
+    judged = classifier(seen, instructions, c["length"], c["action"])
     assert judged[real_steps(paths)].std() > 0, "and may tell actions apart"
 
 
@@ -288,14 +288,14 @@ def test_potential_shaping_telescopes(world: World) -> None:
     paths = world.walks(16, seed=8)
     assert reward.potential is not None
     c, seen, real = columns(paths), world.see(paths), real_steps(paths)
-    sentences = sentence_encoder()(c["tokens"])
-    arguments = (seen, sentences, c["length"], c["action"])
+    instructions = instruction_encoder()(c["tokens"])
+    arguments = (seen, instructions, c["length"], c["action"])
     assert not reward.potential.weight.any(), "it starts as no shaping at all"
     unshaped = reward(*arguments)
     nn.init.normal_(reward.potential.weight)
     nn.init.normal_(reward.potential.bias)
     added = ((reward(*arguments) - unshaped) * real).sum(1)
-    _, codes = reward.values(seen, sentences, c["length"])
+    _, codes = reward.values(seen, instructions, c["length"])
     first = reward.potential(codes)[:, 0, 0]
     assert first.std() > 0.1
     torch.testing.assert_close(added, -first, atol=1e-5, rtol=1e-4)
@@ -307,12 +307,12 @@ def test_shaping_of_one_step_is_discounted_next_minus_own_potential(world: World
     paths = world.walks(16, seed=9)
     assert reward.potential is not None
     c, seen = columns(paths), world.see(paths)
-    sentences = sentence_encoder()(c["tokens"])
-    arguments = (seen, sentences, c["length"], c["action"])
+    instructions = instruction_encoder()(c["tokens"])
+    arguments = (seen, instructions, c["length"], c["action"])
     unshaped = reward(*arguments)
     nn.init.normal_(reward.potential.weight)
     added = reward(*arguments) - unshaped
-    h = reward.potential(reward.values(seen, sentences, c["length"])[1])[..., 0]
+    h = reward.potential(reward.values(seen, instructions, c["length"])[1])[..., 0]
     row, last = 0, int(paths.length[0]) - 1
     torch.testing.assert_close(added[row, 0], 0.9 * h[row, 1] - h[row, 0])
     torch.testing.assert_close(added[row, last], -h[row, last])  # nothing after STOP
@@ -321,14 +321,14 @@ def test_shaping_of_one_step_is_discounted_next_minus_own_potential(world: World
 def loss_of(name: str, world: World, paths: Paths) -> tuple[nn.Module, Callable[[], Tensor]]:
     c, seen, real = columns(paths), world.see(paths), real_steps(paths).float()
     with torch.no_grad():
-        arguments = (seen, sentence_encoder()(c["tokens"]), c["length"])
+        arguments = (seen, instruction_encoder()(c["tokens"]), c["length"])
 
     def taken(values: Tensor) -> Tensor:
         index = c["action"][..., None].expand(*values.shape[:-1], 1)
         return values.gather(-1, index).squeeze(-1)
 
     def followed(policy: Policy) -> Tensor:
-        return policy(seen, policy.sentence(c["tokens"]), c["length"])
+        return policy(seen, policy.instruction_encoder(c["tokens"]), c["length"])
 
     if name == "policy, cloned":
         policy = Policy(*SIZES, SMALL)

@@ -74,7 +74,7 @@ def test_weights_are_recovered_from_synthetic_choices() -> None:
 
 def test_weights_need_a_right_answer() -> None:
     none = torch.zeros(2, 3, dtype=torch.bool)
-    with pytest.raises(ValueError, match="no sentence has a good candidate"):
+    with pytest.raises(ValueError, match="no instruction has a good candidate"):
         fit_weights(torch.zeros(1, 2, 3), none, ~none)
 
 

@@ -80,9 +80,9 @@ def test_samples_from_everything_or_from_the_newest() -> None:
     rng = np.random.default_rng(0)
     drawn = replay.sample(400, rng).viewpoint[:, 0] // 10
     assert sorted(set(drawn.tolist())) == list(range(3, 11))
-    newest = replay.sample(200, rng, recent=2).viewpoint[:, 0] // 10
+    newest = replay.sample(200, rng, replay_window=2).viewpoint[:, 0] // 10
     assert sorted(set(newest.tolist())) == [9, 10]
-    more = replay.sample(200, rng, recent=50).viewpoint[:, 0] // 10
+    more = replay.sample(200, rng, replay_window=50).viewpoint[:, 0] // 10
     assert sorted(set(more.tolist())) == list(range(3, 11))
 
 
@@ -129,7 +129,7 @@ def test_episodes_that_do_not_fit_are_refused_with_both_sizes() -> None:
 
 
 def test_a_million_graph_steps_take_less_than_200_mb() -> None:
-    """143,000 episodes of seven steps and a sentence of 80 words."""
+    """143,000 episodes of seven steps and an instruction of 80 words."""
     replay = Replay(143_000, 7, 80)
     assert 143_000 * 7 > 1_000_000
     arrays = [getattr(replay.paths, name) for name in FIELDS] + [replay.serial]

@@ -45,7 +45,9 @@ def policy_of(trunk: str) -> Policy:
 def log_pi(policy: Policy, world: World, paths: Paths) -> torch.Tensor:
     c = columns(paths)
     with torch.no_grad():
-        found: torch.Tensor = policy(world.see(paths), policy.sentence(c["tokens"]), c["length"])
+        found: torch.Tensor = policy(
+            world.see(paths), policy.instruction_encoder(c["tokens"]), c["length"]
+        )
     return found
 
 
@@ -62,7 +64,7 @@ def test_alone_padded_and_step_by_step(
         torch.testing.assert_close(
             log_pi(policy, world, alone)[0], whole[row, :length], atol=1e-5, rtol=1e-4
         )
-    sentences = policy.sentence(c["tokens"])
+    instructions = policy.instruction_encoder(c["tokens"])
     memory: Memory | None = None
     arrival = torch.zeros(len(paths), GEOMETRY)
     for step in range(MAX_STEPS):
@@ -71,7 +73,7 @@ def test_alone_padded_and_step_by_step(
         seen = world.observer(
             viewpoint[:, None], heading[:, None], at, torch.ones_like(at).bool(), arrival[:, None]
         )
-        found, memory = policy.step(seen, sentences, memory)
+        found, memory = policy.step(seen, instructions, memory)
         assert all(len(part) == len(paths) for part in memory)
         going = c["length"] > step
         torch.testing.assert_close(found[going, 0], whole[going, step], atol=1e-5, rtol=1e-4)
@@ -82,12 +84,12 @@ def test_alone_padded_and_step_by_step(
 def test_a_row_of_zeros_is_an_episode_that_has_just_begun(world: World, trunk: str) -> None:
     policy, paths = policy_of(trunk), world.walks(4, seed=3)
     c, seen = columns(paths), world.see(paths)
-    sentences = policy.sentence(c["tokens"])
+    instructions = policy.instruction_encoder(c["tokens"])
     first = replace_steps(seen, 0)
-    begun, memory = policy.trunk.step(first, sentences, None)
+    begun, memory = policy.trunk.step(first, instructions, None)
     for part in memory:
         part[2] = 0
-    again, _ = policy.trunk.step(first, sentences, memory)
+    again, _ = policy.trunk.step(first, instructions, memory)
     torch.testing.assert_close(again[2], begun[2])
     assert not torch.allclose(again[1], begun[1])
 
@@ -141,8 +143,8 @@ def test_reward_and_critics_begin_as_log_pi(world: World, trunk: str) -> None:
     critics.start_from(policy)
     reward.start_from(policy)
     c = columns(paths)
-    sentences = policy.sentence(c["tokens"])
-    values, _ = critics(world.see(paths), sentences, c["length"])
+    instructions = policy.instruction_encoder(c["tokens"])
+    values, _ = critics(world.see(paths), instructions, c["length"])
     for head in values:
         torch.testing.assert_close(head, log_pi(policy, world, paths), atol=1e-5, rtol=1e-4)
     assert reward.trunk is reward.values.trunk

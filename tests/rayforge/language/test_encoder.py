@@ -1,4 +1,4 @@
-"""Sentence encoder and attention: padding is never read."""
+"""Instruction encoder and attention: padding is never read."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rayforge.language.encoder import (
     Attention,
     BothWays,
     Dropout,
+    InstructionEncoder,
     LockedDropout,
-    SentenceEncoder,
     like_lengths,
     run_lstm,
     step_lstm,
@@ -66,12 +66,12 @@ def test_both_ways_is_torchs_bidirectional_lstm(lengths: list[int]) -> None:
         torch.testing.assert_close(outputs[row, :length], alone[0])
 
 
-def test_sentence_codes_do_not_depend_on_the_batch() -> None:
+def test_instruction_codes_do_not_depend_on_the_batch() -> None:
     torch.manual_seed(0)
-    reader = SentenceEncoder(30, 6, 8, dropout=0.5).eval()
+    reader = InstructionEncoder(30, 6, 8, dropout=0.5).eval()
     tokens = torch.tensor([[7, 8, 9, END, 0, 0], [5, END, 0, 0, 0, 0], [END, 0, 0, 0, 0, 0]])
     together = reader(tokens)
-    assert together.codes.shape == (3, 4, 8), "columns that no sentence uses are dropped"
+    assert together.codes.shape == (3, 4, 8), "columns that no instruction uses are dropped"
     assert together.mask.sum(1).tolist() == [4, 2, 1]
     for row in range(3):
         alone = reader(tokens[row : row + 1])
@@ -81,7 +81,7 @@ def test_sentence_codes_do_not_depend_on_the_batch() -> None:
 
 def test_word_order_matters() -> None:
     torch.manual_seed(0)
-    reader = SentenceEncoder(30, 6, 8, dropout=0.0)
+    reader = InstructionEncoder(30, 6, 8, dropout=0.0)
     there, back = reader(torch.tensor([[7, 8, END]])), reader(torch.tensor([[8, 7, END]]))
     assert not torch.allclose(there.codes[0, -1], back.codes[0, -1], atol=1e-3)
     assert not torch.allclose(there.codes[0, 0], back.codes[0, 0], atol=1e-3)
@@ -89,7 +89,7 @@ def test_word_order_matters() -> None:
 
 def test_dropout_acts_while_training_alone() -> None:
     torch.manual_seed(0)
-    reader, tokens = SentenceEncoder(30, 6, 8, dropout=0.5), torch.tensor([[7, 8, END]])
+    reader, tokens = InstructionEncoder(30, 6, 8, dropout=0.5), torch.tensor([[7, 8, END]])
     assert not torch.equal(reader(tokens).codes, reader(tokens).codes)
     reader.eval()
     assert torch.equal(reader(tokens).codes, reader(tokens).codes)

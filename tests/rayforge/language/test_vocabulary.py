@@ -23,7 +23,7 @@ from rayforge.language.vocabulary import (
 TEXT = st.text(st.sampled_from("abz09 '.,!?;:-()\"\nA"), max_size=40)
 
 
-def test_words_of_a_sentence() -> None:
+def test_words_of_an_instruction() -> None:
     text = "Exit the TV-room, don't stop; it's 2 m (or 3)."
     expected = "exit the tv - room , don't stop ; it's 2 m ( or 3 ) ."
     assert words_of(text) == expected.split()
@@ -70,7 +70,7 @@ def test_known_words_come_back(text: str) -> None:
     assert (tokens[0, :count] >= len(SPECIAL)).all()
 
 
-def test_a_sentence_reads_as_it_was_written() -> None:
+def test_an_instruction_reads_as_it_was_written() -> None:
     text = "go left, past the lamp; then wait: there. ok?"
     vocabulary = Vocabulary.from_texts([text], 1)
     assert vocabulary.decode(vocabulary.encode([text], 40)[0][0]) == text
@@ -94,7 +94,7 @@ def test_special_words_cannot_be_written() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(sizes=st.lists(st.integers(0, 12), max_size=6), limit=st.integers(2, 9))
-def test_long_sentences_are_cut_and_counted(sizes: list[int], limit: int) -> None:
+def test_long_instructions_are_cut_and_counted(sizes: list[int], limit: int) -> None:
     vocabulary = Vocabulary.from_texts(["go on and on"], 1)
     texts = [" ".join(["on"] * size) for size in sizes]
     tokens, cut = vocabulary.encode(texts, limit)

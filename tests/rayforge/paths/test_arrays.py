@@ -86,7 +86,7 @@ def test_rows_are_picked_in_the_order_asked_for(paths: Paths, seed: int) -> None
     assert plain(join_paths([paths[:2], paths[2:]])) == plain(paths)
 
 
-def test_other_sentences_leave_the_paths_alone() -> None:
+def test_other_instructions_leave_the_paths_alone() -> None:
     paths = Paths(
         np.array([[4, 5]], np.int32), np.array([[0, 3]], np.int8), np.array([[2, 0]], np.int8),
         np.array([2], np.int16), np.array([[9, END]], np.int16),

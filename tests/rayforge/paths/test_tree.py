@@ -35,7 +35,7 @@ def ways(world: World) -> list[Paths]:
     return [ways_from(world.buildings, *place, MAX_STEPS) for place in places]
 
 
-def sentences() -> torch.Tensor:
+def instructions() -> torch.Tensor:
     tokens = torch.randint(4, WORDS, (4, 9), generator=torch.Generator().manual_seed(1))
     tokens[1, 4:] = 0
     return tokens
@@ -45,7 +45,7 @@ def log_pi_of_paths(
     policy: Policy, world: World, paths: Paths, tokens: torch.Tensor
 ) -> torch.Tensor:
     c = columns(paths)
-    words = policy.sentence(tokens.expand(len(paths), -1))
+    words = policy.instruction_encoder(tokens.expand(len(paths), -1))
     log_pi = policy(world.see(paths), words, c["length"])
     taken = log_pi.gather(-1, c["action"][..., None]).squeeze(-1)
     return (taken * (torch.arange(taken.shape[1]) < c["length"][:, None])).sum(1)
@@ -75,7 +75,7 @@ def test_states_are_shared_and_every_path_is_in_the_tree(ways: list[Paths]) -> N
 
 def test_log_pi_along_a_tree_is_that_along_each_path(world: World, ways: list[Paths]) -> None:
     policy = Policy(WORDS, DIMENSION, SMALL).eval()
-    tokens = sentences()
+    tokens = instructions()
     trees = TreeBatch.of([PathTree.of(paths) for paths in ways])
     with torch.no_grad():
         recalled = Recalled.of(policy, trees, trees.observe(world.observer))
@@ -93,7 +93,7 @@ def test_a_reward_begins_as_log_pi_and_all_of_it_learns(world: World, ways: list
     reward.start_from(policy)
     reward.eval()
     trees = TreeBatch.of([PathTree.of(paths) for paths in ways])
-    seen, tokens = trees.observe(world.observer), sentences()
+    seen, tokens = trees.observe(world.observer), instructions()
     with torch.no_grad():
         torch.testing.assert_close(
             reward(reward.recall(trees, seen), trees, tokens),
@@ -109,7 +109,7 @@ def test_a_classifier_begins_at_one_half(world: World, ways: list[Paths]) -> Non
     reward.start_from(Policy(WORDS, DIMENSION, SMALL))
     trees = TreeBatch.of([PathTree.of(paths) for paths in ways])
     recalled = reward.recall(trees, trees.observe(world.observer))
-    assert (reward.steps(recalled, trees, sentences()) == 0).all()
+    assert (reward.steps(recalled, trees, instructions()) == 0).all()
 
 
 def test_what_was_recalled_tree_by_tree_gives_the_same(world: World, ways: list[Paths]) -> None:
@@ -117,7 +117,7 @@ def test_what_was_recalled_tree_by_tree_gives_the_same(world: World, ways: list[
     reward = PathReward(WORDS, DIMENSION, SMALL).eval()
     every = [PathTree.of(paths) for paths in ways]
     chosen = [2, 0, 2, 3]
-    tokens = sentences()
+    tokens = instructions()
     with torch.no_grad():
         batch = TreeBatch.of(every)
         parts = reward.recall(batch, batch.observe(world.observer)).split([len(t) for t in every])

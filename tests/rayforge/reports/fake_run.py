@@ -124,7 +124,7 @@ def make_run(
     success: float = 0.41,
     iterations: int = 150,
 ) -> Path:
-    """A finished run: settings, metrics, two evaluated splits, sentences."""
+    """A finished run: settings, metrics, two evaluated splits, instructions."""
     rng = np.random.default_rng([seed, len(method)])
     folder.mkdir(parents=True)
     config = {

@@ -18,7 +18,7 @@ from test_search_page import search_of, trial_of
 
 from rayforge.evaluation.intervals import Interval
 from rayforge.reports.alignment import write_alignment_report
-from rayforge.reports.benchmark import Compared, Failure, Sentence, SettingPage, write_benchmark
+from rayforge.reports.benchmark import Compared, Failure, Instruction, SettingPage, write_benchmark
 from rayforge.reports.comparison import write_comparison
 from rayforge.reports.groups import merge_seeds
 from rayforge.reports.page import report_page, write_page
@@ -89,7 +89,7 @@ def poison_agent(run: Path) -> Path:
         file.write_text("".join(json.dumps(line) + "\n" for line in given))
     with (run / "metrics.jsonl").open("a") as stream:
         stream.write(json.dumps({"updates": 99, "phase": EVIL, f"a/{EVIL}": 1.0}) + "\n")
-    (run / f"evidence_{FOLDER}.json").write_text(
+    (run / f"reward_{FOLDER}.json").write_text(
         json.dumps({"figures": {EVIL: {"mean": 0.5, "low": 0.1, "high": 0.9, "count": 3}}})
     )
     sample = {"sentence": EVIL, "follower": 0.5, "generator": 0.8, "kept": False}
@@ -134,7 +134,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         [(str(n), group) for n, group in enumerate(groups)],
         [Compared(EVIL, EVIL, found, found, 0.1)], [(EVIL, found)], [], {EVIL: 2},
         [Failure(EVIL, EVIL, EVIL, 1.0, EVIL, EVIL, drawing)],
-        [Sentence(EVIL, EVIL, EVIL, EVIL, drawing)],
+        [Instruction(EVIL, EVIL, EVIL, EVIL, drawing)],
     )  # fmt: skip
     space = [{"key": EVIL, "kind": "choice", "low": 0.0, "high": 0.0, "choices": [EVIL]}]
     trial = {**trial_of(1, 0.2), "status": EVIL, "settings": {EVIL: EVIL}, "error": EVIL}

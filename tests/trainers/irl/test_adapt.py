@@ -88,7 +88,7 @@ def describe_in(
     return (out / "further.json").read_bytes()
 
 
-def test_no_sentence_and_no_path_of_the_new_building_is_read(
+def test_no_instruction_and_no_path_of_the_new_building_is_read(
     untrained: Path, tiny: IRLConfig, task: Task, houses: Path, tmp_path: Path
 ) -> None:
     """The same pairs come of files without the building's episodes, and of files that lie."""
@@ -188,7 +188,7 @@ def test_further_training_without_walks_is_a_control(
     _start_from(untrained, tmp_path, config, settings, "rayforge irl adapt")
     own = read_configuration(IRLConfig, tmp_path / "config.yaml")
     walking = adapted(config, SMALL, tmp_path)
-    assert own == replace(walking, further="")
+    assert own == replace(walking, extra_demonstrations="")
     saved, before = read_saved(tmp_path, own), load_weights(untrained, config)
     assert saved is not None
     assert all((saved.module[name] == before[name]).all() for name in before)

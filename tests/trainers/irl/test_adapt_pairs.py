@@ -30,7 +30,7 @@ def test_pairs_of_the_new_buildings_are_taken(tmp_path: Path) -> None:
         ("a", ("s", "g"), "go left"), ("a", ("s", "g"), "turn left")]  # fmt: skip
     assert json.loads((out / "adaptation.json").read_text())["buildings"] == []
     config = IRLConfig(method="langgoal", augment=True)
-    assert adapted(config, settings, out).further == str(out / "further.json")
-    assert adapted(config, AdaptConfig(walks="none"), out).further == ""
+    assert adapted(config, settings, out).extra_demonstrations == str(out / "further.json")
+    assert adapted(config, AdaptConfig(walks="none"), out).extra_demonstrations == ""
     with pytest.raises(DataError, match=r"pairs\.json: no pair of instruction and path in c"):
         _take_pairs(tmp_path / "run", out, settings, ("c",))

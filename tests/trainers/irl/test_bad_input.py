@@ -131,7 +131,7 @@ def test_long_instructions_are_cut_and_counted(
     )
     with pytest.raises(SystemExit):
         main(["irl", "train", "--data", str(tiny_folder), "--run", str(tmp_path / "run")])
-    warning = "warning: train: 2 of 36 sentences are longer than max_words 80 and were cut there"
+    warning = "warning: train: 2 of 36 instructions are longer than max_words 80 and were cut there"
     assert capsys.readouterr().err.splitlines() == [warning, "rayforge: far enough"]
 
 

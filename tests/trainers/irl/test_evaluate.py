@@ -162,7 +162,7 @@ def test_random_walks_take_each_legal_action_alike() -> None:
     np.testing.assert_allclose(shares, 1 / 3, atol=0.03)
 
 
-def test_shuffled_sentences_are_another_paths_of_the_same_building(task: Task) -> None:
+def test_shuffled_instructions_are_another_paths_of_the_same_building(task: Task) -> None:
     split = task.splits["train"]
     other = shuffled(split.building, split.route, seed=0)
     for row, from_row in enumerate(other):
@@ -197,7 +197,7 @@ def test_evaluation_of_an_agent_and_its_controls(task: Task, tiny: IRLConfig) ->
         assert summaries[name]["spl"]["mean"] == pytest.approx(1.0)
     assert summaries["agent"]["path_length"] != summaries["no text"]["path_length"]
     assert told[-1] == ("shuffled text", len(split), len(split))
-    # The same agent, told nothing, and told another episode's sentence.
+    # The same agent, told nothing, and told another episode's instruction.
     silent = np.zeros_like(split.paths.tokens)
     silent[:, 0] = END
     others = split.paths.tokens[shuffled(split.building, split.route, 0)]

@@ -19,14 +19,14 @@ def measured(
     out = tmp_path_factory.mktemp("goals")
     for name in ("follower", "judge", "generator", "plain"):
         (out / name).symlink_to(untrained)
-    benchmark = Benchmark("houses", out, sentences=12)
+    benchmark = Benchmark("houses", out, instructions=12)
     task, split = benchmark._task()
     return out, Measurement(benchmark, task, split, "generator").results()
 
 
 def test_figures_are_what_they_say(measured: tuple[Path, dict[str, Any]]) -> None:
     _, found = measured
-    assert found["sentences"] == 12
+    assert found["instructions"] == 12
     # Untrained, it knows next to nothing of the vocabulary's two hundred words.
     assert 20 < found["perplexity"] < 400
     assert found["mutual_information"] <= min(found["kl"], np.log(12)) + 1.0

@@ -11,7 +11,7 @@ import torch
 from envs.houses.dataset import write_houses
 from envs.simulators.simulator import Camera, SimulatorConfig
 from rayforge.irl.config import NetworkConfig
-from rayforge.irl.eye import Eye
+from rayforge.irl.image_encoder import ImageEncoder
 from rayforge.irl.networks import Policy
 from rayforge.irl.pairs import path_batch
 from rayforge.irl.rollout import Rollout, follow_goals
@@ -36,8 +36,8 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Task]:
 @pytest.fixture(scope="module")
 def policy(task: Task) -> Policy:
     torch.manual_seed(1)
-    eye = Eye(16, 8, 4, semantic=True)
-    return Policy(len(task.vocabulary), 8, NetworkConfig(word=8, hidden=8), eye).eval()
+    image_encoder = ImageEncoder(16, 8, 4, semantic=True)
+    return Policy(len(task.vocabulary), 8, NetworkConfig(word=8, hidden=8), image_encoder).eval()
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +55,10 @@ def test_a_learner_sees_what_the_agent_saw(
     walks = rollout.paths
     assert len(set(walks.length.tolist())) > 2 and (walks.moved > 0).any()
     observer = task.world.observer()
-    walks = walks.with_sights(observer.sights.keep(task.world.film(walks)))
+    walks = walks.with_frames(observer.frames.keep(task.world.film(walks)))
     columns = {name: torch.from_numpy(array) for name, array in path_batch(walks).items()}
-    seen = observer.observe_batch(columns, policy.eye)
-    log_pi = policy(seen, policy.sentence(columns["tokens"]), columns["length"])
+    seen = observer.observe_batch(columns, policy.image_encoder)
+    log_pi = policy(seen, policy.instruction_encoder(columns["tokens"]), columns["length"])
     taken = log_pi.gather(-1, columns["action"][..., None]).squeeze(-1).exp()
     real = torch.arange(taken.shape[1]) < columns["length"][:, None]
     steps = taken.shape[1]

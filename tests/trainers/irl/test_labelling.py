@@ -1,4 +1,4 @@
-"""Sentences that are chosen: what is kept passes the bar, and the choice is the best of what was
+"""Instructions that are chosen: what is kept passes the bar, and the choice is the best of what was
 written."""
 
 from __future__ import annotations
@@ -56,12 +56,14 @@ def test_the_best_of_the_candidates_is_taken(tiny: IRLConfig, task: Task, rephra
     assert (labels.tokens == END).any(1).all()
 
 
-def test_scores_of_a_pair_do_not_depend_on_the_other_sentences(tiny: IRLConfig, task: Task) -> None:
+def test_scores_of_a_pair_do_not_depend_on_the_other_instructions(
+    tiny: IRLConfig, task: Task
+) -> None:
     module, paths = agent(tiny, task), task.splits["train"].paths[:6]
-    sentences = np.stack([paths.tokens, np.roll(paths.tokens, 1, 0)], 1)
-    together = judge(module, task.world, paths, sentences, 0)
+    instructions = np.stack([paths.tokens, np.roll(paths.tokens, 1, 0)], 1)
+    together = judge(module, task.world, paths, instructions, 0)
     for kind in (0, 1):
-        alone = judge(module, task.world, paths, sentences[:, kind : kind + 1], 0)
+        alone = judge(module, task.world, paths, instructions[:, kind : kind + 1], 0)
         for both, one in zip(together[:2], alone[:2], strict=True):
             torch.testing.assert_close(both[:, kind], one[:, 0], atol=1e-4, rtol=1e-4)
     assert isinstance(together, Scores)

@@ -82,9 +82,9 @@ def test_the_same_command_gives_the_same_planner(run: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["map", "samples", "search"])
-def test_planning_is_scored_beside_anothers_sentence(run: Path, kind: str) -> None:
+def test_planning_is_scored_beside_anothers_instruction(run: Path, kind: str) -> None:
     found = evaluate_planned(run, "val_unseen", None, kind, 3, "test")  # type: ignore[arg-type]
-    assert set(found["agents"]) == {"agent", "another's sentence"}
+    assert set(found["agents"]) == {"agent", "another's instruction"}
     assert found["setting"].startswith(
         {"map": "mapped", "samples": "imagined"}.get(kind, "first sight")
     )
@@ -283,7 +283,10 @@ def test_a_runs_own_reward_is_that_of_its_method(
     c = {name: torch.from_numpy(array) for name, array in path_batch(paths).items()}
     with torch.no_grad():
         f = module.reward(
-            module.observe(c), module.policy.sentence(c["tokens"]), c["length"], c["action"]
+            module.observe(c),
+            module.policy.instruction_encoder(c["tokens"]),
+            c["length"],
+            c["action"],
         )
     steps = torch.arange(f.shape[1])
     asked = steps == c["length"][:, None] - 1
@@ -367,7 +370,7 @@ def test_an_adapted_run_holds_back_what_the_run_before_did(
             for k, e in enumerate(shown)
         ],
     )  # fmt: skip
-    further = replace(config, further=str(tmp_path / "further.json"))
+    further = replace(config, extra_demonstrations=str(tmp_path / "further.json"))
     after = read_task(Path(config.data), further, ("train",)).splits
     names = [e.episode_id for e in before[HELD_BACK].episodes]
     assert [e.episode_id for e in after[HELD_BACK].episodes] == names

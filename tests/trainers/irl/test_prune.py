@@ -63,8 +63,8 @@ def test_without_the_modules_that_say_nothing_it_acts_the_same(run: Path, tmp_pa
     before, after = (load_agent(folder).agent.policy for folder in (run, out))
     state = torch.randn(2, 3, 4 * DIMENSION)
     seen = SimpleNamespace(state=state, arrival=torch.randn(2, 3, 6))
-    sentences = before.sentence(torch.tensor([[4, 5, 6, 3], [5, 4, 3, 0]]))
-    codes = [p.trunk(seen, sentences, torch.tensor([3, 3])) for p in (before, after)]
+    instructions = before.instruction_encoder(torch.tensor([[4, 5, 6, 3], [5, 4, 3, 0]]))
+    codes = [p.trunk(seen, instructions, torch.tensor([3, 3])) for p in (before, after)]
     torch.testing.assert_close(codes[0], codes[1])
     assert sum(p.numel() for p in after.parameters()) < sum(p.numel() for p in before.parameters())
     with pytest.raises(RunError, match="holds a run already"):

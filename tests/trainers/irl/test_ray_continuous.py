@@ -85,11 +85,11 @@ def test_runners_do_not_change_what_is_rolled_out_or_learnt(
         start = weights(algorithm)
         while not algorithm.finished:
             algorithm.train()
-        found.append((algorithm.told.state(), algorithm.relabelled.state(), weights(algorithm)))
-        assert algorithm.sights is not None
+        found.append((algorithm.negatives.state(), algorithm.positives.state(), weights(algorithm)))
+        assert algorithm.frames is not None
         for row in (0, 69):  # what is kept of a roll-out is what is seen from its poses
-            walk = algorithm.told.paths[np.array([row])]
-            kept = algorithm.sights.gather(walk.sights, walk.length)
+            walk = algorithm.negatives.paths[np.array([row])]
+            kept = algorithm.frames.gather(walk.frames, walk.length)
             np.testing.assert_array_equal(kept, task.world.film(walk)[0])
         moved = [k for k, v in found[-1][2].items() if not np.array_equal(v, start[k])]
         for network in ("policy.eye", "generator.eye", "reward", "critics", "targets"):

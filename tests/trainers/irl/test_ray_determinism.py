@@ -35,7 +35,10 @@ def test_runners_do_not_change_what_is_rolled_out_or_learnt(build: Build, tiny: 
     assert alone.counts["episodes"] == 3 * tiny.episodes_per_iteration
     for other in trained[1:]:
         assert other.counts == alone.counts
-        for ours, theirs in ((alone.told, other.told), (alone.relabelled, other.relabelled)):
+        for ours, theirs in (
+            (alone.negatives, other.negatives),
+            (alone.positives, other.positives),
+        ):
             assert len(ours) == alone.counts["episodes"]
             for name, values in ours.state().items():
                 np.testing.assert_array_equal(values, theirs.state()[name], err_msg=name)

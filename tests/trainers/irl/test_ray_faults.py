@@ -81,7 +81,7 @@ def test_a_killed_runner_is_replaced_and_no_episode_is_lost_or_doubled(
     # In the middle of its first chunk of a round; the other runner takes its chunks over.
     on(algorithm, 1, die_in_step(3))
     algorithm.train()
-    assert_every_episode_once(algorithm.told, algorithm.counts["episodes"])
+    assert_every_episode_once(algorithm.negatives, algorithm.counts["episodes"])
 
     # From outside, at whatever moment it is caught, while the first is still being replaced.
     killer = threading.Timer(0.05, os.kill, (before[2], signal.SIGKILL))
@@ -89,15 +89,15 @@ def test_a_killed_runner_is_replaced_and_no_episode_is_lost_or_doubled(
     algorithm.train()
     killer.join()
     algorithm.train()
-    assert_every_episode_once(algorithm.told, algorithm.counts["episodes"])
+    assert_every_episode_once(algorithm.negatives, algorithm.counts["episodes"])
 
     train_until(algorithm, lambda: group.num_healthy_remote_env_runners() == 2)
     after = pids(algorithm)
     assert sorted(after) == [1, 2]
     assert not set(after.values()) & set(before.values())
     algorithm.train()
-    assert_every_episode_once(algorithm.told, algorithm.counts["episodes"])
-    assert_every_episode_once(algorithm.relabelled, algorithm.counts["episodes"])
+    assert_every_episode_once(algorithm.negatives, algorithm.counts["episodes"])
+    assert_every_episode_once(algorithm.positives, algorithm.counts["episodes"])
 
 
 def break_viewpoint(viewpoint: int) -> Callable[[PathRunner], None]:

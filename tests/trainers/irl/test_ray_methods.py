@@ -58,7 +58,7 @@ def test_a_baseline_trains_what_it_has(
     assert algorithm.counts["irl"] == 4
     assert algorithm.counts["episodes"] == 2 * config.episodes_per_iteration
     assert moved(before, weights(algorithm)) == networks
-    assert len(algorithm.relabelled) == (
+    assert len(algorithm.positives) == (
         algorithm.counts["episodes"] if method == "hindsight" else 0
     )
     figures = result["learners"][DEFAULT_MODULE_ID]
@@ -124,14 +124,14 @@ def test_a_frozen_reward_trains_a_policy_from_scratch(
     finally:
         algorithm.stop()
     assert algorithm.counts["clone"] == algorithm.counts["generator"] == 0
-    assert len(algorithm.relabelled) == 0
+    assert len(algorithm.positives) == 0
     assert moved(before, after) == {"policy", "critics", "targets"}
     assert set(algorithm.train_split.building) == {0}, "the other building is not even loaded"
     for name, value in after.items():
         if name.startswith("reward."):
             np.testing.assert_array_equal(value, source[name], err_msg=name)
-        if name.startswith("reward_sentence."):
-            own = name.replace("reward_sentence.", "policy.sentence.")
+        if name.startswith("reward_instruction_encoder."):
+            own = name.replace("reward_instruction_encoder.", "policy.instruction_encoder.")
             np.testing.assert_array_equal(value, source[own], err_msg=name)
         if name.startswith("policy.") and value.ndim > 1:
             assert not np.array_equal(value, source[name]), "nothing of the policy came along"

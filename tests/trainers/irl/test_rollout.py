@@ -14,7 +14,7 @@ from rayforge.irl.config import NetworkConfig
 from rayforge.irl.networks import Memory, Policy
 from rayforge.irl.pairs import path_batch
 from rayforge.irl.rollout import Rollout, join_rollouts
-from rayforge.language.encoder import Sentences
+from rayforge.language.encoder import Instructions
 from rayforge.paths.arrays import Paths
 from rayforge.paths.observation import GraphObserver, Observation
 from trainers.irl.config import IRLConfig
@@ -25,9 +25,9 @@ class Restless(Policy):
     """Stops where it must, never before."""
 
     def step(
-        self, seen: Observation, sentences: Sentences, memory: Memory | None
+        self, seen: Observation, instructions: Instructions, memory: Memory | None
     ) -> tuple[torch.Tensor, Memory]:
-        log_pi, memory = super().step(seen, sentences, memory)
+        log_pi, memory = super().step(seen, instructions, memory)
         may_move = seen.legal[..., 1:].any(-1)
         log_pi[..., 0] = torch.where(may_move, -torch.inf, 0.0)
         return log_pi, memory
@@ -112,7 +112,7 @@ def test_probabilities_are_the_policys_on_the_whole_path(
     rollout = roll_out(policy, observer, simulator, goals, draws(goals, observer, 4))
     c = {name: torch.from_numpy(array) for name, array in path_batch(rollout.paths).items()}
     seen = observer.observe_paths(c["viewpoint"], c["heading"], c["action"], c["length"])
-    log_pi = policy(seen, policy.sentence(c["tokens"]), c["length"])
+    log_pi = policy(seen, policy.instruction_encoder(c["tokens"]), c["length"])
     real = torch.arange(log_pi.shape[1]) < c["length"][:, None]
     taken = log_pi.gather(-1, c["action"][..., None]).squeeze(-1).exp() * real
     width = log_pi.shape[1]

@@ -53,7 +53,7 @@ def assert_evaluated(run: Path, split: str, episodes: int) -> dict[str, Any]:
     return document
 
 
-def sentences(houses: Path, split: str) -> int:
+def instructions(houses: Path, split: str) -> int:
     records = json.loads((houses / f"R2R_{split}.json").read_text())
     return sum(len(record["instructions"]) for record in records)
 
@@ -71,7 +71,7 @@ def test_a_run_leaves_a_whole_folder(trained: Any, tiny: IRLConfig, houses: Path
     for name in ("rollout/success", "discriminator/accuracy", "critic/loss", "policy/temperature"):
         assert name in told[-1]
     for split in ("val_seen", "val_unseen"):
-        document = assert_evaluated(run, split, sentences(houses, split))
+        document = assert_evaluated(run, split, instructions(houses, split))
         assert document["method"] == "LangGoalIRL full"
         assert document["command"].endswith(f"--run {run}")
     sample = lines(run / "sentences.jsonl")[0]
@@ -89,9 +89,9 @@ def test_a_run_leaves_a_whole_folder(trained: Any, tiny: IRLConfig, houses: Path
 def test_evaluating_a_run_again_gives_the_same_figures(
     trained: Any, houses: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = assert_evaluated(trained.run, "val_unseen", sentences(houses, "val_unseen"))
+    before = assert_evaluated(trained.run, "val_unseen", instructions(houses, "val_unseen"))
     main(["irl", "evaluate", str(trained.run), "--split", "val_unseen"])
-    after = assert_evaluated(trained.run, "val_unseen", sentences(houses, "val_unseen"))
+    after = assert_evaluated(trained.run, "val_unseen", instructions(houses, "val_unseen"))
     assert after["agents"] == before["agents"]
     assert "LangGoalIRL full" in capsys.readouterr().out
 
@@ -146,7 +146,7 @@ def test_cloning_trains_with_runners_by_the_same_command(
     )
     assert done.returncode == 0, done.stderr
     for split in ("val_seen", "train"):
-        document = assert_evaluated(run, split, sentences(houses, split))
+        document = assert_evaluated(run, split, instructions(houses, split))
         assert document["method"] == "GCBC"
     assert [record["phase"] for record in lines(run / "metrics.jsonl")] == ["clone"] * 3
     assert (run / "report.html").is_file()

@@ -92,7 +92,7 @@ def test_the_first_step_is_the_policys_likeliest_move() -> None:
             first, heading, torch.zeros_like(first), torch.ones_like(first, dtype=torch.bool),
             torch.zeros(len(first), 1, 6),
         )  # fmt: skip
-        log_pi, _ = policy.step(seen, policy.sentence(tokens), None)
+        log_pi, _ = policy.step(seen, policy.instruction_encoder(tokens), None)
     moves = log_pi[:, 0].masked_fill(~seen.legal[:, 0], -torch.inf)[:, 1:].argmax(1)
     wanted = world.buildings.neighbours[start.viewpoint[:, 0], moves.numpy()]
     np.testing.assert_array_equal(found.viewpoint[:, 1], wanted)

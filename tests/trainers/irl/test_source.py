@@ -48,12 +48,14 @@ def test_a_clone_hands_on_its_log_pi_as_reward(
     batch = {name: torch.from_numpy(values) for name, values in path_batch(paths).items()}
     with torch.no_grad():
         lengths, seen = batch["length"], own.observe(batch)
-        assert module.reward_sentence is not None
+        assert module.reward_instruction_encoder is not None
         reward = module.reward(
-            seen, module.reward_sentence(batch["tokens"]), lengths, batch["action"]
+            seen, module.reward_instruction_encoder(batch["tokens"]), lengths, batch["action"]
         )
-        log_pi = own.policy(seen, own.policy.sentence(batch["tokens"]), lengths)
-        learnt = own.reward(seen, own.policy.sentence(batch["tokens"]), lengths, batch["action"])
+        log_pi = own.policy(seen, own.policy.instruction_encoder(batch["tokens"]), lengths)
+        learnt = own.reward(
+            seen, own.policy.instruction_encoder(batch["tokens"]), lengths, batch["action"]
+        )
     cloned = log_pi.gather(-1, batch["action"][..., None]).squeeze(-1)
     real = torch.arange(cloned.shape[1]) < lengths[:, None]
     wanted, other = (cloned, learnt) if updates == 0 else (learnt, cloned)

@@ -65,7 +65,7 @@ def test_actions_walk_the_path_and_stop_at_its_end(made_up: Task, config: IRLCon
         assert paths.length.tolist() == [len(e.path) for e in split.episodes]
 
 
-def test_sentences_are_the_episodes_own(made_up: Task) -> None:
+def test_instructions_are_the_episodes_own(made_up: Task) -> None:
     split = made_up.splits["train"]
     for row, episode in enumerate(split.episodes):
         said = made_up.vocabulary.decode(split.paths.tokens[row])
@@ -75,7 +75,7 @@ def test_sentences_are_the_episodes_own(made_up: Task) -> None:
     )
 
 
-def test_words_come_from_the_training_sentences_alone(
+def test_words_come_from_the_training_instructions_alone(
     tiny_folder: Path, config: IRLConfig, made_up: Task
 ) -> None:
     file = tiny_folder / "R2R_val_unseen.json"
@@ -95,7 +95,7 @@ def test_another_runs_words_are_taken_over(
     assert set(task.splits) == {"val_seen"}
 
 
-def test_long_sentences_are_cut_and_counted(tiny_folder: Path, config: IRLConfig) -> None:
+def test_long_instructions_are_cut_and_counted(tiny_folder: Path, config: IRLConfig) -> None:
     task = read_task(tiny_folder, replace(config, max_words=6), ("train",))
     split = task.splits["train"]
     assert split.cut == len(split)
@@ -158,13 +158,13 @@ def log_probabilities(task: Task, config: IRLConfig, split: Demonstrations) -> t
     observer = GraphObserver.from_tables(task.data.tables, config.max_steps)
     c = {name: torch.from_numpy(array) for name, array in path_batch(split.paths).items()}
     seen = observer.observe_paths(c["viewpoint"], c["heading"], c["action"], c["length"])
-    return policy(seen, policy.sentence(c["tokens"]), c["length"])
+    return policy(seen, policy.instruction_encoder(c["tokens"]), c["length"])
 
 
 def test_a_policy_without_text_does_not_change_with_the_goal(
     made_up: Task, config: IRLConfig
 ) -> None:
-    """A goal-agnostic policy's log-probabilities must not depend on the sentence at all."""
+    """A goal-agnostic policy's log-probabilities must not depend on the instruction at all."""
     silent = replace(config, text=False)
     ours, others = other_goal(made_up, silent)
     assert (ours.paths.tokens[:, 0] == END).all()

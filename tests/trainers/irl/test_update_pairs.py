@@ -58,7 +58,7 @@ def test_before_the_warm_up_is_over_critics_move_no_policy(task: Task, tiny: IRL
     assert any(role & Role.REINFORCE for role in roles_of(task, tiny, improve=False))
 
 
-def test_mismatched_sentences_are_another_paths_of_the_same_building(task: Task) -> None:
+def test_mismatched_instructions_are_another_paths_of_the_same_building(task: Task) -> None:
     train = task.splits["train"]
     rows = np.arange(len(train))
     wrong = mismatched(train, rows, np.random.default_rng(1))
@@ -106,7 +106,7 @@ def test_forced_pairs_keep_what_was_done_and_imitate_the_advice(
     assert not (both.action[tiny.positives :] == 5).all()
 
 
-def test_shuffled_text_gives_training_paths_other_sentences_and_leaves_the_rest(
+def test_shuffled_text_gives_training_paths_other_instructions_and_leaves_the_rest(
     task: Task, tiny: IRLConfig
 ) -> None:
     config = replace(tiny, shuffled_text=True)

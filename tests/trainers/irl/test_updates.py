@@ -28,7 +28,7 @@ def update(task: Task, config: IRLConfig, improve: bool = True) -> tuple[Agent, 
     if config.adversarial and config.cloning_first:
         module.start_from_policy()
     if config.reward_from:
-        for frozen in (module.reward, module.reward_sentence):
+        for frozen in (module.reward, module.reward_instruction_encoder):
             assert frozen is not None
             frozen.requires_grad_(False)
     train = task.splits["train"]

@@ -16,9 +16,12 @@ import torch
 from torch import nn
 
 from rayforge.errors import CheckpointError
+from rayforge.irl.agent import Agent
+from rayforge.irl.config import AgentConfig, ImageShape, NetworkConfig
 from trainers.runs import checkpoint
 from trainers.runs.checkpoint import (
     KEPT,
+    RENAMED,
     latest,
     load_checkpoint,
     load_module,
@@ -27,9 +30,9 @@ from trainers.runs.checkpoint import (
 
 FILES = ("module.safetensors", "optimizers.safetensors", "replay.npz", "state.json")
 REPLAY: dict[str, np.ndarray] = {
-    "told_viewpoint": np.arange(12, dtype=np.int32).reshape(3, 4),
-    "told_serial": np.arange(3),
-    "relabelled_viewpoint": np.zeros((0, 4), np.int32),
+    "negatives_viewpoint": np.arange(12, dtype=np.int32).reshape(3, 4),
+    "negatives_serial": np.arange(3),
+    "positives_viewpoint": np.zeros((0, 4), np.int32),
 }
 
 
@@ -333,3 +336,52 @@ def test_a_changed_state_is_named(tmp_path: Path) -> None:
         (path / "state.json").write_text(json.dumps(value))
         with pytest.raises(CheckpointError, match=r"not whole: state\.json"):
             load_checkpoint(path)
+
+
+def test_old_names_of_weights_and_replays_are_read(tmp_path: Path) -> None:
+    """RayForge before 0.2 called the image encoder an eye, and an instruction a sentence."""
+    weights = {
+        "policy.eye.join.weight": np.arange(6.0).reshape(2, 3),
+        "policy.sentence.embedding.weight": np.ones((2, 2)),
+        "reward_sentence.embedding.weight": np.zeros((2, 2)),
+        "policy.trunk.look.weight": np.full((1, 1), 4.0),
+    }
+    replay = {
+        "told_sights": np.arange(3),
+        "told_length": np.ones(3),
+        "relabelled_tokens": np.ones(2),
+    }
+    folder = save_checkpoint(tmp_path, 1, weights, {}, replay, {"config": {}})
+    found, _ = load_module(folder)
+    assert sorted(found) == [
+        "policy.image_encoder.join.weight", "policy.instruction_encoder.embedding.weight",
+        "policy.trunk.look.weight", "reward_instruction_encoder.embedding.weight",
+    ]  # fmt: skip
+    whole = load_checkpoint(folder)
+    assert sorted(whole.module) == sorted(found)
+    np.testing.assert_array_equal(
+        whole.module["policy.image_encoder.join.weight"], weights["policy.eye.join.weight"]
+    )
+    assert sorted(whole.replay) == ["negatives_frames", "negatives_length", "positives_tokens"]
+    again = save_checkpoint(tmp_path, 2, whole.module, {}, whole.replay, {"config": {}})
+    assert sorted(load_checkpoint(again).module) == sorted(found)
+
+
+def test_an_old_agent_is_the_same_agent(tmp_path: Path) -> None:
+    """Its weights, bit by bit, under the names that they had."""
+    sizes = dict(vocabulary=9, dimension=8, images=ImageShape(16, 4, True))
+    config = AgentConfig(network=NetworkConfig(word=8, hidden=8, view=8))
+    agent = Agent(config=config, **sizes)
+    old = {v: k for k, v in RENAMED.items()}
+    said = {
+        ".".join(old.get(part, part) for part in name.split(".")): value.numpy()
+        for name, value in agent.state_dict().items()
+    }
+    assert any(".eye." in name for name in said) and any(".sentence." in name for name in said)
+    found, _ = load_module(save_checkpoint(tmp_path, 1, said, {}, {}, {"config": {}}))
+    other = Agent(config=config, **sizes)
+    other.load_state_dict({name: torch.from_numpy(value) for name, value in found.items()})
+    for (name, ours), (_, theirs) in zip(
+        agent.state_dict().items(), other.state_dict().items(), strict=True
+    ):
+        assert torch.equal(ours, theirs), name

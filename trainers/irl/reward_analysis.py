@@ -1,9 +1,9 @@
 """What a trained run's reward knows, and what training by it did to the cloned policy.
 
-On one split, usually of new buildings: does the reward tell right sentences from wrong ones and
+On one split, usually of new buildings: does the reward tell right instructions from wrong ones and
 right paths from wrong ones; does it grow with progress towards the goal; how far is the policy from
-the clone it started as; and, in generated houses, how many generated sentences lead where the path
-went, by an oracle that executes them. Written to `evidence_SPLIT.json`.
+the clone it started as; and, in generated houses, how many generated instructions lead where the
+path went, by an oracle that executes them. Written to `reward_SPLIT.json`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file
 
 from envs.graph.agents import roll_out
 from envs.graph.buildings import Buildings
@@ -25,9 +24,9 @@ from envs.houses.checking import Outcome, check
 from envs.houses.dataset import HOUSES_FILE, read_houses
 from envs.houses.house import House
 from rayforge.errors import ConfigurationError, RunError
-from rayforge.evaluation.evidence import divergence, rank_correlation, told_apart
 from rayforge.evaluation.intervals import Interval, bootstrap_interval, paired_difference
 from rayforge.evaluation.metrics import SUCCESS_METRES
+from rayforge.evaluation.reward_analysis import divergence, rank_correlation, told_apart
 from rayforge.files import write_json
 from rayforge.irl.agent import Agent
 from rayforge.irl.demonstrations import Demonstrations
@@ -43,7 +42,7 @@ from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import for_split, method_name, scores_of
 from trainers.irl.run_folder import CLONED, data_folder, load_run, resolve_split
 from trainers.irl.task import Task, read_task, shuffled
-from trainers.runs.checkpoint import latest, load_module
+from trainers.runs.checkpoint import latest, load_module, read_weights
 
 BATCH = 128
 
@@ -76,15 +75,14 @@ def judge(agent: Agent, paths: Paths, policy: Policy | None = None) -> Judged:
         batch = {name: torch.from_numpy(values) for name, values in columns.items()}
         length, action = batch["length"], batch["action"]
         seen = agent.observe(batch)
-        log_pi = policy(seen, policy.sentence(batch["tokens"]), length)
+        log_pi = policy(seen, policy.instruction_encoder(batch["tokens"]), length)
         taken = log_pi.gather(-1, action[..., None]).squeeze(-1)
         steps = torch.arange(action.shape[1])
         real, ends = steps < length[:, None], steps == length[:, None] - 1
         f = torch.zeros_like(taken)
         if agent.config.adversarial:
-            read = agent.policy.sentence if agent.reward_sentence is None else (
-                agent.reward_sentence
-            )  # fmt: skip
+            own = agent.reward_instruction_encoder
+            read = agent.policy.instruction_encoder if own is None else own
             f = agent.reward(seen, read(batch["tokens"]), length, action)
         logit = f - taken if agent.config.method == "langgoal" else f
         counted = ends if agent.config.method == "completion" else real
@@ -105,16 +103,19 @@ def judge(agent: Agent, paths: Paths, policy: Policy | None = None) -> Judged:
     return Judged(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def find_evidence(
+def find_reward_analysis(
     run: Path, split: str, data: Path | None, episodes: int, seed: int, command: str
 ) -> dict[str, Any]:
-    """Compute, write and print the evidence of a run on `episodes` episodes of a split at most.
+    """Compute, write and print what the reward of a run knows, on `episodes` episodes of a split at
+    most.
 
     Raises ConfigurationError for a run without a checkpoint, or one in 3-D scenes.
     """
     config, vocabulary, objects = load_run(run)
     if config.env != "graph":
-        raise ConfigurationError(f"{run} is a run in 3-D scenes; evidence needs navigation graphs")
+        raise ConfigurationError(
+            f"{run} is a run in 3-D scenes; `irl reward` needs navigation graphs"
+        )
     checkpoint = latest(run / "checkpoints")
     if checkpoint is None:
         raise RunError(f"{run} has no checkpoint yet; train it first")
@@ -141,7 +142,7 @@ def find_evidence(
         "episodes": len(part), "command": command,
         "figures": found,
     }  # fmt: skip
-    write_json(run / f"evidence_{split}.json", document)
+    write_json(run / f"reward_{split}.json", document)
     print(f"{split}: {len(part)} episodes, {document['method']}")
     for name, figure in found.items():
         low, high = figure["low"], figure["high"]
@@ -172,7 +173,7 @@ def figures(
 def sampled(
     policy: Policy, observer: GraphObserver, buildings: Buildings, split: Demonstrations, seed: int
 ) -> Paths:
-    """One sampled roll-out a sentence, as in training."""
+    """One sampled roll-out an instruction, as in training."""
     simulator = GraphSimulator(buildings, observer.max_steps)
     rng = np.random.default_rng([seed, 1])
     parts = []
@@ -186,12 +187,12 @@ def sampled(
 def _right_and_wrong(
     agent: Agent, buildings: Buildings, split: Demonstrations, rolled_out: Paths, seed: int
 ) -> dict[str, Interval]:
-    """Own sentences against those of other paths of the building; own paths against others of the
-    building, and against the agent's own that did not arrive. Scores are sums over steps."""
+    """Own instructions against those of other paths of the building; own paths against others of
+    the building, and against the agent's own that did not arrive. Scores are sums over steps."""
     other = shuffled(split.building, split.route, seed)
     kept = np.flatnonzero(split.route[other] != split.route)
     right = judge(agent, split.paths)
-    wrong_sentence = judge(agent, split.paths.with_tokens(split.paths.tokens[other]))
+    wrong_instruction = judge(agent, split.paths.with_tokens(split.paths.tokens[other]))
     wrong_path = judge(agent, split.paths[other].with_tokens(split.paths.tokens))
     own = judge(agent, rolled_out)
     lost = np.flatnonzero(_left(buildings, split, rolled_out)[:, -1] >= SUCCESS_METRES)
@@ -204,7 +205,7 @@ def _right_and_wrong(
     for name, score_of in scores:
         a = score_of(right)
         cases = (
-            ("right sentence over another's", wrong_sentence, kept),
+            ("right instruction over another's", wrong_instruction, kept),
             ("right path over another's", wrong_path, kept),
             ("right path over a roll-out that failed", own, lost),
         )
@@ -268,7 +269,7 @@ def _accepted(
     agent: Agent, world: GraphWorld, split: Demonstrations, rolled_out: Paths,
     houses: dict[str, House], vocabulary: Vocabulary, seed: int,
 ) -> dict[str, Interval]:  # fmt: skip
-    """Share of sentences that lead, by the oracle, from the path's start to its end. Human ones
+    """Share of instructions that lead, by the oracle, from the path's start to its end. Human ones
     are spelt as the vocabulary has them, without words it does not know."""
     scans = [e.scan for e in split.episodes]
     reference = [tuple(e.path) for e in split.episodes]
@@ -279,9 +280,9 @@ def _accepted(
     ]
     heading = [float(e.heading) for e in split.episodes]
     told = {
-        "human sentences": (split.paths.tokens, reference),
+        "human instructions": (split.paths.tokens, reference),
         "paraphrases": (label_paths(agent, world, split.paths, seed, True).tokens, reference),
-        "free sentences, expert paths": (
+        "free instructions, expert paths": (
             label_paths(agent, world, split.paths, seed, False).tokens, reference
         ),
         "relabelled roll-outs": (label_paths(agent, world, rolled_out, seed, False).tokens, went),
@@ -302,6 +303,6 @@ def _cloned(run: Path, sizes: dict[str, Any]) -> Policy | None:
     if not (run / CLONED).is_file():
         return None
     other = Agent(**sizes, acting_only=True)
-    weights = load_file(run / CLONED)
+    weights = read_weights(run / CLONED)
     other.policy.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
     return other.policy.eval()

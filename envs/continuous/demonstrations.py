@@ -18,7 +18,7 @@ from envs.progress import Progress
 from envs.simulators.simulator import Poses, SimulatorConfig
 from rayforge.cache import make_cache_folder
 from rayforge.files import whole_file, write_whole
-from rayforge.paths.sights import Footage
+from rayforge.paths.frame_store import FrameFile
 
 MADE = 2
 """Counted up when the expert or the images change, so that older caches are not taken."""
@@ -56,7 +56,7 @@ def walked(
 def filmed(
     images: Images, simulation: SimulatorConfig, kind: str, walks: Sequence[Walk],
     scene: np.ndarray,
-) -> Footage:  # fmt: skip
+) -> FrameFile:  # fmt: skip
     """What the expert sees on its walks in scenes int [n], from the cache where it is there."""
     poses = [[w.position.tobytes().hex(), w.yaw.tobytes().hex()] for w in walks]
     seen = [asdict(simulation), kind, list(images.names)]
@@ -78,7 +78,7 @@ def filmed(
                         frames[first[row] : first[row + 1]] = seen_there
                         progress.add(len(seen_there))
             frames.flush()
-    return Footage(file, first)
+    return FrameFile(file, first)
 
 
 def film(images: Images, walks: Sequence[Walk], scene: np.ndarray) -> list[np.ndarray]:

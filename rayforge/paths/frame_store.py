@@ -34,7 +34,7 @@ def pack_images(
 
 
 @dataclass(frozen=True)
-class Footage:
+class FrameFile:
     """Images of the demonstrations in one file, which every process maps instead of reading."""
 
     file: Path
@@ -50,16 +50,16 @@ class Footage:
         return {"file": self.file, "first": self.first}  # never the images themselves
 
 
-class Sights:
+class FrameStore:
     """Images of walks: numbers below `first_kept` are demonstrations', the others roll-outs'.
 
     The `capacity` walks that were kept last are held, whole and without padding: walks of 60 steps
     at 64 x 64 x 5 bytes take 1.2 MB each.
     """
 
-    def __init__(self, footage: Footage | None, capacity: int) -> None:
-        self.footage = footage
-        self.first_kept = 0 if footage is None else len(footage.first) - 1
+    def __init__(self, frame_file: FrameFile | None, capacity: int) -> None:
+        self.frame_file = frame_file
+        self.first_kept = 0 if frame_file is None else len(frame_file.first) - 1
         self.capacity = capacity
         self._kept: list[np.ndarray | None] = [None] * capacity
         self._next = 0
@@ -93,9 +93,9 @@ class Sights:
 
     def _walk(self, number: int) -> np.ndarray:
         if 0 <= number < self.first_kept:
-            assert self.footage is not None
-            first, last = self.footage.first[number : number + 2]
-            return self.footage.images[first:last]
+            assert self.frame_file is not None
+            first, last = self.frame_file.first[number : number + 2]
+            return self.frame_file.images[first:last]
         place = number - self.first_kept
         images = self._kept[place] if 0 <= place < self.capacity else None
         if images is None:

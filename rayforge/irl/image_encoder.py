@@ -16,7 +16,7 @@ COARSE = 2
 is seen as well."""
 
 
-class Eye(nn.Module):
+class ImageEncoder(nn.Module):
     """uint8 images [M, H, W, C] -> codes [M, SECTORS, D], one for each upright strip, from left to
     right. H and W are multiples of 16.
 
@@ -35,7 +35,9 @@ class Eye(nn.Module):
         """
         super().__init__()
         if size % 16 or size < 16:
-            raise ValueError(f"images are {size} pixels high; the eye needs a multiple of 16")
+            raise ValueError(
+                f"images are {size} pixels high; the image encoder needs a multiple of 16"
+            )
         self.size, self.channels, self.semantic = size, colour_and_depth, semantic
         self.convolutions = nn.Sequential(
             nn.Conv2d(colour_and_depth, 32, 4, 4), nn.ReLU(),

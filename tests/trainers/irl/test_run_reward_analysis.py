@@ -18,7 +18,7 @@ from rayforge.reports.run_folder import read_run
 from trainers.cli import main
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.config import IRLConfig
-from trainers.irl.evidence import figures, judge
+from trainers.irl.reward_analysis import figures, judge
 from trainers.irl.task import Task
 
 
@@ -64,38 +64,38 @@ def test_a_policy_that_did_not_move_agrees_with_its_clone(task: Task, tiny: IRLC
     assert moved["KL(cloned || now), nats a step of the expert's"]["mean"] > 0.01
 
 
-def test_the_oracle_accepts_human_sentences_and_not_an_untrained_generators(
+def test_the_oracle_accepts_human_instructions_and_not_an_untrained_generators(
     task: Task, tiny: IRLConfig
 ) -> None:
     houses = read_houses(task.folder)
     found = figures(
         module_of(tiny, task), task, task.splits["train"], None, houses, tiny, task.vocabulary, 0
     )
-    # Rare words are unknown in so small a set, and some sentences need theirs.
-    assert found["human sentences that the oracle accepts"]["mean"] > 0.6
-    assert found["free sentences, expert paths that the oracle accepts"]["mean"] < 0.2
+    # Rare words are unknown in so small a set, and some instructions need theirs.
+    assert found["human instructions that the oracle accepts"]["mean"] > 0.6
+    assert found["free instructions, expert paths that the oracle accepts"]["mean"] < 0.2
 
 
 @pytest.mark.ray
-def test_the_command_leaves_evidence_of_a_run(
+def test_the_command_leaves_what_the_reward_of_a_run_knows(
     trained: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run: Path = trained.run
     cloned = load_file(run / "cloned.safetensors")
-    assert all(name.split(".")[0] in ("sentence", "trunk", "scorer") for name in cloned)
-    main(["irl", "evidence", str(run), "--split", "val_unseen", "--episodes", "12"])
-    document = json.loads((run / "evidence_val_unseen.json").read_text())
+    assert all(name.split(".")[0] in ("instruction_encoder", "trunk", "scorer") for name in cloned)
+    main(["irl", "reward", str(run), "--split", "val_unseen", "--episodes", "12"])
+    document = json.loads((run / "reward_val_unseen.json").read_text())
     assert document["episodes"] == 12
     said = document["figures"]
     for name in (
-        "right sentence over another's, by reward",
+        "right instruction over another's, by reward",
         "right path over a roll-out that failed, by discriminator",
         "reward of a roll-out with its progress (rank correlation)",
         "success now minus when cloned",
         "relabelled roll-outs that the oracle accepts",
     ):
         assert name in said
-    assert said["right sentence over another's, by reward"]["count"] <= 12
+    assert said["right instruction over another's, by reward"]["count"] <= 12
     assert "relabelled roll-outs" in capsys.readouterr().out
-    assert read_run(run).evidence["val_unseen"]["figures"] == said
+    assert read_run(run).reward["val_unseen"]["figures"] == said
     assert "What the reward knows" in (run / "report.html").read_text()

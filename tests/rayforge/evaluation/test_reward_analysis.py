@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rayforge.evaluation.evidence import divergence, rank_correlation, told_apart
+from rayforge.evaluation.reward_analysis import divergence, rank_correlation, told_apart
 
 
 def test_pairs_told_apart_count_ties_half() -> None:

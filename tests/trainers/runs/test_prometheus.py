@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainers.runs.gauges import GAUGES, Gauges, metric_name
+from trainers.runs.prometheus import GAUGES, PrometheusGauges, metric_name
 
 BOARD = Path(__file__).parents[3] / "docs" / "grafana.json"
 
@@ -26,7 +26,7 @@ def test_the_dashboard_draws_every_gauge_and_no_other() -> None:
 
 def test_nothing_happens_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "ray", raising=False)
-    gauges = Gauges("first")
+    gauges = PrometheusGauges("first")
     gauges.show({"rollout/success": 0.5})
     assert gauges.made == {}
 
@@ -34,7 +34,7 @@ def test_nothing_happens_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.ray
 @pytest.mark.parametrize("run", ["first", "tür", "日本 %#?"])
 def test_known_figures_become_gauges(cluster: None, run: str) -> None:
-    gauges = Gauges(run)
+    gauges = PrometheusGauges(run)
     for value in (0.5, 0.75):
         gauges.show({"rollout/success": value, "critic/loss": 1.0})
     assert set(gauges.made) == {"rollout/success"}

@@ -37,7 +37,7 @@ def metric_name(figure: str) -> str:
     return "rayforge_" + figure.replace("/", "_")
 
 
-class Gauges:
+class PrometheusGauges:
     """Gauges of one run, tagged with its name; does nothing where Ray is not running.
 
     Ray takes tags of ASCII letters alone: others stand as their escapes (`t\\xfcr`).
