@@ -51,17 +51,13 @@ def processes(config: AlignConfig, size: ModelSize) -> list[Processes]:
     """The command itself, training workers, actors and the parts of vLLM's engines.
 
     Training and answering take turns, so a process that does both needs the larger of the two. On
-    GPUs, workers, actors and engines take turns on the same ones, but for engines that are kept:
-    there a worker's place is counted once, at the largest need.
+    GPUs, workers, actors and engines take turns on the same ones, but for engines that are kept.
     """
     gpu = config.device == "cuda"
     world = max(1, config.workers)
     sequences = 2 * config.batch // (world * config.accumulate)
     training = training_need(size, sequences, world, config.shard, gpu)
-    answers = config.generation_batch * (config.samples if config.generates else 1)
-    if config.generator == "vllm" and config.actors:
-        answers = 0  # engines answer
-    answering = answering_need(size, max(answers, config.scoring_batch), gpu, config.half)
+    answering = actor_need(config, size)
     reserved = resources(config)
     own = Need({"programs": BASES.driver}, {})
     if not config.workers:
@@ -81,19 +77,40 @@ def processes(config: AlignConfig, size: ModelSize) -> list[Processes]:
         ("actor", config.actors, answering),
         ("part of an engine", config.engine_places, engine_need(config, size)),
     ]
-    before = config.workers
     for name, count, need in kinds:
-        kept = name == "part of an engine" and config.keep_engines
-        beside = max(0, count - before) if gpu and not kept else count
-        if gpu and count and not kept:
-            found = [
-                replace(one, need=_larger(one.need, need)) if one.bundle == worker else one
-                for one in found
-            ]
-            before = max(before, count)
-        if beside:
-            found.append(Processes(name, beside, worker, need))
+        if gpu and not (name == "part of an engine" and config.keep_engines):
+            count = _in_turns(found, count, need)
+        if count:
+            found.append(Processes(name, count, worker, need))
     return found
+
+
+def _in_turns(found: list[Processes], count: int, need: Need) -> int:
+    """How many of `count` places are needed beside those that are there: a place that both use in
+    turns is counted for the process that needs more of the GPU, and taken from the other."""
+    left = count
+    for row, one in reversed(list(enumerate(found))):
+        shared = min(left, one.count)
+        if "GPU" not in one.bundle or one.name == "the command" or not shared:
+            continue
+        left -= shared
+        if one.need.gpu_bytes >= need.gpu_bytes:
+            count -= shared
+        else:
+            found[row] = replace(one, count=one.count - shared)
+    found[:] = [one for one in found if one.count]
+    return count
+
+
+def actor_need(config: AlignConfig, size: ModelSize) -> Need:
+    """Memory of an actor: it scores, and answers where no engine does. Scoring keeps no keys and
+    values of earlier tokens."""
+    gpu = config.device == "cuda"
+    scoring = answering_need(replace(size, cache_width=0), config.scoring_batch, gpu, config.half)
+    if config.generator == "vllm" and config.actors:
+        return scoring
+    answers = config.generation_batch * (config.samples if config.generates else 1)
+    return _larger(scoring, answering_need(size, answers, gpu, config.half))
 
 
 def engine_need(config: AlignConfig, size: ModelSize) -> Need:

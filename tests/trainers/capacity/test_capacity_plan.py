@@ -174,6 +174,8 @@ def test_on_gpus_workers_actors_and_engines_take_turns(billion: Path) -> None:
     problems = place(gpu_cluster(2), processes(engines, size)).problems
     assert "part of an engine 1 of 2 has no place" in problems[0]
     assert not place(gpu_cluster(4), processes(engines, size)).problems
+    long = replace(config, max_new_tokens=64, generation_batch=4096, actors=1)
+    assert counts(long) == {"the command": 1, "first worker": 1, "actor": 1}, "it needs more"
     words = [words for words, _ in remedies(engines, gpu_cluster(4))]
     assert "--tensor-parallel 4" in words and any("--shard" in word for word in words)
     kept = replace(engines, actors=1, keep_engines=True)
