@@ -163,9 +163,10 @@ class Nodes:
     def _forget(self, node: str, error: RayError) -> None:
         """Let another aggregator take the place of a lost one. One that could not have the weights
         from a lost one fails with the same error."""
-        whose = getattr(error, "actor_id", None)
-        if whose in (None, self.actors[node]._actor_id.hex()):
-            del self.actors[node]
+        whose, held = getattr(error, "actor_id", None), self.actors.get(node)
+        # With several rounds under way another one may have seen to it already.
+        if held is not None and whose in (None, held._actor_id.hex()):
+            self.actors.pop(node, None)
             print(f"the aggregator of node {node[:8]} was lost and is replaced", flush=True)
 
     def _on(self, node: str) -> Any:
