@@ -44,6 +44,10 @@ class Rendering:
     simulator: Kind = "embedded"
     config: SimulatorConfig = field(default_factory=SimulatorConfig)
     """Of its camera only the GPU that renders matters: views are always the same."""
+    raised: float = 0.0
+    """Metres that the camera stands above its viewpoint: a shift."""
+    field: float = 1.0
+    """Share of the field of view that is left: a shift."""
 
 
 class _Panoramas(NamedTuple):
@@ -144,6 +148,8 @@ def _panoramas(graph: NavigationGraph, mesh: Path, rendering: Rendering) -> _Pan
         list(graph.viewpoints), graph.positions.round(4).tolist(),
         asdict(rendering.config.body) if rendering.simulator == "habitat" else None,
     ]  # fmt: skip
+    if rendering.raised or rendering.field != 1.0:
+        made_of += [rendering.raised, rendering.field]
     key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:32]
     file = cache_folder("panoramas") / f"{graph.scan}-{key}.npz"
     if file.is_file():
@@ -160,8 +166,8 @@ def _panoramas(graph: NavigationGraph, mesh: Path, rendering: Rendering) -> _Pan
 
 def _render(graph: NavigationGraph, mesh: Path, rendering: Rendering) -> _Panoramas:
     camera = replace(
-        rendering.config.camera, width=PIXELS, height=PIXELS, field_of_view=90.0,
-        colour=True, depth=True, semantic=True,
+        rendering.config.camera, width=PIXELS, height=PIXELS,
+        field_of_view=90.0 * rendering.field, colour=True, depth=True, semantic=True,
     )  # fmt: skip
     config = replace(rendering.config, camera=camera)
     simulator = open_simulator(find_scene(mesh), rendering.simulator, config)
@@ -169,7 +175,7 @@ def _render(graph: NavigationGraph, mesh: Path, rendering: Rendering) -> _Panora
         names = tuple(sorted(set(simulator.names.values())))
         # From z up to y up; the camera stands where the viewpoint is.
         place = graph.positions[:, [0, 2, 1]] * np.array([1.0, 1.0, -1.0])
-        place[:, 1] -= camera.above_floor
+        place[:, 1] += rendering.raised - camera.above_floor
         yaw = -np.arange(HEADING_BINS) * (2 * np.pi / HEADING_BINS)
         look = np.zeros((len(place), VIEWS, LOOK), np.float16)
         share = np.zeros((len(place), VIEWS, len(names)), np.float16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,23 @@ from rayforge.language.vocabulary import END, PAD, SPECIAL, Vocabulary
 
 SHARE = (0.1, 0.2, 0.35, 0.5, 0.7)
 """Share of an instruction's words that are dropped, misheard or moved."""
+
+
+def paraphrases(route: np.ndarray, said: Sequence[str]) -> np.ndarray:
+    """For each of B instructions a row whose instruction is another one of the same path, int64
+    [B]; its own row where there is none.
+
+    Args:
+        route: numbers of the paths, int [B].
+        said: the B instructions.
+    """
+    found = np.arange(len(route))
+    for number in np.unique(route):
+        rows = np.flatnonzero(route == number).tolist()
+        for place, row in enumerate(rows):
+            others = rows[place + 1 :] + rows[:place]
+            found[row] = next((other for other in others if said[other] != said[row]), row)
+    return found
 
 
 def shifted_words(

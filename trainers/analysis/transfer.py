@@ -16,8 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from envs.shifts.features import shifted_tables
-from envs.shifts.words import shifted_words
 from rayforge.errors import ConfigurationError, DataError
 from rayforge.evaluation.calibration import calibration_error
 from rayforge.evaluation.intervals import bootstrap_interval, seed_interval
@@ -49,6 +47,7 @@ from trainers.analysis.cloning import (
     success_of,
 )
 from trainers.analysis.results import note, write_results
+from trainers.analysis.targets import seen_otherwise, told_otherwise, told_twice
 from trainers.analysis.transfer_config import Target, TransferConfig, read_transfer
 from trainers.analysis.trials import check_processes, fan_out
 from trainers.configuration import from_dict, to_dict
@@ -102,6 +101,7 @@ def analyse_transfer(file: Path, out: Path, processes: int, command: str) -> dic
     runs = {path: _group(path) for path in grid.found_runs()}
     for run in runs:
         check_agents_run(run, "transfer")
+        _check_camera(grid, load_run(run)[0], str(run))
     makings = _makings(grid, out)
     if makings:
         fan_out(make_run, makings, out / "made", processes, "run")
@@ -117,6 +117,16 @@ def analyse_transfer(file: Path, out: Path, processes: int, command: str) -> dic
     document = summarise_transfer(grid, list(rows.values()))
     write_results(out, "transfer", document, "Transfer under shift", _sections(document), command)
     return document
+
+
+def _check_camera(grid: TransferConfig, config: IRLConfig, name: str) -> None:
+    """Raises ConfigurationError where a target shifts the camera of a run that sees by none."""
+    for target in grid.read_targets():
+        if target.camera and config.features != "rendered":
+            raise ConfigurationError(
+                f"target {target.title}: {name} has features {config.features!r}, which no camera "
+                'made: shift the camera of runs with features "rendered"'
+            )
 
 
 def _group(run: Path) -> str:
@@ -149,6 +159,7 @@ def _makings(grid: TransferConfig, out: Path) -> dict[str, Making]:
                     config, buildings=tuple(names), seed=seed, clone_updates=made.updates
                 )
                 name = f"{source}--{variant}--{seed}"
+                _check_camera(grid, config, f"run {name}")
                 folder = (out / "runs" / name).absolute()
                 found[f"{name} of {made.updates} updates"] = Making(folder, config, tuple(names))
     return found
@@ -196,16 +207,13 @@ def score_cell(scoring: Scoring) -> dict[str, Any]:
         rows = of_buildings(split, config.buildings)
     if target.longer:
         rows = rows[np.argsort(-split.paths.length[rows], kind="stable")[: (len(rows) + 1) // 2]]
+    if target.paraphrased:
+        rows = rows[told_twice(split)[rows]]
     rows = np.sort(np.random.default_rng(grid.seed).permutation(rows)[: grid.episodes])
     if not len(rows):
         raise DataError(f"{scoring.run}: target {target.title} leaves no episode of its buildings")
-    split = split.take(rows)
-    if (shift := target.word_shift) is not None:
-        words = shifted_words(split.paths.tokens, shift, vocabulary, grid.seed)
-        split = replace(split, paths=split.paths.with_tokens(words))
-    if (shift := target.feature_shift) is not None:
-        tables = shifted_tables(task.world.tables, shift, grid.seed)
-        task = replace(task, world=replace(task.world, tables=tables))
+    split = told_otherwise(split, rows, target, task, grid.seed)
+    task = seen_otherwise(task, read_as, target, grid.seed)
     agent = agent_with(
         load_weights(scoring.run, config),
         agent_sizes(config, len(vocabulary), task.world.dimension),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from envs.shifts.shift import FEATURES, WORDS, Shift, read_shift
+from envs.shifts.shift import CAMERA, FEATURES, WORDS, Shift, read_shift
 from rayforge.errors import ConfigurationError, DataError, RunError
 from rayforge.settings import AtLeast, check_limits
 from trainers.configuration import from_dict, read_configuration
@@ -24,13 +24,18 @@ class Target:
     """A shift of instructions, NAME:SEVERITY: dropped, misheard, shuffled."""
     features: str = ""
     """A shift of what is seen, NAME:SEVERITY: blur, noise, dark, hidden."""
+    paraphrased: bool = False
+    """Another person's instruction of the same path; episodes without one are left out."""
+    camera: str = ""
+    """A shift of the camera, NAME:SEVERITY: higher, narrower (runs with features "rendered")."""
     longer: bool = False
     """Keep the half of the episodes whose paths are the longest."""
     name: str = ""
     """As tables call it; empty: made of the rest."""
 
     def __post_init__(self) -> None:
-        self.word_shift, self.feature_shift  # noqa: B018  (raise for shifts that are not known)
+        # These raise for shifts that are not known.
+        self.word_shift, self.feature_shift, self.camera_shift  # noqa: B018
 
     @property
     def word_shift(self) -> Shift | None:
@@ -41,8 +46,13 @@ class Target:
         return read_shift(self.features, FEATURES, "target: features") if self.features else None
 
     @property
+    def camera_shift(self) -> Shift | None:
+        return read_shift(self.camera, CAMERA, "target: camera") if self.camera else None
+
+    @property
     def title(self) -> str:
         parts = [Path(self.data).name if self.data else "", self.split, self.words, self.features,
+                 self.camera, "paraphrased" if self.paraphrased else "",
                  "longer" if self.longer else ""]  # fmt: skip
         return self.name or " ".join(part for part in parts if part)
 

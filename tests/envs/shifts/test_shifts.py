@@ -102,3 +102,11 @@ def test_a_bad_shift_is_refused(text: str, message: str) -> None:
         read_shift(text, IMAGES, "deficit")
     assert read_shift("blur:4", IMAGES) == Shift("blur", 4)
     assert read_shift("blur", IMAGES).severity == 3
+
+
+def test_a_paraphrase_is_another_instruction_of_the_same_path() -> None:
+    from envs.shifts.words import paraphrases
+
+    route = np.array([0, 0, 1, 2, 2, 2, 3, 3])
+    said = ["a", "b", "a", "c", "c", "d", "e", "e"]
+    assert paraphrases(route, said).tolist() == [1, 0, 2, 5, 5, 3, 6, 7]

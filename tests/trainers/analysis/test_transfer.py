@@ -22,7 +22,7 @@ def _grid(houses: Path) -> dict[str, object]:
             "updates": 10,
         },
         "targets": [{"split": "val_unseen"}, {"words": "dropped:3"}, {"features": "noise:5"},
-                    {"longer": True}],
+                    {"longer": True}, {"paraphrased": True}],
         "episodes": 10, "perturbed": [0.0, 0.1],
     }  # fmt: skip
 
@@ -32,9 +32,10 @@ def test_a_tiny_grid(houses: Path, tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(_grid(houses)))
     cli.main(["analyse", "transfer", str(file), "--out", str(tmp_path / "out")])
     found = json.loads((tmp_path / "out" / "transfer.json").read_text())
-    assert found["runs"] == 4 and len(found["rows"]) == 4 * 5
+    assert found["runs"] == 4 and len(found["rows"]) == 4 * 6
     assert set(found["targets"]) == {"val_unseen", "val_unseen dropped:3",
-                                     "val_unseen noise:5", "val_unseen longer"}  # fmt: skip
+                                     "val_unseen noise:5", "val_unseen longer",
+                                     "val_unseen paraphrased"}  # fmt: skip
     assert found["worst"] in found["targets"] and found["groups"] == ["mute", "plain"]
     for row in found["rows"]:
         assert 0 <= row["success"] <= 1 and 0 <= row["ece"] <= 1 and row["nats"] > 0
@@ -56,6 +57,7 @@ def test_a_tiny_grid(houses: Path, tmp_path: Path) -> None:
         ({"targets": [{"words": "droped:2"}]}, "did you mean dropped"),
         ({"targets": [{"features": "blur:9"}]}, "from 1 to 5"),
         ({"targets": [{"word": "dropped"}]}, "did you mean .*words"),
+        ({"targets": [{"camera": "hihger:2"}]}, "did you mean higher"),
         ({"targets": []}, "targets is empty"),
         ({"targets": [{}, {}]}, "stands twice"),
         ({"targets": [{"data": "nowhere"}]}, "data folder nowhere does not exist"),
@@ -70,3 +72,25 @@ def test_a_bad_file_is_one_line(
     file.write_text(yaml.safe_dump({**_grid(houses), **changes}))
     with pytest.raises(UserError, match=message):
         read_transfer(file)
+
+
+def test_the_camera_of_rendered_runs_can_be_shifted(houses: Path, tmp_path: Path) -> None:
+    import numpy as np
+
+    from trainers.analysis.cloning import read_cached, small_config
+    from trainers.analysis.targets import seen_otherwise
+    from trainers.analysis.transfer import analyse_transfer
+    from trainers.analysis.transfer_config import Target
+
+    file = tmp_path / "grid.yaml"
+    file.write_text(yaml.safe_dump({**_grid(houses), "targets": [{"camera": "higher:3"}]}))
+    with pytest.raises(UserError, match="which no camera made"):
+        analyse_transfer(file, tmp_path / "out", 0, "test")
+    config = small_config({"data": str(houses), "features": "rendered"})
+    task = read_cached(config, ("train", "val_unseen"))
+    plain = seen_otherwise(task, config, Target(), 0)
+    assert plain.world.tables is task.world.tables
+    for camera in ("higher:5", "narrower:3"):
+        seen = seen_otherwise(task, config, Target(camera=camera), 0).world.tables
+        assert seen.sectors.shape == task.world.tables.sectors.shape
+        assert not np.array_equal(seen.sectors, task.world.tables.sectors)
