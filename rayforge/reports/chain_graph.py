@@ -11,7 +11,7 @@ import numpy as np
 from rayforge.reports.plots import WIDTH, joined, mark
 from rayforge.reports.section import Picture
 
-_LEFT, _BOX, _ROW, _LETTERS = 92, 196, 56, 34
+_LEFT, _BOX, _ROW, _LETTERS = 92, 196, 56, 31
 
 
 class Edge(NamedTuple):
@@ -36,6 +36,7 @@ def chain_graph(title: str, requests: Sequence[str], edges: Sequence[Edge], says
     height = _ROW * len(requests) + 16
     middle = [30.0 + _ROW * row for row in range(len(requests))]
     parts = []
+    labels: list[tuple[float, float, str]] = []
     moves = [edge for edge in edges if edge.after >= 0 and edge.after != edge.before]
     for number, edge in enumerate(sorted(moves, key=lambda e: e.probability)):
         down = edge.after > edge.before
@@ -46,10 +47,13 @@ def chain_graph(title: str, requests: Sequence[str], edges: Sequence[Edge], says
         path += f"{_LEFT - 5},{v:.0f} m-5,-4 l5,4 l-5,4"
         kind = f"line {'agent' if down else 'quiet'}"
         parts.append(mark("path", kind=kind, d=path, stroke_width=wide))
-        share = (0.5, 0.3, 0.7)[number % 3]  # labels of neighbours stand at different heights
-        at = (_LEFT - 0.7 * bend - 4, y + share * (v - y) + 4)
-        label = f"{edge.probability:.2f}"
-        parts.append(mark("text", label, kind="tick end", x=at[0], y=at[1]))
+        labels.append((_LEFT - 0.7 * bend - 4, (y + v) / 2 + 4, f"{edge.probability:.2f}"))
+    placed: list[tuple[float, float]] = []
+    for x, y, label in sorted(labels, key=lambda one: one[1]):
+        while any(abs(x - a) < 28 and abs(y - b) < 11 for a, b in placed):
+            y += 11
+        placed.append((x, y))
+        parts.append(mark("text", label, kind="tick end halo", x=x, y=y))
     for row, words in enumerate(requests):
         y = middle[row]
         parts.append(

@@ -47,6 +47,7 @@ from trainers.irl.loading import agent_sizes, agent_with, load_weights
 from trainers.irl.run_folder import data_folder, load_run
 from trainers.irl.source import source_words
 from trainers.irl.task import Task, read_task
+from trainers.runs.checkpoint import latest
 
 if TYPE_CHECKING:
     from trainers.analysis.commands import Tasks
@@ -304,7 +305,6 @@ def _sections(document: dict[str, Any]) -> list[Section]:
 def finished_runs(folder: Path) -> list[Path]:
     """Runs of agents in navigation graphs below a folder that have a checkpoint."""
     from rayforge.reports.alignment import is_alignment_run
-    from trainers.runs.checkpoint import latest
 
     places = sorted({f.parent for depth in ("", "*/", "*/*/") for f in folder.glob(
         f"{depth}config.yaml")})  # fmt: skip
@@ -323,7 +323,8 @@ def ranked_starts(
     processes: int,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Finished runs, the best start for the data first, by the asymmetric distance from the task
-    that each was trained on to the new one, under the probe network `how.run`."""
+    that each was trained on to the new one, under the probe network `how.run`. Runs of the same
+    data are equally near: of those the one with the most updates comes first."""
     trials = {"target": _whole_task(data, split, buildings, how)}
     for run in runs:
         config, _, _ = load_run(run)
@@ -338,7 +339,13 @@ def ranked_starts(
         }
         for run in runs
     ]  # fmt: skip
-    return sorted(found, key=lambda row: float(row["distance"]))
+    return sorted(found, key=lambda row: (round(float(row["distance"]), 6), -_updates(row["run"])))
+
+
+def _updates(run: str) -> int:
+    """Updates of a run's newest checkpoint."""
+    newest = latest(Path(run) / "checkpoints")
+    return int(newest.name) if newest is not None else 0
 
 
 def _whole_task(data: str, split: str, buildings: tuple[str, ...], how: Embedding) -> TaskOf:
@@ -404,7 +411,8 @@ def _starts(asked: Tasks, command: str) -> dict[str, Any]:
             Text(f"Best first, for {data}.", "muted"),
             Table(["Run", "Distance to the new task", "Norm"], rows),
             note("The order is a guess without training: how good it is stands in "
-                 "docs/analyses/tasks.md.")])
+                 "docs/analyses/tasks.md. Runs of the same data are equally near; of those the "
+                 "one with the most updates stands first.")])
     ]  # fmt: skip
     write_json(asked.out / "starts.json", document)
     write_results(asked.out, "tasks", document, "Where to start from", sections, command)

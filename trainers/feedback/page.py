@@ -12,6 +12,7 @@ from envs.sessions.log import read_log, sessions_of
 from envs.sessions.turns import Turn
 from rayforge.errors import RunError
 from rayforge.feedback.chains import Counts
+from rayforge.feedback.text import normal
 from rayforge.files import write_text
 from rayforge.readers.json_text import read_json, read_json_lines
 from rayforge.reports.chain_graph import Edge, chain_graph
@@ -49,6 +50,8 @@ NAMES: dict[Arm, str] = {
     "nothing": "without anything", "table": "+ table by chains", "global": "+ global rewriting",
     "personal": "+ personal layer", "teaching": "+ teaching",
 }  # fmt: skip
+NOISES = {"none": "as it was meant", "sound": "misheard", "private": "a private name"}
+"""What was wrong with a request's words, where its name in a log does not say it."""
 WARM = 0.5
 """Share of the days that are left out of the figures: in the first ones little is learnt."""
 TOP = 12
@@ -156,7 +159,7 @@ def _noise_table(logs: Mapping[Arm, Sequence[Turn]]) -> Table:
             bad, count = found[arm].get(kind, (0, 0))
             cells.append(Cell(f"{bad / count:.3f}" if count else "—"))
         count = next(iter(found.values())).get(kind, (0, 0))[1]
-        rows.append(Row(Cell(kind, f"{count} goals"), cells))
+        rows.append(Row(Cell(NOISES.get(kind, kind), f"{count} goals"), cells))
     below = "Defect rate of the first request of a goal, over all days, by what was wrong with it."
     return Table(["First request", *(NAMES[arm] for arm in logs)], rows, below)
 
@@ -220,12 +223,18 @@ def _won_and_lost(run: Path, arm: Arm) -> list[Part]:
         examples = [e for e in found.get(arm, []) if e["won"] == wanted][:4]
         if examples:
             items = [
-                Example([("heard", e["heard"]), ("followed", e["rewrite"])],
+                Example([("heard", e["heard"]), ("followed", _followed(e))],
                         f"by {e['source']}, {e['building']}")
                 for e in examples
             ]  # fmt: skip
             parts.append(Section(title, [Examples(items)]))
     return parts
+
+
+def _followed(example: Mapping[str, Any]) -> str:
+    """What was followed: where the words are the same, a user taught what they mean."""
+    same = normal(example["rewrite"]) == normal(example["heard"])
+    return "what the user taught that it means" if same else str(example["rewrite"])
 
 
 def _failures(run: Path) -> Section:
