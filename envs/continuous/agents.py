@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -12,7 +14,7 @@ from envs.simulators.simulator import Action, Motion, Poses
 from rayforge.irl.networks import Policy
 from rayforge.paths.arrays import Walks
 from rayforge.paths.observation import SECTORS, Observation
-from rayforge.paths.walk_observation import WalkObserver
+from rayforge.paths.walk_observation import Completes, WalkObserver
 
 
 class HomeAgents:
@@ -35,6 +37,10 @@ class HomeAgents:
         self._seen: list[list[np.ndarray]] = [[] for _ in range(count)]
         self._taken = np.zeros((count, self.max_steps), np.int64)
         self._step = 0
+        self._named = np.zeros(0, np.int64)
+        if self.observer.completion is not None:
+            self._named = self.observer.completion.named(goals.tokens)
+        self._objects: tuple[np.ndarray, Any] | None = None
 
     def observe(self, policy: Policy, rows: np.ndarray, step: int) -> Observation:
         assert policy.image_encoder is not None, "agents in 3-D scenes see through an image encoder"
@@ -46,6 +52,9 @@ class HomeAgents:
             for row, image in zip(rows, images, strict=True):
                 self._seen[row].append(image)
         codes = policy.image_encoder(torch.from_numpy(images)).view(len(rows), 1, SECTORS, -1)
+        if self.observer.completion is not None:
+            figures = self._named_objects(self.observer.completion, rows, images)
+            codes = torch.cat([codes, figures[:, None]], -1)
         at = torch.full((len(rows), 1), step)
         way = (self._taken[rows, :step], self._walks.moved[rows, :step])
         arrival = self.observer.arrivals(*(torch.from_numpy(part) for part in way))[:, -1:]
@@ -53,6 +62,22 @@ class HomeAgents:
             codes, at, torch.ones_like(at, dtype=torch.bool), arrival
         )
         return found
+
+    def _named_objects(
+        self, completion: Completes, rows: np.ndarray, images: np.ndarray
+    ) -> torch.Tensor:
+        """The figures of the objects that the instructions of agents `rows` name."""
+        before = None
+        if self._objects is not None:  # those that have stopped are left out
+            of, known = self._objects
+            before = known.take(np.searchsorted(of, rows))
+        step = self._step
+        position, yaw = self.observer.felt(self._taken[rows, :step], self._walks.moved[rows, :step])
+        figures, now = completion.step(
+            images, position[:, -1], yaw[:, -1], self._named[rows], before
+        )
+        self._objects = rows, now
+        return figures
 
     def act(self, rows: np.ndarray, actions: np.ndarray) -> np.ndarray:
         before = Poses(self._poses.position[rows], self._poses.yaw[rows])

@@ -24,7 +24,7 @@ from rayforge.irl.demonstrations import Demonstrations
 from rayforge.irl.rollout import Rollout
 from rayforge.paths.arrays import Walks
 from rayforge.paths.frame_store import FrameFile, FrameStore
-from rayforge.paths.walk_observation import WalkObserver
+from rayforge.paths.walk_observation import Completes, WalkObserver
 
 TOGETHER = 128
 """Roll-outs whose images a process holds at once."""
@@ -57,6 +57,8 @@ class SceneWorld:
     """Scenes that a process keeps open at once."""
     step_limit: int
     """Actions of an episode at most; a STOP forced by this limit is no success."""
+    completion: Completes | None = field(default=None, repr=False)
+    """What says where the object is that an instruction names."""
     kind: ClassVar[type[Walks]] = Walks
     together: ClassVar[int] = 64
 
@@ -94,7 +96,8 @@ class SceneWorld:
 
     def observer(self, frames: FrameStore | None = None) -> WalkObserver:
         frames = FrameStore(self.frame_file, TOGETHER) if frames is None else frames
-        return WalkObserver(frames, self.simulation.motion.turn, self.step_limit)
+        turn = self.simulation.motion.turn
+        return WalkObserver(frames, turn, self.step_limit, self.completion)
 
     def agents(self, observer: WalkObserver, keep: bool = True) -> HomeAgents:
         return HomeAgents(self.homes, self.images, observer, self.simulation.motion, keep)

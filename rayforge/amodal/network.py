@@ -148,14 +148,38 @@ class AmodalNetwork(nn.Module):
         features = self.encoder(seen)
         code = self.code(features[-1].flatten(1)).view(batch, steps, -1)
         past, _ = self.memory(code)
-        spread = self.spread(past.flatten(0, 1)).view(batch * steps, -1, *self.size)
-        mask, weight = self.mask(torch.cat([spread, features[-1]], 1), features).chunk(2, 1)
-        change = self.moves(features[-1], features) * scale
+        mask, weight, change = self._decoded(features, past.flatten(0, 1), scale)
         shape = (batch, steps)
         return Direction(
-            mask.sigmoid().clamp(CERTAIN, 1.0 - CERTAIN).unflatten(0, shape),
-            weight.unflatten(0, shape), clip.base_onward + change.unflatten(0, shape),
+            mask.unflatten(0, shape), weight.unflatten(0, shape),
+            clip.base_onward + change.unflatten(0, shape),
         )  # fmt: skip
+
+    def _decoded(
+        self, features: list[Tensor], past: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Masks, weights and changes of the flow of N frames."""
+        spread = self.spread(past).view(len(past), -1, *self.size)
+        mask, weight = self.mask(torch.cat([spread, features[-1]], 1), features).chunk(2, 1)
+        change = self.moves(features[-1], features) * scale
+        return mask.sigmoid().clamp(CERTAIN, 1.0 - CERTAIN), weight, change
+
+    def one(
+        self, frames: Tensor, visible: Tensor, flow: Tensor, base: Tensor,
+        memory: tuple[Tensor, Tensor],
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:  # fmt: skip
+        """One frame of N clips, read onward: its masks [N, 1, H, W], the object's flow [N, 2, H, W]
+        and the memory [1, N, hidden] to go on with; what `read` says of it.
+
+        Args:
+            frames, visible, flow, base: as in `Clip`, without B and T.
+        """
+        scale = frames.shape[-1] / 8.0
+        features = self.encoder(torch.cat([frames, visible, flow / scale], 1))
+        code = self.code(features[-1].flatten(1))[:, None]
+        past, memory = self.memory(code, memory)
+        mask, _, change = self._decoded(features, past[:, 0], scale)
+        return mask, base + change, memory
 
 
 def blended(onward: Direction, back: Direction) -> Tensor:

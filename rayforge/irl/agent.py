@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rayforge.goals.generator import GoalGenerator
+from rayforge.irl.completion import FIGURES
 from rayforge.irl.config import AgentConfig, ImageShape
 from rayforge.irl.image_encoder import ImageEncoder
 from rayforge.irl.networks import ActionValues, Classifier, Policy, Reward
@@ -80,7 +81,9 @@ class Agent(nn.Module):
         if self._images is None:
             return None
         size, channels, semantic = self._images
-        return ImageEncoder(size, self.config.network.view, channels, semantic)
+        network = self.config.network
+        made = network.view - (FIGURES if network.completed_mask else 0)
+        return ImageEncoder(size, made, channels, semantic)
 
     def attach(self, observer: Any) -> None:
         """Take what the data look states up in, to the device of the weights."""

@@ -40,6 +40,10 @@ class NetworkConfig:
 
     view: Annotated[int, AtLeast(1)] = 48
     """Numbers that say what each of an image's four strips shows (3-D scenes)."""
+    completed_mask: Annotated[str, FOLDER] = ""
+    """A run of `rayforge amodal train` whose network completes the mask of the object that the
+    instruction names last: of each strip two of `view` say how much of it is seen and how much is
+    there (3-D scenes, method "gcbc")."""
     circuit: CircuitConfig = field(default_factory=CircuitConfig)
     """Modules and wiring, where the trunk is a circuit."""
 
@@ -47,6 +51,8 @@ class NetworkConfig:
         check_limits(self, "network.")
         if self.hidden % 2:
             raise ValueError(f"network.hidden must be even, got {self.hidden}")
+        if self.completed_mask and self.view < 4:
+            raise ValueError(f"network.completed_mask needs a view of 4 at least, got {self.view}")
 
 
 class ImageShape(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,23 @@ ACTIONS = 4
 """STOP, forward, left, right."""
 WHOLE_WALK = 40.0
 """Forward steps (10 m) that count as 1 in what an agent knows of its way."""
+
+
+class Completes(Protocol):
+    """Says where the object that an instruction names is; `rayforge.irl.completion`."""
+
+    figures: int
+
+    def named(self, tokens: np.ndarray) -> np.ndarray: ...
+
+    def along(
+        self, images: np.ndarray, position: np.ndarray, yaw: np.ndarray, phrase: np.ndarray
+    ) -> np.ndarray: ...
+
+    def step(
+        self, images: np.ndarray, position: np.ndarray, yaw: np.ndarray, phrase: np.ndarray,
+        before: Any,
+    ) -> tuple[Tensor, Any]: ...  # fmt: skip
 
 
 class WalkObserver(nn.Module):
@@ -30,10 +48,15 @@ class WalkObserver(nn.Module):
     table_geometry: Tensor
     table_strips: Tensor
 
-    def __init__(self, frames: FrameStore, turn: float, max_steps: int) -> None:
-        """`turn`: degrees of a turn. Sights may be replaced: the attribute belongs to the data."""
+    def __init__(
+        self, frames: FrameStore, turn: float, max_steps: int, completion: Completes | None = None
+    ) -> None:
+        """`turn`: degrees of a turn. Frames may be replaced: the attribute belongs to the data.
+        `completion` adds figures of the object that an instruction names to each strip."""
         super().__init__()
         self.frames = frames
+        self.completion = completion
+        self._figures: dict[tuple[int, int], np.ndarray] = {}
         self.max_steps = max_steps
         self.turn = angle = math.radians(turn)
         geometry = torch.zeros(ACTIONS, GEOMETRY)
@@ -70,6 +93,19 @@ class WalkObserver(nn.Module):
         came[:, 1:, 4] = step
         came[:, 1:, 5] = step.cumsum(1) / WHOLE_WALK
         return came
+
+    def felt(self, action: np.ndarray, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where walks lead as the agent feels its own motion, from where they began: positions in
+        forward steps float32 [B, T + 1, 3] and yaws in radians float32 [B, T + 1], from actions
+        [B, T] and how far these went (`moved`, percent). A yaw of 0 looks along -z and grows
+        leftwards. A step that slides along a wall counts as one straight on."""
+        yaw = np.zeros((len(action), action.shape[1] + 1), np.float32)
+        yaw[:, 1:] = self.turn * np.cumsum((action == 2) * 1.0 - (action == 3) * 1.0, 1)
+        step = (action == 1) * (moved / 100.0)
+        position = np.zeros((*yaw.shape, 3), np.float32)
+        position[:, 1:, 0] = np.cumsum(-np.sin(yaw[:, :-1]) * step, 1)
+        position[:, 1:, 2] = np.cumsum(-np.cos(yaw[:, :-1]) * step, 1)
+        return position, yaw
 
     def forward(self, codes: Tensor, step: Tensor, valid: Tensor, arrival: Tensor) -> Observation:
         """Codes [B, T, SECTORS, D] of the images in states, the states' numbers from 0, which of
@@ -111,5 +147,40 @@ class WalkObserver(nn.Module):
         codes = torch.cat([codes, codes.new_zeros(1, *codes.shape[1:])])
         spread = codes.index_select(0, image.where(valid, len(codes) - 1).flatten())
         arrival = self.arrivals(action, batch["moved"])[:, :-1]
-        found: Observation = self(spread.view(*action.shape, SECTORS, -1), step, valid, arrival)
+        codes = spread.view(*action.shape, SECTORS, -1)
+        if self.completion is not None:
+            codes = torch.cat([codes, self._named_objects(batch).to(codes)], -1)
+        found: Observation = self(codes, step, valid, arrival)
         return found
+
+    def _named_objects(self, batch: dict[str, Tensor]) -> Tensor:
+        """The figures of the objects that a batch's instructions name, [B, T, SECTORS, FIGURES].
+        Those of demonstrations are made once."""
+        assert self.completion is not None
+        number, length, action, moved, tokens = (
+            batch[name].cpu().numpy() for name in ("frames", "length", "action", "moved", "tokens")
+        )
+        phrase = self.completion.named(tokens)
+        kept = number < self.frames.first_kept
+        keys = list(zip(number.tolist(), phrase.tolist(), strict=True))
+        new = {key: row for row, key in enumerate(keys)
+               if phrase[row] >= 0 and not (kept[row] and key in self._figures)}  # fmt: skip
+        made: dict[tuple[int, int], np.ndarray] = {}
+        if new:
+            rows = np.array(list(new.values()))
+            steps = int(length[rows].max())
+            seen = [self.frames.gather(number[[row]], length[[row]]) for row in rows]
+            images = np.zeros((len(rows), steps, *seen[0].shape[1:]), np.uint8)
+            for own, walk in zip(images, seen, strict=True):
+                own[: len(walk)] = walk
+            position, yaw = self.felt(action[rows, : steps - 1], moved[rows, : steps - 1])
+            found = self.completion.along(images, position, yaw, phrase[rows])
+            made = {keys[row]: part[: length[row]] for row, part in zip(rows, found, strict=True)}
+            self._figures |= {key: part for key, part in made.items()
+                              if key[0] < self.frames.first_kept}  # fmt: skip
+        figures = torch.zeros(*batch["action"].shape, SECTORS, self.completion.figures)
+        for row, key in enumerate(keys):
+            if phrase[row] >= 0:
+                part = made[key] if key in made else self._figures[key]
+                figures[row, : length[row]] = torch.from_numpy(part[: length[row]])
+        return figures

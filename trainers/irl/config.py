@@ -161,6 +161,21 @@ class IRLConfig(AgentConfig):
                 "the agent's image encoder needs square images of a multiple of 16 pixels: "
                 f"simulation.camera is {camera.width} x {camera.height}"
             )
+        if self.network.completed_mask:
+            if self.env != "continuous" or self.method != "gcbc":
+                raise ValueError(
+                    'network.completed_mask needs env "continuous" and method "gcbc", got '
+                    f"{self.env!r} and {self.method!r}"
+                )
+            if (
+                not (camera.colour and camera.depth and camera.semantic)
+                or camera.pitch
+                or camera.roll
+            ):
+                raise ValueError(
+                    "network.completed_mask needs a level camera with colour, depth and semantic "
+                    "sensors: simulation.camera lacks one, or has a pitch or a roll"
+                )
         if self.method == "forcing" and self.env != "graph":
             raise ValueError('method "forcing" needs shortest-path labels: env must be "graph"')
         if self.reward_from and (self.method != "langgoal" or self.env != "graph"):

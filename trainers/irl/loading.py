@@ -11,7 +11,7 @@ import torch
 from envs.graph.navigation_data import NavigationData
 from envs.graph.world import GraphWorld
 from envs.simulators.simulator import Camera
-from rayforge.errors import RunError
+from rayforge.errors import ConfigurationError, RunError
 from rayforge.irl.acting import ActingAgent
 from rayforge.irl.agent import Agent
 from rayforge.irl.config import ImageShape
@@ -52,6 +52,11 @@ def load_agent(
     """
     run = Path(run)
     config, vocabulary, objects = load_run(run)
+    if config.network.completed_mask:
+        raise ConfigurationError(
+            f"{run}: an agent with network.completed_mask acts in `rayforge irl evaluate` alone, "
+            "not in public environments; train one without it"
+        )
     weights = load_weights(run, config, checkpoint)
     dimension = (weights["policy.trunk.look.weight"].shape[1] - GEOMETRY) // SECTORS
     agent = agent_with(weights, agent_sizes(config, len(vocabulary), dimension))

@@ -33,6 +33,7 @@ from rayforge.irl.demonstrations import Demonstrations
 from rayforge.irl.world import World
 from rayforge.language.vocabulary import END, PAD, Vocabulary
 from rayforge.paths.arrays import Paths, Walks
+from trainers.irl.completing import read_completion
 from trainers.irl.config import IRLConfig
 from trainers.irl.source import source_words
 
@@ -329,7 +330,9 @@ def read_scene_task(
                 frame_file = filmed(images, config.simulation, config.simulator, walks, numbers)
     finally:
         homes.close()
-    return Task(folder, vocabulary, done, replace(world, frame_file=frame_file))
+    completion = read_completion(config, vocabulary, objects)
+    world = replace(world, frame_file=frame_file, completion=completion)
+    return Task(folder, vocabulary, done, world)
 
 
 def _read_splits(
