@@ -26,8 +26,8 @@ def wiring(folder: Path) -> list[Section]:
         document = read_object(file, RunError)
         pictures = [_drawing("The policy's circuit", document, document["links"], None)]
         pictures += [
-            _drawing(str(i["text"]), document, i["links"], i["lit"])
-            for i in document["instructions"]
+            _drawing(f"Instruction {k}", document, i["links"], i["lit"], str(i["text"]))
+            for k, i in enumerate(document["instructions"], 1)
         ]
         modules, outputs = int(document["modules"]), int(document["outputs"])
         own = bool(document["conditioned"])
@@ -50,7 +50,7 @@ def wiring(folder: Path) -> list[Section]:
     return [Section("Circuit", [Text(said, "muted"), Pictures(first)], question)]
 
 
-def _drawing(title: str, document: dict[str, Any], links: Any, lit: Any) -> Picture:
+def _drawing(title: str, document: dict[str, Any], links: Any, lit: Any, hint: str = "") -> Picture:
     strength = np.asarray(links, float)
     places = np.asarray(document["places"], float)
     cluster = np.asarray(document["clusters"], int)
@@ -61,8 +61,9 @@ def _drawing(title: str, document: dict[str, Any], links: Any, lit: Any) -> Pict
     y = np.round(_MARGIN + places[:, 1] * (_HEIGHT - 2 * _MARGIN), 1)
     both = np.maximum(strength, strength.T)
     parts = [
-        mark("line", kind="grid", x1=x[a], y1=y[a], x2=x[b], y2=y[b],
-             stroke_opacity=round(float(both[a, b]), 2))
+        mark("line", x1=x[a], y1=y[a], x2=x[b], y2=y[b], stroke="currentColor",
+             stroke_width=round(0.4 + 1.6 * float(both[a, b]), 2),
+             stroke_opacity=round(0.15 + 0.45 * float(both[a, b]), 2))
         for a, b in zip(*np.triu_indices(len(both), 1), strict=True)
         if both[a, b] > _FAINT
     ]  # fmt: skip
@@ -80,5 +81,5 @@ def _drawing(title: str, document: dict[str, Any], links: Any, lit: Any) -> Pict
             for c in np.unique(cluster)[:COLOURS]]  # fmt: skip
     return Picture(
         title, joined(parts), WIDTH, _HEIGHT,
-        f"{modules} modules in {len(np.unique(cluster))} clusters", keys,
+        f"{modules} modules in {len(np.unique(cluster))} clusters", () if hint else keys, hint,
     )  # fmt: skip
