@@ -34,7 +34,7 @@ def finish(algorithm: LangGoalIRL) -> list[dict[str, float]]:
 def state_of(algorithm: LangGoalIRL) -> dict[str, np.ndarray]:
     """Everything that a run comes to."""
     found = {name: value.numpy() for name, value in algorithm.agent().state_dict().items()}
-    for ring in (algorithm.told, algorithm.relabelled):
+    for ring in (algorithm.negatives, algorithm.positives):
         found |= {f"{id(ring)} {name}": values for name, values in ring.state().items()}
     return found
 
@@ -100,5 +100,7 @@ def test_a_run_begins_with_fewer_runners_and_grows(build: Build, tiny: IRLConfig
         assert time.monotonic() < deadline, "did not grow in 90 s of training"
         algorithm.train()
     algorithm.train()
-    assert sorted(algorithm.told.state()["serial"]) == list(range(algorithm.counts["episodes"]))
+    assert sorted(algorithm.negatives.state()["serial"]) == list(
+        range(algorithm.counts["episodes"])
+    )
     algorithm.stop()  # those that wait for a node do not hold it up

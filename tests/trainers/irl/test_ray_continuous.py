@@ -92,7 +92,13 @@ def test_runners_do_not_change_what_is_rolled_out_or_learnt(
             kept = algorithm.frames.gather(walk.frames, walk.length)
             np.testing.assert_array_equal(kept, task.world.film(walk)[0])
         moved = [k for k, v in found[-1][2].items() if not np.array_equal(v, start[k])]
-        for network in ("policy.eye", "generator.eye", "reward", "critics", "targets"):
+        for network in (
+            "policy.image_encoder",
+            "generator.image_encoder",
+            "reward",
+            "critics",
+            "targets",
+        ):
             assert any(name.startswith(network) for name in moved), network
         algorithm.stop()
     for mine, theirs in zip(*found, strict=True):
