@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.demo_planning import three_settings
 from envs.episodes.r2r import write_r2r
 from envs.graph_env import OnMap
 from rayforge.errors import ConfigurationError, RunError
@@ -406,3 +407,12 @@ def test_plans_are_walked_in_three_dimensions(run: Path) -> None:
     np.testing.assert_allclose(values["path_length"], metres, rtol=0.35)
     found = evaluate_planned(run, "val_unseen", None, "map", 1, "test", 2, walked=True)
     assert "walked in 3-D" in found["agents"]
+
+
+def test_the_demonstration_scores_two_runs_in_three_settings(run: Path) -> None:
+    lines = three_settings({"one": run, "other": run}, "val_unseen").splitlines()
+    assert [line.split(" | ")[0] for line in lines[3:]] == [
+        "| one", "| other", "| one minus other, paired",
+    ]  # fmt: skip
+    assert lines[3].split(" | ")[1:] == lines[4].split(" | ")[1:]
+    assert lines[5].count("+0.000 [+0.000, +0.000]") == 3
