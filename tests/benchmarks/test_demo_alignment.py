@@ -47,7 +47,7 @@ def test_table(tmp_path: Path) -> None:
 
 
 def test_both_take_the_same_steps() -> None:
-    runs = configurations(Path("agent"), 3)
+    runs = configurations(Path("agent"), Path("start"), 3)
     assert {c.round_count * c.round_steps for c in runs.values()} == {96}
     assert len({c.routes for c in runs.values()} | {runs["dpo"].routes}) == 1
     assert runs["dpo"].loss == runs["acting"].loss and runs["dpo"].anchor == runs["acting"].anchor
