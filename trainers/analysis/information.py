@@ -79,7 +79,8 @@ def _agent_stages(asked: Information) -> list[dict[str, Any]]:
     task = read_task(data_folder(config), config, ("train",), vocabulary, objects)
     agent = agent_with(weights, agent_sizes(config, len(vocabulary), task.world.dimension))
     policy, observer, split = agent.policy, task.world.observer(), task.splits["train"]
-    kept = [("trained", policy.state_dict())]
+    # A copy: loading the clone's weights writes into the policy's own.
+    kept = [("trained", {name: value.clone() for name, value in policy.state_dict().items()})]
     if (asked.run / CLONED).is_file():
         cloned = read_weights(asked.run / CLONED)
         kept.insert(0, ("clone", {name: torch.from_numpy(v) for name, v in cloned.items()}))

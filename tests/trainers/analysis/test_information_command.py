@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
+from safetensors.torch import save_file
 
 from tests.trainers.conftest import Build
 from trainers import cli
 from trainers.irl.config import IRLConfig
+from trainers.irl.loading import load_weights
+from trainers.irl.run_folder import CLONED, load_run
 
 
 def test_a_tiny_agent(untrained: Path, tmp_path: Path) -> None:
@@ -28,6 +32,27 @@ def test_a_tiny_agent(untrained: Path, tmp_path: Path) -> None:
     assert 0 < stage["uncertainty"] < 0.25 and stage["nats"]["total"] > 0
     page = (tmp_path / "information.html").read_text()
     assert "trunk" in page and "grows confident" in page
+
+
+def test_the_clone_is_measured_beside_the_trained_policy(untrained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(untrained, run)
+    weights = load_weights(run, load_run(run)[0])
+    clone = {
+        name.removeprefix("policy."): torch.from_numpy(0.5 * np.asarray(value))
+        for name, value in weights.items()
+        if name.startswith("policy.")
+    }
+    save_file(clone, run / CLONED)
+    traces = {}
+    for where in (run, untrained):
+        cli.main(["analyse", "information", str(where), "--probe", "60", "--batches", "3",
+                  "--out", str(tmp_path)])  # fmt: skip
+        for stage in json.loads((tmp_path / "information.json").read_text())["stages"]:
+            traces[where.name, stage["stage"]] = stage["trace"]["mean"]
+    trained = traces[untrained.name, "trained"]
+    assert traces["run", "trained"] == pytest.approx(trained, rel=1e-6)
+    assert traces["run", "clone"] != pytest.approx(trained, rel=1e-3)
 
 
 @pytest.mark.parametrize(
