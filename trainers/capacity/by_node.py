@@ -49,7 +49,7 @@ class NodeCosts:
 
 
 MEASURED = NodeCosts(
-    round_s=0.013, node_s=0.031, chunk_s=0.0, gather_s=0.0085, others_s=0.23, weights=19_600_000,
+    round_s=0.015, node_s=0.039, chunk_s=0.0, gather_s=0.0055, others_s=0.33, weights=19_600_000,
     result=17_000, byte_s=2.4e-9,
 )  # fmt: skip
 """By `benchmarks.stand_ins`, of the agent with hidden 256 (docs/scaling.md)."""
