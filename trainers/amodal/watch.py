@@ -13,7 +13,7 @@ from rayforge.amodal.learning import completed
 from rayforge.amodal.network import AmodalNetwork
 from rayforge.errors import ConfigurationError
 from rayforge.files import whole_file, write_whole
-from rayforge.reports.film import AGENT, BAD, EXPERT, GOAL, INK, PAPER, contact_sheet, write_film
+from rayforge.reports.film import AGENT, EXPERT, GOAL, INK, PAPER, contact_sheet, write_film
 from trainers.amodal.config import VideoConfig
 from trainers.amodal.data import scored_clips, tensors_of
 from trainers.amodal.training import load_network
@@ -22,6 +22,9 @@ SIDE = 320
 """Pixels of a panel's side."""
 TEXT, MARGIN = 28, 8
 PER_SECOND = 6
+TOO_MUCH, MISSED = (240, 200, 60), (150, 80, 200)
+KEYS = (("visible", EXPERT), ("completed", AGENT), ("truth", GOAL), ("too much", TOO_MUCH),
+        ("missed", MISSED))  # fmt: skip
 SHOWN = 6
 """Frames of each clip on the contact sheet."""
 
@@ -62,8 +65,8 @@ def _frames(
 
 def draw(clip: VideoClip, found: np.ndarray, step: int, share: float) -> np.ndarray:
     """A frame uint8 [H, W, 3]: at the left what is seen with the visible outline, the completed one
-    and the true one; at the right the mask, green where it is right, red where too much and blue
-    where too little was said."""
+    and the true one; at the right the mask, green where it is right, yellow where it is too large
+    and purple where it is too small."""
     assert clip.truth is not None
     visible, truth = clip.visible[step], clip.truth[step]
     width, height = 2 * SIDE + 3 * MARGIN, SIDE + TEXT + 2 * MARGIN
@@ -76,7 +79,11 @@ def draw(clip: VideoClip, found: np.ndarray, step: int, share: float) -> np.ndar
         left[outline(mask, SIDE, thick)] = colour
     grey = (scene.mean(2, keepdims=True) * 0.5 + 90).repeat(3, 2)
     right = grey.copy()
-    for mask, colour in ((found & truth, GOAL), (found & ~truth, BAD), (truth & ~found, AGENT)):
+    for mask, colour in (
+        (found & truth, GOAL),
+        (found & ~truth, TOO_MUCH),
+        (truth & ~found, MISSED),
+    ):
         large = enlarged(mask, SIDE)
         right[large] = 0.35 * grey[large] + 0.65 * np.array(colour)
     for place, panel in enumerate((left, right)):
@@ -87,16 +94,11 @@ def draw(clip: VideoClip, found: np.ndarray, step: int, share: float) -> np.ndar
     iou = both / either if either else 1.0
     said = f"{clip.name} frame {step + 1}: {share:.0%} hidden, IoU {iou:.2f}"
     pen.text((MARGIN, SIDE + MARGIN + 6), said, INK)
-    at = width - MARGIN - 300
-    for name, colour in (
-        ("visible", EXPERT),
-        ("completed", AGENT),
-        ("truth", GOAL),
-        ("too much", BAD),
-    ):
+    at = width - MARGIN - 362
+    for name, colour in KEYS:
         pen.rectangle((at, SIDE + MARGIN + 8, at + 10, SIDE + MARGIN + 18), fill=colour)
         pen.text((at + 14, SIDE + MARGIN + 6), name, INK)
-        at += 76
+        at += 24 + 7 * len(name)
     return np.asarray(image)
 
 
