@@ -26,7 +26,7 @@ from envs.graph.navigation_graph import read_connectivity
 from envs.houses.dataset import read_houses
 from rayforge.alignment.preferences import read_preferences
 from rayforge.errors import RunError
-from rayforge.feedback.formats import read_engine, read_rewrites, read_utterances
+from rayforge.feedback.formats import read_engine, read_massive, read_rewrites, read_utterances
 from rayforge.feedback.rewriter_files import load_rewriter
 from rayforge.language.vocabulary import Vocabulary
 from rayforge.readers.arrays import map_npy, read_npz, read_tensors
@@ -53,6 +53,9 @@ CQR = {"dialogue": [
         "reformulated_utt": "To the café.", "gold_slots": ["café"],
         "mturk_reformulations": ["Go to the café"]}},
 ]}  # fmt: skip
+QRECC = {"Context": ["Who was Ann?"], "Question": "When was she born?",
+         "Rewrite": "When was Ann born?", "Conversation_no": 1}  # fmt: skip
+MASSIVE = {"partition": "train", "intent": "alarm", "annot_utt": "wake me at [time : five]"}
 SNIPS = {"Go": [{"data": [{"text": "go to "}, {"text": "bed", "entity": "place"}]}] * 2}
 FIGURE = {"70": [0.5, 1.0]}
 ENGINE = {"intents": {"Go": {"precision": FIGURE, "recall": FIGURE, "slots": {
@@ -487,6 +490,10 @@ READERS = (
            lambda f: read_rewrites(f / "cqr.json")),
     Reader("utterances", _write(snips__json=json.dumps(SNIPS).encode()),
            lambda f: read_utterances(f / "snips.json")),
+    Reader("questions", _write(qrecc__json=json.dumps([QRECC] * 2).encode()),
+           lambda f: read_rewrites(f / "qrecc.json")),
+    Reader("massive", _write(en__jsonl=b"\n".join([json.dumps(MASSIVE).encode()] * 2)),
+           lambda f: read_massive(f / "en.jsonl")),
     Reader("engine", _write(Luis_metrics__json=json.dumps(ENGINE).encode()),
            lambda f: read_engine(f / "Luis_metrics.json")),
     Reader("rewriter", _rewriter, lambda f: load_rewriter(f / "rewriter")),
