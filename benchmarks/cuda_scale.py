@@ -107,7 +107,9 @@ class Measured:
 def make_model(shape: Shape, folder: Path, device: Device) -> None:
     """Random weights in bfloat16 and a tokeniser of few words, as a model folder."""
     from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     configuration = LlamaConfig(
         vocab_size=shape.vocabulary, hidden_size=shape.width, intermediate_size=shape.inner,
         num_hidden_layers=shape.layers, num_attention_heads=shape.heads,
@@ -254,7 +256,7 @@ class CudaScale:
         reached = products_tflops(self.device)
         peak = peak_tflops(self.device, reached)
         name = torch.cuda.get_device_name() if self.device == "cuda" else "processor"
-        print(f"{name}; {hardware()}\npeak {peak:.1f} TFLOP/s; products reach {reached:.1f}\n")
+        print(f"{name}; {hardware()}\npeak {peak:.3g} TFLOP/s; products reach {reached:.3g}\n")
         print(
             f"{'model':<10}{'phase':<14}{'tokens/s':>12}{'TFLOP/s':>10}{'of peak':>9}"
             f"{'planned':>10}{'taken':>10}{'ratio':>7}"
@@ -341,7 +343,7 @@ def line(row: dict[str, Any], peak: float) -> str:
         return f"  {row['problem']}"
     tflops = row["operations"] * row["parameters"] * row["tokens_a_second"] / 1e12
     return (
-        f"{row['tokens_a_second']:>12,.0f}{tflops:>10.2f}{tflops / peak:>9.3f}"
+        f"{row['tokens_a_second']:>12,.0f}{tflops:>10.3g}{tflops / peak:>9.3f}"
         f"{row['planned'] / 1e9:>7.2f} GB{row['memory'] / 1e9:>7.2f} GB"
         f"{row['planned'] / row['memory']:>7.2f}"
     )

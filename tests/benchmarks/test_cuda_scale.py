@@ -37,7 +37,7 @@ def test_shares_of_a_known_cards_peak(monkeypatch: pytest.MonkeyPatch) -> None:
         assert peak_tflops("cuda", 7.0) == tflops
     row = {"operations": 6.0, "parameters": 10**9, "tokens_a_second": 1e4, "planned": 2e9,
            "memory": 1e9}  # fmt: skip
-    assert line(row, 120.0).split()[:3] == ["10,000", "60.00", "0.500"]
+    assert line(row, 120.0).split()[:3] == ["10,000", "60", "0.500"]
     assert line(row, 120.0).split()[-1] == "2.00"
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(SystemExit, match="no CUDA device here"):
