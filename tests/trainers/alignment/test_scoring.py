@@ -73,7 +73,7 @@ def test_a_broken_off_request_ends_with_the_same_bits(model_folder: Path, tmp_pa
 def test_responses_do_not_depend_on_what_was_done_before(
     model_folder: Path, tmp_path: Path
 ) -> None:
-    job = GenerationJob(model_folder, "cpu", False, "transformers", Sampling(3, 1.0, 1.0, 8))
+    job = GenerationJob(model_folder, "cpu", False, "transformers", Sampling(3, 1.0, 1.0, 8), 1, 64)
     prompts = [c.prompt for c in completions(7)]
     whole = generate(job, prompts, tmp_path / "whole.parquet", 2, 5, Counting())
     with pytest.raises(KeyboardInterrupt):
