@@ -327,7 +327,7 @@ class Measurement:
         )
 
     def _samples(self, kinds: dict[str, Kind], scores: dict[str, Scores]) -> None:
-        """`sentences.jsonl`: every kind for each path, with what is thought of it."""
+        """`instructions.jsonl`: every kind for each path, with what is thought of it."""
         decode = self.task.vocabulary.decode
         lines = []
         for row, episode in enumerate(self.split.episodes):

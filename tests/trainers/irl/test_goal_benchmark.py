@@ -46,7 +46,7 @@ def test_figures_are_what_they_say(measured: tuple[Path, dict[str, Any]]) -> Non
 
 def test_samples_and_table(measured: tuple[Path, dict[str, Any]]) -> None:
     out, found = measured
-    lines = [json.loads(line) for line in (out / "sentences.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (out / "instructions.jsonl").read_text().splitlines()]
     assert len(lines) == 12
     kinds = {"human", "paraphrase", "paraphrase, chosen", "paraphrase, else human", "free",
              "free, chosen"}  # fmt: skip
