@@ -15,7 +15,7 @@ from envs.progress import Progress
 from rayforge.errors import DataError
 from rayforge.readers import limits
 from rayforge.readers.content import read_lines
-from rayforge.readers.faults import one_line
+from rayforge.readers.faults import REASON, one_line
 from rayforge.readers.hdf5 import HDF5File
 
 TSV_FIELDS = ("scanId", "viewpointId", "image_w", "image_h", "vfov", "features")
@@ -68,7 +68,9 @@ class TSVStore:
         try:
             content = base64.b64decode(fields[5], validate=True)
         except binascii.Error as error:
-            raise DataError(f"{place}: features are not base64 ({error})") from error
+            raise DataError(
+                f"{place}: features are not base64 ({one_line(error, REASON)})"
+            ) from error
         numbers, rest = divmod(len(content), 4)
         dimension = self.dimension or numbers // VIEWS
         if rest or not dimension or numbers != VIEWS * dimension:

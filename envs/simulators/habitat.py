@@ -31,6 +31,7 @@ from envs.simulators.simulator import (
     Views,
 )
 from rayforge.errors import SceneError
+from rayforge.readers.faults import REASON, one_line
 
 COLLISION = 1e-5
 """Square metres by which a step must fall short of what was asked (habitat-sim's agent control)."""
@@ -76,7 +77,9 @@ class HabitatSimulator:
             raise
         except Exception as error:
             self.close()
-            raise SceneError(f"scene {scene.mesh}: habitat-sim cannot open it: {error}") from error
+            raise SceneError(
+                f"scene {scene.mesh}: habitat-sim cannot open it: {one_line(error, REASON)}"
+            ) from error
 
     def render(self, poses: Poses) -> Views:
         return self.render_with(poses, (self.config.camera,))[0]

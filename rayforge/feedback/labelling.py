@@ -30,6 +30,7 @@ from rayforge.feedback.labeller import (
 from rayforge.feedback.text import spans_of
 from rayforge.files import whole_folder, write_json
 from rayforge.readers.arrays import read_tensors
+from rayforge.readers.faults import REASON, one_line
 from rayforge.readers.json_text import read_object
 
 HEADS = ("goal", "achieved", "intent", "slots", "satisfied")
@@ -419,7 +420,8 @@ def load_labeller(folder: Path) -> tuple[Labeller, dict[str, float], dict[str, f
         thresholds = {head: float(record["thresholds"][head]) for head in HEADS}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
-            f"{folder / 'labeller.json'}: not a labeller's ({error}); train it again"
+            f"{folder / 'labeller.json'}: not a labeller's ({one_line(error, REASON)}); "
+            "train it again"
         ) from None
     model = Labeller(config)
     tensors = read_tensors(folder / "model.safetensors", RunError)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rayforge.errors import RunError
+from rayforge.readers.faults import REASON, one_line
 from rayforge.readers.json_text import read_object
 from rayforge.reports.plots import COLOURS, WIDTH, joined, mark
 from rayforge.reports.section import Key, Picture, Pictures, Section, Text
@@ -32,7 +33,7 @@ def wiring(folder: Path) -> list[Section]:
         modules, outputs = int(document["modules"]), int(document["outputs"])
         own = bool(document["conditioned"])
     except (RunError, KeyError, TypeError, ValueError, IndexError) as error:
-        words = f"wiring.json cannot be read ({type(error).__name__}: {error})."
+        words = f"wiring.json cannot be read ({type(error).__name__}: {one_line(error, REASON)})."
         return [Section("Circuit", [Text(words, "gone")])]
     said = (
         f"{modules} modules that process and {outputs} that are read out (squares). Linked ones "

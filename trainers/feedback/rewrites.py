@@ -24,7 +24,7 @@ from rayforge.feedback.rewriting import Rewriter
 from rayforge.feedback.rewriting_config import LearningConfig
 from rayforge.feedback.rewriting_training import learn_rewriter
 from rayforge.files import write_text
-from rayforge.readers.faults import kind_of
+from rayforge.readers.faults import REASON, kind_of, one_line
 from rayforge.readers.json_text import read_json_lines, read_object
 from trainers.feedback.from_logs import outcomes_of, said_of, samples_of, tails
 from trainers.feedback.labels import sessions_in
@@ -84,7 +84,9 @@ def read_pairs(file: Path) -> list[Mined]:
         try:
             pair = Mined(**record)
         except TypeError as error:
-            raise DataError(f"{place}: not a pair of rephrases ({error})") from None
+            raise DataError(
+                f"{place}: not a pair of rephrases ({one_line(error, REASON)})"
+            ) from None
         if not isinstance(pair.request, str) or not isinstance(pair.rephrase, str):
             raise DataError(f"{place}: request and rephrase must be texts")
         pairs.append(pair)
@@ -120,7 +122,9 @@ def rewriter_from(
     try:
         return learn_rewriter(config, samples, entries, table, seed)
     except ValueError as error:
-        raise DataError(f"no rewriter can be learnt from this log: {error}") from None
+        raise DataError(
+            f"no rewriter can be learnt from this log: {one_line(error, REASON)}"
+        ) from None
 
 
 def rewriter_of_log(

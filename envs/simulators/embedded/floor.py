@@ -26,6 +26,7 @@ from envs.simulators.embedded.navmesh.walking import NavMesh, nearest, try_steps
 from envs.simulators.simulator import Action, Body, Motion, Moved, Poses, Rules
 from rayforge.errors import SceneError
 from rayforge.files import write_whole
+from rayforge.readers.faults import REASON, one_line
 
 FORMAT = 2
 """Changes with whatever changes the floor that is found; older files are built anew."""
@@ -175,7 +176,7 @@ class FloorMap:
             if isinstance(error, SceneError):
                 raise
             raise SceneError(
-                f"{file}: not a floor ({error}); delete it to build it again"
+                f"{file}: not a floor ({one_line(error, REASON)}); delete it to build it again"
             ) from None
         return FloorMap(mesh, body, rules)
 

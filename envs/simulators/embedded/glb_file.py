@@ -15,6 +15,7 @@ import numpy as np
 
 from envs.simulators.embedded.parts import named_file
 from rayforge.errors import SceneError
+from rayforge.readers.faults import REASON, one_line
 
 READ = {
     "EXT_mesh_gpu_instancing",
@@ -209,7 +210,9 @@ class GlbFile:
         try:
             return base64.b64decode(uri.split(",", 1)[1], validate=False)
         except (IndexError, binascii.Error) as error:
-            raise SceneError(f"scene {self.path}: {name} is no base64: {error}") from error
+            raise SceneError(
+                f"scene {self.path}: {name} is no base64: {one_line(error, REASON)}"
+            ) from error
 
 
 def open_glb(path: Path) -> GlbFile:

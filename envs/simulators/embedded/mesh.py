@@ -19,6 +19,7 @@ from envs.simulators.embedded.parts import Part, Texture, check_part
 from envs.simulators.embedded.ply import ply_files, read_ply
 from envs.simulators.embedded.textures import NO_TEXTURES, Textures, build_textures
 from rayforge.errors import SceneError
+from rayforge.readers.faults import REASON, one_line
 
 
 class Surface(NamedTuple):
@@ -119,7 +120,9 @@ def join_parts(parts: list[Part], path: Path, longest_side: int) -> Surface:
     try:
         pyramid = build_textures(list(images.values()), longest_side) if images else NO_TEXTURES
     except (OSError, ValueError, SyntaxError) as error:
-        raise SceneError(f"scene {path}: a texture cannot be decoded: {error}") from error
+        raise SceneError(
+            f"scene {path}: a texture cannot be decoded: {one_line(error, REASON)}"
+        ) from error
     return Surface(
         np.concatenate([part.vertices for part in parts]),
         np.concatenate(faces),

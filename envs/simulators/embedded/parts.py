@@ -12,6 +12,7 @@ import numpy as np
 import PIL.Image
 
 from rayforge.errors import SceneError
+from rayforge.readers.faults import REASON, one_line
 
 REPEAT, CLAMP, MIRROR = 0, 1, 2
 """What a texture does beyond its border."""
@@ -62,7 +63,9 @@ def open_image(scene: Path, name: str, content: bytes) -> PIL.Image.Image:
     try:
         image = PIL.Image.open(io.BytesIO(content))
     except PIL.Image.DecompressionBombError as error:
-        raise SceneError(f"scene {scene}: {name} is too large: {error}") from error
+        raise SceneError(
+            f"scene {scene}: {name} is too large: {one_line(error, REASON)}"
+        ) from error
     except (OSError, ValueError, SyntaxError) as error:
         raise SceneError(
             f"scene {scene}: {name} is no image that can be decoded; use PNG or JPEG"

@@ -13,7 +13,7 @@ import numpy as np
 
 from envs.simulators.embedded.navmesh.compiled import compiled
 from rayforge.errors import SceneError
-from rayforge.readers.faults import one_line, shown
+from rayforge.readers.faults import REASON, one_line, shown
 
 _KINDS = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1",
@@ -68,7 +68,9 @@ def read_ply_file(path: Path) -> PlyFile:
         try:
             data = np.array(content[body:].split(), dtype=np.float64)
         except ValueError as error:
-            raise SceneError(f"scene {path}: its text is no list of numbers: {error}") from error
+            raise SceneError(
+                f"scene {path}: its text is no list of numbers: {one_line(error, REASON)}"
+            ) from error
         position = 0
     else:
         data, position = np.frombuffer(content, dtype=np.uint8), body

@@ -16,6 +16,7 @@ from envs.simulators.embedded.navmesh.heights import Heights
 from envs.simulators.embedded.navmesh.walking import NavMesh
 from envs.simulators.simulator import Body
 from rayforge.errors import SceneError
+from rayforge.readers.faults import REASON, one_line
 
 SET_MAGIC = int.from_bytes(b"MSET", "big")
 TILE_MAGIC = int.from_bytes(b"DNAV", "big")
@@ -99,7 +100,7 @@ def read_navmesh(file: Path) -> tuple[NavMesh, Body]:
         raise SceneError(f"{file}: {error.strerror}") from None
     except (ValueError, IndexError, OverflowError) as error:
         raise SceneError(
-            f"{file}: not a .navmesh of habitat-sim that can be used ({error}); "
+            f"{file}: not a .navmesh of habitat-sim that can be used ({one_line(error, REASON)}); "
             "without it the floor is found anew"
         ) from None
 

@@ -430,6 +430,14 @@ def test_a_ply_cut_off_is_refused(tmp_path: Path, form: str) -> None:
             picture(file)
 
 
+def test_a_long_word_among_a_plys_numbers_is_cut_in_the_message(tmp_path: Path) -> None:
+    file = ply(tmp_path / "made.ply", "ascii", places(), [[0, 1, 2, 3]])
+    file.write_bytes(file.read_bytes() + b"[" * 20_000)
+    with pytest.raises(SceneError, match=r"made\.ply.*no list of numbers") as refused:
+        picture(file)
+    assert len(str(refused.value)) < 500 and "\n" not in str(refused.value)
+
+
 def test_ply_with_a_texture(tmp_path: Path) -> None:
     PIL.Image.fromarray(PAINT).resize((64, 64), PIL.Image.Resampling.NEAREST).save(
         tmp_path / "my wall.png"
