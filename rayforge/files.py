@@ -130,3 +130,13 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def lies_in(file: Path, folder: Path) -> bool:
+    """Whether `file`, links followed, is in `folder` or below, there or not. A name that no file
+    can have (with a zero byte, or of links that lead to each other) is not; names come from files
+    of others."""
+    try:
+        return file.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):
+        return False

@@ -12,6 +12,7 @@ import numpy as np
 from envs.simulators.scene_instance import INSTANCE_SUFFIX, STAGE_SUFFIX, read_instance
 from envs.simulators.simulator import Scene
 from rayforge.errors import SceneError
+from rayforge.files import lies_in
 from rayforge.readers.faults import reading, shown
 from rayforge.readers.json_text import read_object
 
@@ -190,7 +191,7 @@ def _beside(config: Path, key: str, value: str, root: Path | None) -> Path:
     """A file that a stage configuration names: one in its own folder or below (of a data set:
     anywhere in the data set's), and there."""
     path = PurePosixPath(value)
-    inside = root is not None and (config.parent / path).resolve().is_relative_to(root.resolve())
+    inside = root is not None and lies_in(config.parent / path, root)
     if not inside and (path.is_absolute() or ".." in path.parts):
         raise SceneError(
             f"stage configuration {config}: {key} {shown(value)} is not in the configuration's"

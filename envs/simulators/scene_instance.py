@@ -23,7 +23,8 @@ from envs.simulators.articulated import links
 from envs.simulators.rotations import axes_rotation, rotation_of
 from envs.simulators.simulator import Placed
 from rayforge.errors import SceneError
-from rayforge.readers.faults import shown
+from rayforge.files import lies_in
+from rayforge.readers.faults import reading, shown
 from rayforge.readers.json_text import read_object
 
 INSTANCE_SUFFIX = ".scene_instance.json"
@@ -100,12 +101,13 @@ class Dataset:
         if not isinstance(value, str) or not value:
             raise SceneError(f"{config}: {key} must be a file, got {shown(value)}")
         file = config.parent / value
-        if not file.resolve().is_relative_to(self.root.resolve()):
+        if not lies_in(file, self.root):
             raise SceneError(
                 f"{config}: {key} {shown(value)} is outside of the data set {self.root}"
             )
-        if not file.is_file():
-            raise SceneError(f"{config}: {key} {shown(value)} does not exist; download it")
+        with reading(f"{config}: {key} {shown(value)}", SceneError, "name a file"):
+            if not file.is_file():
+                raise SceneError(f"{config}: {key} {shown(value)} does not exist; download it")
         return file
 
 
@@ -227,8 +229,8 @@ def _navmesh(dataset: Dataset, document: dict[str, Any]) -> Path | None:
     if not isinstance(name, str):
         return None
     file = dataset.root / name
-    inside = file.resolve().is_relative_to(dataset.root.resolve())
-    return file if inside and file.is_file() else None
+    with reading(f"{dataset.root}: navmesh_instances: {shown(name)}", SceneError, "name a file"):
+        return file if lies_in(file, dataset.root) and file.is_file() else None
 
 
 def _origin(entry: dict[str, Any], default: str, place: str) -> str:

@@ -236,6 +236,19 @@ def test_what_is_refused_in_a_urdf(tmp_path: Path, old: str, new: str, message: 
         find_scene(file)
 
 
+@pytest.mark.parametrize("name", ["\0", "a" * 5000, "../\0/b.glb"])
+@pytest.mark.parametrize(
+    "config", ["stages/flat.stage_config.json", "configs/objects/box.object_config.json"]
+)
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str, config: str) -> None:
+    file = data_set(tmp_path, {"template_name": "box"})
+    document = json.loads((tmp_path / config).read_text())
+    (tmp_path / config).write_text(json.dumps(document | {"render_asset": name}))
+    with pytest.raises(SceneError, match=config.rsplit("/", 1)[1]) as refused:
+        find_scene(file)
+    assert len(str(refused.value)) < 500
+
+
 def test_without_a_configuration_of_the_data_set(tmp_path: Path) -> None:
     file = data_set(tmp_path, {"template_name": "box"})
     moved = tmp_path / "flat_0.scene_instance.json"
