@@ -49,7 +49,7 @@ class SmallPolicy(nn.Module):
         super().__init__()
         self.layers = Layers(sizes, GEOMETRY)
 
-    def instruction(self, tokens: Tensor) -> Instructions:
+    def instruction_encoder(self, tokens: Tensor) -> Instructions:
         return Instructions(self.layers.words(tokens)[:, None], tokens[:, :1] != PAD)
 
     def step(
