@@ -24,10 +24,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-Messages = list[dict[str, Any]]
-Content = str | Messages
-_ASSISTANT = "\n\nAssistant:"
-_HUMAN = "\n\nHuman:"
+from rayforge.alignment.preference_sides import (
+    HUMAN,
+    Content,
+    UnsoundRecord,
+    is_dialogue,
+    repeated_once,
+    split_sides,
+)
 
 PROMPT_KEYS = ("question", "query", "instruction", "input")
 """Keys that hold the prompt where there is no key `prompt`."""
@@ -59,10 +63,6 @@ SAME_SCORES = "scored alike"
 REVERSED_SCORES = "scored the other way round"
 REPEATED_PROMPT = "prompt repeated in both sides and taken off them"
 REPEATED_ONCE = "prompt repeated in one side alone, which is kept as it is"
-
-
-class UnsoundRecord(ValueError):
-    """A record that no pair can be made of; the message is the reason it is counted under."""
 
 
 @dataclass(frozen=True)
@@ -128,20 +128,12 @@ def _pair(record: dict[str, Any]) -> Preference:
             raise UnsoundRecord(f"missing key {key}")
     chosen, rejected = _content(record["chosen"]), _content(record["rejected"])
     prompt, notes = _prompt(record, chosen)
-    parts, repeated = _split(prompt, chosen, rejected)
+    parts, repeated = split_sides(prompt, chosen, rejected)
     if repeated:
         notes = (*notes, REPEATED_PROMPT)
-    elif _repeated_once(parts):
+    elif repeated_once(parts):
         notes = (*notes, REPEATED_ONCE)
     return Preference(*parts, flipped=_flipped(record), scores=_scores(record), notes=notes)
-
-
-def _repeated_once(parts: _Parts) -> bool:
-    """Whether a text side begins with a prompt of several words: an answer may quote it."""
-    prompt, *sides = parts
-    if not isinstance(prompt, str) or len(prompt.split()) < 2:
-        return False
-    return any(str(side).lstrip().startswith(prompt.strip()) for side in sides)
 
 
 def _prompt(record: dict[str, Any], chosen: Content) -> tuple[Content | None, tuple[str, ...]]:
@@ -178,7 +170,7 @@ def _prompt(record: dict[str, Any], chosen: Content) -> tuple[Content | None, tu
 
 def _check_implicit(record: dict[str, Any], chosen: Content, beside: str | None) -> None:
     """Refuse to take the common beginning of two answers for the prompt that another key holds."""
-    if beside is None and isinstance(chosen, str) and not _is_dialogue(chosen):
+    if beside is None and isinstance(chosen, str) and not is_dialogue(chosen):
         known = ("chosen", "rejected", "tools", *_SYSTEM_KEYS, *_ANNOTATIONS)
         beside = next(
             (k for k, v in record.items()
@@ -202,118 +194,6 @@ def _prose(value: Any) -> bool:
 
 def _nothing(value: Any) -> bool:
     return value is None or (isinstance(value, str | list | dict) and not value)
-
-
-_Parts = tuple[Content, Content, Content]
-
-
-def _split(prompt: Content | None, chosen: Content, rejected: Content) -> tuple[_Parts, bool]:
-    """(prompt, chosen, rejected), and whether both sides repeated the prompt."""
-    if isinstance(chosen, str) and isinstance(rejected, str):
-        if prompt is None:
-            return _split_text(chosen, rejected), False
-        if isinstance(prompt, str):
-            return _without_text(prompt, chosen, rejected)
-    if isinstance(chosen, list) and isinstance(rejected, list):
-        if prompt is None:
-            return _split_messages(chosen, rejected), False
-        if isinstance(prompt, list):
-            return _without_messages(prompt, chosen, rejected)
-        if all(m["role"] == "assistant" for m in (*chosen[:1], *rejected[:1])) and chosen:
-            return ([{"role": "user", "content": prompt}], chosen, rejected), False
-        common, first, second = _split_messages(chosen, rejected)
-        if any(message["content"] == prompt for message in common):
-            return (common, first, second), False
-        raise UnsoundRecord("prompt is not in the conversations")
-    raise UnsoundRecord("texts and messages mixed")
-
-
-def _without_text(prompt: str, chosen: str, rejected: str) -> tuple[_Parts, bool]:
-    """Sides without the prompt where both begin with it.
-
-    A prompt of a single word is left: an answer may well begin with it.
-    """
-    said = prompt.strip()
-    if _is_dialogue(chosen) and _is_dialogue(rejected):
-        before, first, second = _split_dialogue(chosen, rejected)
-        if said and said in before:
-            return (before, first, second), True
-        raise UnsoundRecord("prompt is not in the dialogues")
-    if not said or re.fullmatch(r"\w+", said):
-        return (prompt, chosen, rejected), False
-    for start in (prompt, said):
-        if chosen.startswith(start) and rejected.startswith(start):
-            return (start, chosen.removeprefix(start), rejected.removeprefix(start)), True
-    return (prompt, chosen, rejected), False
-
-
-def _without_messages(
-    prompt: Messages, chosen: Messages, rejected: Messages
-) -> tuple[_Parts, bool]:
-    """Sides without the last messages of the prompt where both begin with them."""
-    repeated = [
-        next((k for k in range(len(prompt), 0, -1) if prompt[-k:] == side[:k]), 0)
-        for side in (chosen, rejected)
-    ]
-    if repeated[0] != repeated[1]:
-        raise UnsoundRecord("prompt repeated in one side alone")
-    if repeated[0]:
-        return (prompt, chosen[repeated[0] :], rejected[repeated[0] :]), True
-    # A conversation that begins before the prompt does, with a system turn most often.
-    common = chosen[: _common(chosen, rejected)]
-    if common and common[0]["role"] == "assistant":  # it answers the prompt
-        common = []
-    for start in range(1, len(common) - len(prompt) + 1):
-        end = start + len(prompt)
-        if common[start:end] == prompt:
-            return (common[:end], chosen[end:], rejected[end:]), True
-    return (prompt, chosen, rejected), False
-
-
-def _is_dialogue(text: str) -> bool:
-    return text.lstrip().startswith(_HUMAN.lstrip()) and _ASSISTANT in text
-
-
-def _split_text(chosen: str, rejected: str) -> tuple[str, str, str]:
-    if _HUMAN in chosen and _ASSISTANT in chosen:
-        return _split_dialogue(chosen, rejected)
-    if chosen == rejected:
-        raise UnsoundRecord("identical sides")
-    border = _common(chosen, rejected)
-    if border == min(len(chosen), len(rejected)):
-        raise UnsoundRecord("empty side")
-    # As TRL does: the space belongs to the response, where tokenisers want it.
-    if border and chosen[border - 1] == " ":
-        border -= 1
-    if not border:
-        raise UnsoundRecord("no common prompt")
-    return chosen[:border], chosen[border:], rejected[border:]
-
-
-def _split_dialogue(chosen: str, rejected: str) -> tuple[str, str, str]:
-    """Split behind the last "\\n\\nAssistant:", up to which both dialogues must be the same."""
-    before, _, response = chosen.rpartition(_ASSISTANT)
-    other_before, _, other = rejected.rpartition(_ASSISTANT)
-    if before != other_before:
-        raise UnsoundRecord("no common prompt")
-    return before + _ASSISTANT, response, other
-
-
-def _split_messages(chosen: Messages, rejected: Messages) -> tuple[Messages, Messages, Messages]:
-    if chosen == rejected:
-        raise UnsoundRecord("identical sides")
-    border = _common(chosen, rejected)
-    if not border:
-        raise UnsoundRecord("no common prompt")
-    if all(message["role"] in ("system", "developer") for message in chosen[:border]):
-        raise UnsoundRecord("no common prompt but a system turn (call what was asked prompt)")
-    return chosen[:border], chosen[border:], rejected[border:]
-
-
-def _common(a: str | Messages, b: str | Messages) -> int:
-    """Length of the common beginning."""
-    shorter = min(len(a), len(b))
-    return next((i for i in range(shorter) if a[i] != b[i]), shorter)
 
 
 def _ultrafeedback(record: dict[str, Any]) -> Preference:
@@ -405,7 +285,7 @@ def _with_system(found: Preference, system: Any) -> Preference:
         if any(message["role"] == "system" for message in found.prompt):
             raise UnsoundRecord("key system beside a system message")
         return replace(found, prompt=[*turn, *found.prompt])
-    if _HUMAN.lstrip() in found.prompt:
+    if HUMAN.lstrip() in found.prompt:
         if not turn:
             return found
         raise UnsoundRecord("key system beside a dialogue in text")

@@ -16,12 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rayforge.alignment.preference_formats import (
-    Content,
-    Preference,
-    UnsoundRecord,
-    parse_record,
-)
+from rayforge.alignment.preference_formats import Preference, parse_record
+from rayforge.alignment.preference_sides import Content, UnsoundRecord
 from rayforge.errors import DataError, PreferenceError
 from rayforge.readers.content import read_lines
 from rayforge.readers.json_text import parse_json

@@ -14,9 +14,9 @@ from rayforge.alignment.preference_formats import (
     REVERSED_SCORES,
     SAME_SCORES,
     Preference,
-    UnsoundRecord,
     parse_record,
 )
+from rayforge.alignment.preference_sides import UnsoundRecord
 from rayforge.alignment.preferences import read_preferences
 
 SIDES = {"chosen": "The kitchen has it.", "rejected": "The kitchen, I think."}

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trl.data_utils import extract_prompt
 
-from rayforge.alignment.preference_formats import UnsoundRecord, parse_record
+from rayforge.alignment.preference_formats import parse_record
+from rayforge.alignment.preference_sides import UnsoundRecord
 from rayforge.alignment.preferences import (
     Preferences,
     preference_key,
