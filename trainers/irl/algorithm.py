@@ -33,6 +33,7 @@ from trainers.irl.dispatch import ask_for_more, bring_back, hand_out, hand_out_b
 from trainers.irl.learner import AgentLearner, AgentModule
 from trainers.irl.learner_calls import batch_of, halved, learners_at_work
 from trainers.irl.loading import agent_sizes
+from trainers.irl.rollout_figures import rollout_figures
 from trainers.irl.runner import ChunkResult, PathRunner
 from trainers.irl.source import source_weights
 from trainers.irl.task import Shared, Task
@@ -105,7 +106,7 @@ class LangGoalIRL(Algorithm):
         # Images are large: of them no more are kept than updates draw from.
         capacity = min(irl.replay, irl.replay_window) if world.dimension is None else irl.replay
         sizes = (capacity, world.step_limit, irl.max_words, world.kind)
-        self.negatives, self.positives = Replay(*sizes), Replay(*sizes)  # negatives, positives
+        self.negatives, self.positives = Replay(*sizes), Replay(*sizes)
         self.frames = world.new_frame_store(capacity)
         if self.frames is not None:
             self._learners(partial(calls.show, frames=self.frames))
@@ -342,7 +343,9 @@ class LangGoalIRL(Algorithm):
         steps = sum(int(r.rollout.paths.length.sum()) for r in results if r.rollout)
         self.counts["episodes"] += len(rows)
         self.counts["env_steps"] += steps
-        self._log_rollouts(split, rows, results, steps / seconds)
+        figures = rollout_figures(self.task.world, split, rows, results)
+        for name, value in (figures | {"env_steps_per_s": steps / seconds}).items():
+            self.metrics.log_value(("rollout", name), value, window=1)
 
     def _round(self) -> tuple[np.ndarray, list[ChunkResult]]:
         """This iteration's expert rows and the roll-outs of their instructions. With a `staleness`
@@ -463,34 +466,6 @@ class LangGoalIRL(Algorithm):
         if all(result.rollout is None for result in results):
             raise RuntimeError(f"every episode failed, the first: {failures[0]}")
         return results
-
-    def _log_rollouts(
-        self, split: Demonstrations, rows: np.ndarray, results: list[ChunkResult], speed: float
-    ) -> None:
-        reached, length, entropy = [], [], []
-        labels = [result.labels.kept for result in results if result.labels is not None]
-        rephrased = np.concatenate([result.rephrased for result in results])
-        for result in results:
-            if result.rollout is not None:
-                paths = result.rollout.paths
-                answered = rows[result.first - results[0].first + result.rows]
-                reached.append(self.task.world.reached(split, answered, paths))
-                length.append(paths.length)
-                entropy.append(result.rollout.entropy)
-        steps = np.concatenate(length)
-        figures = {
-            "success": float(np.concatenate(reached).mean()),
-            "length": float(steps.mean()),
-            "forced_stops": float((steps == self.task.world.step_limit).mean()),
-            "entropy": float(np.concatenate(entropy).mean()),
-            "env_steps_per_s": speed,
-        }
-        if labels:
-            figures["labels_kept"] = float(np.concatenate(labels).mean())
-        if len(rephrased):
-            figures["paraphrases_kept"] = float(rephrased.mean())
-        for name, value in figures.items():
-            self.metrics.log_value(("rollout", name), value, window=1)
 
 
 def sizes_of(config: IRLConfig, task: Task[Any]) -> dict[str, Any]:
