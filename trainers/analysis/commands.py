@@ -116,7 +116,8 @@ class Transfer:
     """How runs do under shift: every run on every target, and which figure at home predicts it.
 
     Examples:
-      rayforge analyse transfer tune_configs/transfer.yaml --out runs/transfer
+      rayforge analyse transfer tune_configs/analyses/transfer.yaml --out runs/transfer
+      rayforge analyse transfer tune_configs/analyses/transfer_language.yaml --out runs/shifts
     """
 
     file: tyro.conf.Positional[Path]

@@ -1,13 +1,13 @@
 """`rayforge analyse transfer`: every run on every target, and which figure at home predicts it.
 
 After the assay of Wenzel et al. (NeurIPS 2022), for agents: success beside likelihood, calibration,
-perturbed features and parity over rooms, of each run at home and under shift.
+perturbed features and parity over rooms, of each run at home and under shift. Language models'
+cells are those of `transfer_language`.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,23 +18,14 @@ import torch
 
 from rayforge.errors import ConfigurationError, DataError
 from rayforge.evaluation.calibration import calibration_error
-from rayforge.evaluation.intervals import bootstrap_interval, seed_interval
+from rayforge.evaluation.intervals import bootstrap_interval
 from rayforge.evaluation.metrics import SUCCESS_METRES
 from rayforge.evaluation.parity import total_variation_parity
-from rayforge.evaluation.robustness import (
-    Line,
-    attacked,
-    effective_robustness,
-    fit_line,
-    leave_one_out,
-    probit,
-    runs_needed,
-)
+from rayforge.evaluation.robustness import attacked
 from rayforge.irl.decisions import batches_of, score_decisions
 from rayforge.irl.networks import Policy
 from rayforge.language.vocabulary import Vocabulary
-from rayforge.reports.scatter import scatter_chart
-from rayforge.reports.section import Cell, Pictures, Row, Section, Table, Text, cell
+from rayforge.reports.alignment import is_alignment_run
 from trainers.analysis.attributes import check_agents_run, goal_rooms
 from trainers.analysis.cloning import (
     Block,
@@ -46,27 +37,36 @@ from trainers.analysis.cloning import (
     small_config,
     success_of,
 )
-from trainers.analysis.results import note, write_results
+from trainers.analysis.results import write_results
 from trainers.analysis.targets import seen_otherwise, told_otherwise, told_twice
-from trainers.analysis.transfer_config import Target, TransferConfig, read_transfer
+from trainers.analysis.transfer_config import (
+    Target,
+    TransferConfig,
+    found_runs,
+    read_transfer,
+    run_names,
+)
+from trainers.analysis.transfer_language import LANGUAGE_MODELS, language_cells, score_pairs
+from trainers.analysis.transfer_results import (
+    HOME,
+    Measured,
+    summarise_transfer,
+    transfer_sections,
+)
 from trainers.analysis.trials import check_processes, fan_out
-from trainers.configuration import from_dict, to_dict
+from trainers.configuration import from_dict, read_document, to_dict
 from trainers.irl.config import IRLConfig
 from trainers.irl.loading import agent_sizes, agent_with, load_weights
 from trainers.irl.run_folder import load_run
 from trainers.irl.task import Task, read_task
 from trainers.search.config import merged
 
-HOME = "home"
-FIGURES = ("success", "spl", "accuracy", "nats", "ece", "ece_stop", "perturbed", "parity",
-           "parameters")  # fmt: skip
-PREDICTORS = {
-    "success": "success at home", "accuracy": "expert's actions told at home",
+AGENTS = Measured("success", "Success", {
+    "success": "success at home", "accuracy": "expert's actions predicted at home",
     "nats": "nats at home", "ece": "calibration error at home",
     "ece_stop": "calibration error of STOP at home", "perturbed": "accuracy when perturbed",
     "parity": "parity over rooms at home", "parameters": "parameters",
-}  # fmt: skip
-UNKNOWN = "Not known: it takes three runs or more whose success at home differs, on two targets."
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ class Scoring:
     """A run to score on a target."""
 
     run: Path
+    name: str
+    """As tables call it."""
     group: str
     target: Target | None
     """None: at home."""
@@ -92,13 +94,40 @@ class Scoring:
 def analyse_transfer(file: Path, out: Path, processes: int, command: str) -> dict[str, Any]:
     """Make runs that are missing, fill the grid, write `transfer.json` and `transfer.html`.
 
-    Raises ConfigurationError, DataError or RunError before Ray starts wherever possible.
+    A grid whose runs are language models' is scored on pairs (`transfer_language`). Raises
+    ConfigurationError, DataError or RunError before Ray starts wherever possible.
     """
     check_processes(processes)
-    grid = read_transfer(file)
+    if _names_language_models(file):
+        pairs = language_cells(file)
+        _check_count(len({cell.name for cell in pairs.values()}))
+        rows, measured = fan_out(score_pairs, pairs, out, processes, "cell"), LANGUAGE_MODELS
+    else:
+        cells = _agents_cells(read_transfer(file), out, processes)
+        rows, measured = fan_out(score_cell, cells, out, processes, "cell"), AGENTS
+    document = summarise_transfer(list(rows.values()), measured)
+    sections = transfer_sections(document, measured)
+    write_results(out, "transfer", document, "Transfer under shift", sections, command)
+    return document
+
+
+def _names_language_models(file: Path) -> bool:
+    names = read_document(file).get("runs")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return False
+    return any(is_alignment_run(run) for run in found_runs(names))
+
+
+def _check_count(runs: int) -> None:
+    if runs < 3:
+        raise ConfigurationError(f"a grid needs three runs at least, got {runs}")
+
+
+def _agents_cells(grid: TransferConfig, out: Path, processes: int) -> dict[str, Scoring]:
+    """The cells of a grid by name; trains the runs that it makes."""
     if not Path(grid.data).is_dir():
         raise DataError(f"data folder {grid.data} does not exist; `rayforge houses DIR` makes one")
-    runs = {path: _group(path) for path in grid.found_runs()}
+    runs = {path: _group(path) for path in found_runs(grid.runs)}
     for run in runs:
         check_agents_run(run, "transfer")
         _check_camera(grid, load_run(run)[0], str(run))
@@ -106,17 +135,12 @@ def analyse_transfer(file: Path, out: Path, processes: int, command: str) -> dic
     if makings:
         fan_out(make_run, makings, out / "made", processes, "run")
         runs |= {making.folder: _group(making.folder) for making in makings.values()}
-    if len(runs) < 3:
-        raise ConfigurationError(f"a grid needs three runs at least, got {len(runs)}")
-    cells = {
-        f"{run.name} | {target.title if target else HOME}": Scoring(run, group, target, grid)
-        for run, group in runs.items()
+    _check_count(len(runs))
+    return {
+        f"{name} | {target.title if target else HOME}": Scoring(run, name, group, target, grid)
+        for (run, group), name in zip(runs.items(), run_names(list(runs)), strict=True)
         for target in (None, *grid.read_targets())
     }
-    rows = fan_out(score_cell, cells, out, processes, "cell")
-    document = summarise_transfer(grid, list(rows.values()))
-    write_results(out, "transfer", document, "Transfer under shift", _sections(document), command)
-    return document
 
 
 def _check_camera(grid: TransferConfig, config: IRLConfig, name: str) -> None:
@@ -225,7 +249,7 @@ def score_cell(scoring: Scoring) -> dict[str, Any]:
     near = task.world.buildings.distance(at, split.goal[scored.row]) < SUCCESS_METRES
     perturbed = _perturbed(policy, observer, split.paths, grid.perturbed)
     return {
-        "run": scoring.run.name, "group": scoring.group,
+        "run": scoring.name, "group": scoring.group,
         "target": HOME if scoring.target is None else target.title,
         "episodes": len(split),
         "success": float(values["success"].mean()), "spl": float(values["spl"].mean()),
@@ -240,7 +264,7 @@ def score_cell(scoring: Scoring) -> dict[str, Any]:
 
 
 def _perturbed(policy: Policy, observer: Any, paths: Any, sizes: tuple[float, ...]) -> np.ndarray:
-    """Expert's actions told when every feature of the states may move by at most `size`."""
+    """Share of the expert's actions predicted when every feature may move by at most `size`."""
     (batch,) = batches_of(policy, observer, paths, np.arange(min(24, len(paths))), 24)
     with torch.no_grad():
         seen = observer.observe_batch(batch.columns, policy.image_encoder)
@@ -260,136 +284,3 @@ def _rooms_parity(task: Task[Any], split: Any, success: np.ndarray) -> float:
     """Total variation of success over the kinds of room that goals are in; NaN without labels."""
     rooms = goal_rooms(task, split)
     return float("nan") if rooms is None else total_variation_parity(success, rooms, 2)
-
-
-def summarise_transfer(grid: TransferConfig, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Lines, predictors and effective robustness of a filled grid."""
-    home = {row["run"]: row for row in rows if row["target"] == HOME}
-    away = [row for row in rows if row["target"] != HOME]
-    names = list(dict.fromkeys(row["target"] for row in away))
-    groups = sorted({row["group"] for row in rows})
-    targets: dict[str, Any] = {}
-    pair, target_rate = [], []
-    figures: dict[str, list[float]] = {name: [] for name in PREDICTORS}
-    robust: dict[str, list[float]] = {group: [] for group in groups}
-    for number, name in enumerate(names):
-        own = [row for row in away if row["target"] == name]
-        x = np.array([home[row["run"]]["success"] for row in own])
-        y = np.array([row["success"] for row in own])
-        counts = np.array([row["episodes"] for row in own])
-        base = np.array([row["group"] == groups[0] for row in own])
-        line = fit_line(x, y, counts)
-        baseline = fit_line(x[base], y[base], counts[base]) if base.sum() > 2 else line
-        if np.isfinite(baseline.slope):
-            gains = effective_robustness(baseline, x, y, counts)
-            for row, gain in zip(own, gains, strict=True):
-                robust[row["group"]].append(float(gain))
-        targets[name] = {
-            "success": seed_interval(y), "lost": seed_interval(x - y),
-            "line": line._asdict(), "calibration": seed_interval([r["ece"] for r in own]),
-        }  # fmt: skip
-        for row in own:
-            pair.append(number)
-            target_rate.append(row["success"])
-            for key in PREDICTORS:
-                value = home[row["run"]][key]
-                value = math.nan if value is None else float(value)
-                figures[key].append(float(probit(np.array(value))) if key == "success" else value)
-    known = {k: np.array(v) for k, v in figures.items() if np.isfinite(v).all() and np.ptp(v) > 0}
-    # Targets differ in how hard they are: each pair is centred, so that what is predicted is which
-    # of its runs does better.
-    predictors = []
-    if len(names) > 1 and known:
-        predictors = leave_one_out(known, np.array(target_rate), np.array(pair))
-    ranks = [t["line"]["rank"] for t in targets.values() if np.isfinite(t["line"]["rank"])]
-    worst = max(targets, key=lambda name: targets[name]["lost"].mean)
-    typical = float(np.median(ranks)) if ranks else float("nan")
-    return {
-        "runs": len(home), "targets": targets, "groups": groups, "rows": rows,
-        "predictors": [p._asdict() for p in predictors],
-        "effective_robustness": {g: seed_interval(v) for g, v in robust.items() if v},
-        "worst": worst, "rank": typical,
-        "runs_needed": runs_needed(typical) if np.isfinite(typical) and abs(typical) < 1 else None,
-    }  # fmt: skip
-
-
-def _sections(document: dict[str, Any]) -> list[Section]:
-    rows, targets = document["rows"], document["targets"]
-    home = {row["run"]: row for row in rows if row["target"] == HOME}
-    groups = []
-    for group in document["groups"]:
-        own = [r for r in rows if r["target"] != HOME and r["group"] == group]
-        groups.append(
-            (group, np.array([float(probit(np.array(home[r["run"]]["success"]), r["episodes"]))
-                              for r in own]),
-             np.array([float(probit(np.array(r["success"]), r["episodes"])) for r in own]),
-             [f"{r['run']} on {r['target']}: {r['success']:.3f}" for r in own])
-        )  # fmt: skip
-    every = np.concatenate([a for _, a, _, _ in groups])
-    ends = np.array([every.min(), every.max()])
-    lines = [("equal", ends, ends)]
-    for name, found in list(targets.items())[:8]:
-        line = Line(**found["line"])
-        if np.isfinite(line.slope):
-            lines.append((name, ends, line.intercept + line.slope * ends))
-    hint = "Dashed: equality, and the line of each target."
-    scatter = scatter_chart(
-        "Success under shift against success at home", groups, x="probit of success at home",
-        y="probit of success under shift", lines=lines, hint=hint,
-    )  # fmt: skip
-    table = [
-        Row(Cell(name), [cell(t["success"]), cell(t["lost"], signed=True),
-                         Cell(_number(t["line"]["slope"])), Cell(_number(t["line"]["r_squared"])),
-                         Cell(_number(t["line"]["rank"])), cell(t["calibration"])],
-            own=name == document["worst"])
-        for name, t in sorted(targets.items(), key=lambda item: -item[1]["lost"].mean)
-    ]  # fmt: skip
-    head = ["Target", "Success", "Lost", "Slope", "R²", "Rank correlation", "Calibration error"]
-    predicted = [
-        Row(Cell(PREDICTORS[p["name"]]), [Cell(_number(p["r_squared"])), Cell(_number(p["rank"]))])
-        for p in document["predictors"]
-    ]
-    robust = [Row(Cell(g), [cell(i, signed=True)])
-              for g, i in document["effective_robustness"].items()]  # fmt: skip
-    needed = document["runs_needed"]
-    law = (
-        f"There are {document['runs']} runs. For a rank correlation of {document['rank']:.2f} to "
-        f"be known within 0.1, each target needs about {needed} of them: read these lines as a "
-        "description of these runs, not as a law."
-        if needed
-        else "The runs do not differ enough to be ranked."
-    )
-    return [
-        Section(
-            "At home and under shift",
-            [Text(_worst(document), "answer"),
-             Pictures(scatter), Table(head, table, "Means over runs, 95 % Student t intervals."),
-             note(law)],
-            "Does what is good at home stay good?",
-        ),
-        Section(
-            "What predicts it",
-            [Table(["Figure", "R², pair left out", "Rank correlation within a pair"], predicted,
-                   "R² below 0: worse than the mean of the other pairs.")
-             if predicted else Text(UNKNOWN, "gone")],
-            "Which figure at home says how a run does under shift?",
-        ),
-        Section(
-            "Effective robustness",
-            [Table(["Runs", "Above the line"], robust,
-                   f"Success under shift less what the line of {document['groups'][0]!r} gives for "
-                   "the success at home.")
-             if robust else Text(UNKNOWN, "gone")],
-        ),
-    ]  # fmt: skip
-
-
-def _worst(document: dict[str, Any]) -> str:
-    lost = document["targets"][document["worst"]]["lost"]
-    if not lost.low > 0:
-        return "No shift hurts beyond doubt."
-    return f"The shift that hurts most: {document['worst']}."
-
-
-def _number(value: float) -> str:
-    return f"{value:+.2f}" if np.isfinite(value) else "—"

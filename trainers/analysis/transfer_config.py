@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,12 +96,7 @@ class TransferConfig:
 
     def __post_init__(self) -> None:
         check_limits(self)
-        if not self.targets:
-            raise ConfigurationError("targets is empty: name what the runs are scored on")
-        names = [target.title for target in self.read_targets()]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ConfigurationError(f"targets: {twice!r} stands twice; give one a name")
+        check_titles([target.title for target in self.read_targets()])
         if not self.runs and not self.make:
             raise ConfigurationError("name runs, or say under make how to train them")
         if any(size < 0 for size in self.perturbed):
@@ -117,20 +113,40 @@ class TransferConfig:
     def made(self) -> Made | None:
         return from_dict(Made, self.make, "make: ") if self.make else None
 
-    def found_runs(self) -> list[Path]:
-        """The run folders that `runs` names, in order. Raises RunError where there is none."""
-        found: list[Path] = []
-        for name in self.runs:
-            folder = Path(name)
-            if (folder / "config.yaml").is_file():
-                found.append(folder)
-                continue
-            inner = sorted(file.parent for file in folder.glob("*/config.yaml"))
-            inner += sorted(file.parent for file in folder.glob("*/*/config.yaml"))
-            if not inner:
-                raise RunError(f"{folder} is no run folder and holds none: it has no config.yaml")
-            found += inner
-        return found
+
+def check_titles(titles: Sequence[str]) -> None:
+    """Raises ConfigurationError where there are no targets, or two of one title."""
+    if not titles:
+        raise ConfigurationError("targets is empty: name what the runs are scored on")
+    if len(set(titles)) < len(titles):
+        twice = next(title for title in titles if titles.count(title) > 1)
+        raise ConfigurationError(f"targets: {twice!r} stands twice; give one a name")
+
+
+def found_runs(names: Sequence[str]) -> list[Path]:
+    """The run folders that `names` are or hold, in order. Raises RunError where there is none."""
+    found: list[Path] = []
+    for name in names:
+        folder = Path(name)
+        if (folder / "config.yaml").is_file():
+            found.append(folder)
+            continue
+        inner = sorted(file.parent for file in folder.glob("*/config.yaml"))
+        inner += sorted(file.parent for file in folder.glob("*/*/config.yaml"))
+        if not inner:
+            raise RunError(f"{folder} is no run folder and holds none: it has no config.yaml")
+        found += inner
+    return list(dict.fromkeys(found))
+
+
+def run_names(runs: Sequence[Path]) -> list[str]:
+    """What tables call runs: their folders' names, with as much of the way there as tells them
+    apart."""
+    for parts in range(1, max((len(run.parts) for run in runs), default=1)):
+        names = ["/".join(run.parts[-parts:]) for run in runs]
+        if len(set(names)) == len(names):
+            return names
+    return [str(run) for run in runs]
 
 
 def read_transfer(file: Path) -> TransferConfig:

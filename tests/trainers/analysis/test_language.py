@@ -92,3 +92,80 @@ def test_a_run_of_another_system_is_refused(
         cli.main(["analyse", *[run if word == "RUN" else word for word in arguments]])
     said = capsys.readouterr().err.strip().splitlines()
     assert ended.value.code in (2, 4) and message.replace("RUN", run) in said[-1]
+
+
+def test_transfer_of_language_models(aligned: Path, tmp_path: Path) -> None:
+    import shutil
+
+    for name in ("one", "two"):
+        shutil.copytree(aligned / "run", tmp_path / name / "run")
+    shutil.rmtree(tmp_path / "two" / "run" / "rounds" / "2")
+    runs = [str(aligned / "run"), str(tmp_path / "one"), str(tmp_path / "two")]
+    words = [f"{name}:{level}" for name in ("dropped", "misheard", "shuffled") for level in (1, 5)]
+    targets = [{"data": str(aligned / "pairs.jsonl")}, *({"words": shift} for shift in words)]
+    file = tmp_path / "grid.yaml"
+    file.write_text(json.dumps({"runs": runs, "targets": targets, "pairs": 20}))
+    cli.main(["analyse", "transfer", str(file), "--out", str(tmp_path / "out")])
+    found = json.loads((tmp_path / "out" / "transfer.json").read_text())
+    assert found["runs"] == 3 and len(found["rows"]) == 3 * 8 and found["base"] == "iterative"
+    rows = {(row["run"], row["target"]): row for row in found["rows"]}
+    names = sorted({run for run, _ in rows})
+    assert len(names) == 3 and all(name.endswith("/run") for name in names)
+    same, one, two = (n for last in ("", "one/run", "two/run") for n in names if
+                      (n == last or (not last and n not in ("one/run", "two/run"))))  # fmt: skip
+    for target in found["targets"]:
+        assert {**rows[same, target], "run": "", "trial": ""} == {
+            **rows[one, target], "run": "", "trial": ""
+        }  # fmt: skip
+    assert rows[two, "home"]["nats"] != rows[one, "home"]["nats"]
+    assert all(0 <= r["accuracy"] <= 1 and 0 <= r["ece"] <= 1 for r in rows.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"targets": []}, "targets is empty"),
+        ({"targets": [{}]}, "is the run's home"),
+        ({"targets": [{"words": "droped:2"}]}, "did you mean dropped"),
+        ({"targets": [{"words": "dropped:2"}, {"words": "dropped:2"}]}, "stands twice"),
+        ({"targets": [{"data": "nowhere.jsonl"}]}, "nowhere.jsonl does not exist"),
+        ({"targets": [{"routes": {"seed": 1}}]}, 'settings of data "routes" alone'),
+        ({"targets": [{"data": "routes", "routes": {"sed": 1}}]}, "did you mean .*seed"),
+        ({"targets": [{"chosen": "longest"}]}, "longer"),
+        ({"data": "houses"}, "data"),
+        ({"pairs": 3}, "pairs must be at least 10"),
+        ({}, "three runs at least, got 1"),
+    ],
+)
+def test_a_bad_grid_of_language_models_is_one_line(
+    changes: dict[str, object], message: str, aligned: Path, tmp_path: Path
+) -> None:
+    from rayforge.errors import UserError
+    from trainers.analysis.transfer import analyse_transfer
+
+    file = tmp_path / "grid.yaml"
+    whole = {"runs": [str(aligned / "run")], "targets": [{"words": "dropped:2"}], **changes}
+    file.write_text(json.dumps(whole))
+    with pytest.raises(UserError, match=message):
+        analyse_transfer(file, tmp_path / "out", 0, "test")
+
+
+def test_words_of_prompts_are_shifted() -> None:
+    from envs.shifts.shift import Shift
+    from rayforge.alignment.preferences import Preference
+    from trainers.analysis.transfer_language import shifted_texts, with_shifted_prompts
+
+    texts = ["walk to the big kitchen and stop there please", "", "one"] * 30
+    for name in ("dropped", "misheard", "shuffled"):
+        weak = shifted_texts(texts, Shift(name, 1), 0)
+        strong = shifted_texts(texts, Shift(name, 5), 0)
+        assert weak == shifted_texts(texts, Shift(name, 1), 0)
+        changed = [sum(a != b for a, b in zip(texts, some, strict=True)) for some in (weak, strong)]
+        assert 0 < changed[0] < changed[1]
+        assert [bool(text) for text in strong] == [bool(text) for text in texts]
+    assert sorted(strong[0].split()) == sorted(texts[0].split())
+    talk = [{"role": "system", "content": "be kind"}, {"role": "user", "content": texts[0]}]
+    pair = Preference(talk, "a", "b")
+    (found,) = with_shifted_prompts([pair], Shift("dropped", 5), 1)
+    assert found.prompt[0] == talk[0] and found.chosen == "a"
+    assert len(found.prompt[1]["content"]) < len(texts[0])
