@@ -1,12 +1,16 @@
-"""Four trunks on real Room-to-Room data, eight buildings held out: equal parameters and updates.
+"""Four trunks on navigation graphs, in buildings that are new: equal parameters and updates.
 
     python -m benchmarks.circuits ../shared/data/r2r --out runs/circuits
+    rayforge houses runs/houses
+    python -m benchmarks.circuits runs/houses --out runs/circuits-houses
 
 The LSTM, a transformer, a circuit, and a circuit conditioned on the instruction clone the same
 batches of demonstrations from the same seeds; step sizes are equal and were not tuned for any of
-them. Success is that of greedy roll-outs. Also measured: the agents under shifts of what they see
-and read, low-shot adaptation to a building, the priors of the wiring, and speed against success as
-modules are dropped. Every part is written as it is done, and one that is there is not done again.
+them. Success is that of greedy roll-outs. Of Room-to-Room the eight buildings of `benchmarks.r2r`
+are new, of generated houses those of val_unseen. Also measured: the agents under the shifts of
+`envs.shifts`, low-shot adaptation to a building, the priors of the wiring, and speed against
+success as modules are dropped. Every part is written as it is done, and one that is there is not
+done again.
 """
 
 from __future__ import annotations
@@ -35,8 +39,9 @@ from rayforge.irl.pairs import Role, pair_batch
 from rayforge.irl.trunks.circuit import CircuitTrunk
 from rayforge.irl.trunks.making import parameters
 from rayforge.irl.update import Update, cosine
-from rayforge.language.vocabulary import UNKNOWN
 from rayforge.reports.section import span
+from trainers.analysis.targets import seen_otherwise, told_otherwise
+from trainers.analysis.transfer_config import Target
 from trainers.irl.algorithm import sizes_of
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import scores_of
@@ -46,6 +51,11 @@ from trainers.runs.folder import hardware
 TRUNKS = ("lstm", "transformer", "circuit", "circuit-conditioned")
 SHOTS = (10, 50, 200)
 KEPT = (1.0, 0.75, 0.5, 0.25, 0.125)
+SHIFTED = (
+    Target(words="dropped:3", name="dropped:3"),
+    Target(features="hidden:3", name="hidden:3"),
+)
+"""Shifts that are scored in new buildings."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +85,15 @@ class Circuits:
         torch.set_num_threads(1)
         self.out.mkdir(parents=True, exist_ok=True)
         config = self.config("lstm", 0)
-        task = read_task(self.data, config, ("train", "val_seen", "held_out"))
+        splits = ("train", "val_seen", "held_out" if config.held_out else "val_unseen")
+        task = read_task(self.data, config, splits)
         rng = np.random.default_rng(0)
         scored = {}
-        for name in ("val_seen", "held_out"):
+        for name in splits[1:]:
             split = task.splits[name]
             rows = np.sort(rng.permutation(len(split))[: self.episodes])
-            scored[name] = split.take(rows)
+            scored["seen" if name == "val_seen" else "new"] = split.take(rows)
+        task = replace(task, splits={**task.splits, "new": task.splits[splits[2]]})
         for seed in self.seeds:
             for trunk in TRUNKS:
                 self.measure(task, scored, trunk, seed, "planted-partition")
@@ -102,9 +114,15 @@ class Circuits:
             feature_dropout=0.3, circuit=circuit,
         )  # fmt: skip
         return IRLConfig(
-            method="gcbc", data=str(self.data), held_out=HELD_OUT, network=network, seed=seed,
+            method="gcbc", data=str(self.data), held_out=self.held_out, network=network, seed=seed,
             learning_rate=self.rate,
         )  # fmt: skip
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """The eight buildings where the data is Room-to-Room's."""
+        there = (self.data / "connectivity" / f"{HELD_OUT[0]}_connectivity.json").is_file()
+        return HELD_OUT if there else ()
 
     def place(self, trunk: str, seed: int, prior: str) -> Path:
         return self.out / f"{trunk}-{prior}-{seed}"
@@ -159,44 +177,19 @@ class Circuits:
         for name, split in scored.items():
             found["success"][name] = scores_of(agent.policy, task.world, split)["success"].tolist()
         if prior == "planted-partition":
-            split = scored["held_out"]
-            for name, shifted in self.shifted(agent, split).items():
-                found["success"][name] = shifted(task)
+            config, new = self.config(trunk, seed, prior), scored["new"]
+            for target in SHIFTED:
+                other = seen_otherwise(task, config, target, 0)
+                told = told_otherwise(new, np.arange(len(new)), target, task, 0)
+                success = scores_of(agent.policy, other.world, told)["success"]
+                found["success"][f"new, {target.title}"] = success.tolist()
         write_json(file, found)
         print(trunk, prior, seed, {k: float(np.mean(v)) for k, v in found["success"].items()},
               f"{took:.0f} s of CPU", flush=True)  # fmt: skip
 
-    def shifted(self, agent: Agent, split: Demonstrations) -> dict[str, Any]:
-        """Success in new buildings where a third of the words is unknown, and where a third of what
-        is seen is hidden."""
-        rng = np.random.default_rng(0)
-
-        def words(task: Task[Any]) -> list[float]:
-            tokens = split.paths.tokens.copy()
-            tokens[(rng.random(tokens.shape) < 1 / 3) & (tokens > UNKNOWN)] = UNKNOWN
-            told = replace(split, paths=split.paths.with_tokens(tokens))
-            found: list[float] = scores_of(agent.policy, task.world, told)["success"].tolist()
-            return found
-
-        def seen(task: Task[Any]) -> list[float]:
-            observer = task.world.observer()
-            hidden = torch.from_numpy(rng.random(task.world.dimension) < 1 / 3)
-            tables = (observer.table_sectors, observer.table_towards)
-            before = [table.clone() for table in tables]
-            for table in tables:
-                table[..., hidden] = 0
-            try:
-                found: list[float] = scores_of(agent.policy, task.world, split)["success"].tolist()
-            finally:
-                for table, old in zip(tables, before, strict=True):
-                    table.copy_(old)
-            return found
-
-        return {"words": words, "seen": seen}
-
     def low_shot(self, task: Task[Any], agent: Agent) -> dict[str, Any]:
         """Success in the largest new building after 60 updates on few of its demonstrations."""
-        split = task.splits["held_out"]
+        split = task.splits["new"]
         building = int(np.bincount(split.building).argmax())
         rows = np.flatnonzero(split.building == building)
         routes = np.random.default_rng(0).permutation(np.unique(split.route[rows]))
@@ -225,7 +218,7 @@ class Circuits:
             cut = pruned(weights, agent.config.network.circuit, share)
             small.load_state_dict({k: torch.from_numpy(v) for k, v in cut.weights.items()})
             small.attach(task.world.observer())
-            success = scores_of(small.policy, task.world, scored["held_out"])["success"]
+            success = scores_of(small.policy, task.world, scored["new"])["success"]
             rows.append(
                 {"kept": share, "modules": cut.modules, "success": success.tolist(),
                  **{f"ms_{n}": self.milliseconds(task, small, n) for n in (1, 256)}}
@@ -274,7 +267,7 @@ def summary(folder: Path) -> str:
     """The tables of the page."""
     found = [json.loads(f.read_text()) for f in sorted(folder.glob("*-[0-9].json"))]
     lines = []
-    columns = ("val_seen", "held_out", "words", "seen")
+    columns = ("seen", "new", *(f"new, {target.title}" for target in SHIFTED))
     runs = {(d["trunk"], d["prior"], d["seed"]): d for d in found}
     for trunk in TRUNKS:
         mine = [

@@ -24,9 +24,10 @@ from envs.simulators.simulator import Camera, SimulatorConfig
 from rayforge.evaluation.intervals import paired_difference, seed_interval
 from rayforge.files import write_json
 from trainers import cli
-from trainers.analysis.cloning import Block, clone, new_agent, read_cached, small_config, success_of
+from trainers.analysis.cloning import Block, clone, new_agent, read_cached, small_config
 from trainers.analysis.results import plain
 from trainers.analysis.trials import run_trials
+from trainers.irl.evaluate import scores_of
 from trainers.runs.checkpoint import latest
 
 Arm = Literal["without", "visible", "completed"]
@@ -84,7 +85,7 @@ def run_trial(trial: Trial) -> dict[str, Any]:
     parts = 8
     blocks = [Block(asked.updates // parts, 2e-3 * 0.75**k) for k in range(parts)]
     agent = clone(agent, split, np.arange(len(split)), blocks, config.batch, trial.seed)
-    values = success_of(agent.policy, task, test)
+    values = scores_of(agent.policy, task.world, test)
     return {
         "arm": trial.arm, "seed": trial.seed, "success": values["success"].tolist(),
         "spl": values["spl"].tolist(), "metres": values["navigation_error"].tolist(),

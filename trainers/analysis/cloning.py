@@ -24,7 +24,6 @@ from rayforge.irl.pairs import Role, pair_batch
 from rayforge.irl.update import Update
 from trainers.configuration import from_dict, to_dict, to_yaml
 from trainers.irl.config import IRLConfig
-from trainers.irl.evaluate import follow
 from trainers.irl.loading import agent_sizes
 from trainers.irl.run_folder import data_folder
 from trainers.irl.task import Task, read_task
@@ -99,13 +98,6 @@ def clone(
             agent.eval()
             after(number, agent)
     return agent.eval()
-
-
-def success_of(policy: Policy, task: Task[Any], split: Demonstrations) -> dict[str, np.ndarray]:
-    """Each metric of each episode of a split under the greedy policy."""
-    walked = follow(policy, task.world, split, split.paths.tokens).paths
-    found: dict[str, np.ndarray] = task.world.score(split, walked)
-    return found
 
 
 def expert_accuracy(policy: Policy, observer: Any, split: Demonstrations) -> float:

@@ -148,8 +148,8 @@ def _clone_trial(trial: Trial) -> dict[str, Any]:
         new_agent,
         read_cached,
         small_config,
-        success_of,
     )
+    from trainers.irl.evaluate import scores_of
     from trainers.irl.information import policy_trace, probe_of
 
     torch.set_num_threads(1)
@@ -189,7 +189,7 @@ def _clone_trial(trial: Trial) -> dict[str, Any]:
     agent = clone(agent, split, np.arange(len(split)), blocks, settings.batch, trial.seed, after)
     return {
         "score": expert_accuracy(agent.policy, agent.observer, test),
-        "success": float(success_of(agent.policy, task, test)["success"].mean()),
+        "success": float(scores_of(agent.policy, task.world, test)["success"].mean()),
         "curve": curve,
     }
 

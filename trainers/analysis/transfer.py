@@ -35,7 +35,6 @@ from trainers.analysis.cloning import (
     of_buildings,
     read_cached,
     small_config,
-    success_of,
 )
 from trainers.analysis.results import write_results
 from trainers.analysis.targets import seen_otherwise, told_otherwise, told_twice
@@ -56,6 +55,7 @@ from trainers.analysis.transfer_results import (
 from trainers.analysis.trials import check_processes, fan_out
 from trainers.configuration import from_dict, read_document, to_dict
 from trainers.irl.config import IRLConfig
+from trainers.irl.evaluate import scores_of
 from trainers.irl.loading import agent_sizes, agent_with, load_weights
 from trainers.irl.run_folder import load_run
 from trainers.irl.task import Task, read_task
@@ -243,7 +243,7 @@ def score_cell(scoring: Scoring) -> dict[str, Any]:
         agent_sizes(config, len(vocabulary), task.world.dimension),
     )
     policy, observer = agent.policy, task.world.observer()
-    values = success_of(policy, task, split)
+    values = scores_of(policy, task.world, split)
     scored = score_decisions(policy, observer, split.paths, np.arange(len(split)))
     at = split.paths.viewpoint[scored.row, scored.step]
     near = task.world.buildings.distance(at, split.goal[scored.row]) < SUCCESS_METRES
