@@ -42,7 +42,13 @@ from rayforge.irl.agent import Agent
 from rayforge.irl.labelling import Labels
 from rayforge.irl.replay import Replay
 from rayforge.irl.rollout import Rollout
-from trainers.capacity.by_node import NodeCosts, NodeSite, efficiency_by_node, round_by_node
+from trainers.capacity.by_node import (
+    NodeCosts,
+    NodeSite,
+    efficiency_by_node,
+    round_by_node,
+    saturated_by,
+)
 from trainers.capacity.rollouts import MEASURED
 from trainers.irl.aggregator import Aggregator, Nodes
 from trainers.irl.algorithm import sizes_of
@@ -354,6 +360,9 @@ def report(
                 f"| {efficiency_by_node(costs, uneven, count, beside=True):.2f} "
                 f"| {parts.driver:.2f} s | {parts.weights:.2f} s | {parts.results:.2f} s |"
             )
+    most = saturated_by(costs, NodeSite(wait, 0.0, chunks))
+    lines += ["", *(f"{part} takes as long as the work at {n:,.0f} runners, {chunks} chunks each"
+                    for part, n in most.items())]  # fmt: skip
     return "\n".join(lines)
 
 

@@ -130,11 +130,6 @@ def _relay(process: subprocess.Popen[str], run: Path) -> None:
             print(f"[{run.name}] {line}", end="", flush=True)
 
 
-def success_of(run: Path, split: str, agent: str = "agent") -> float:
-    document = json.loads((run / f"evaluation_{split}.json").read_text())
-    return float(document["agents"][agent]["success"]["mean"])
-
-
 def episodes_of(run: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Success and SPL of each episode of a split, float [n], in the split's order."""
     lines = (run / f"episodes_{split}.jsonl").read_text().splitlines()

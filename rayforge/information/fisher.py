@@ -4,17 +4,18 @@
     E_x KL(p_w || p_{w + dw}) = 1/2 dw^T F dw + higher orders
 
 (Achille, Rovere & Soatto, ICLR 2019; Achille, Paolini & Soatto, arXiv 1905.12213). The labels y are
-drawn from the model. With the labels of a data set it is another matrix, and the batch trick below
-is wrong. Networks must be in evaluation mode: dropout and batch statistics tie samples together.
+drawn from the model. With the labels of a data set it is another matrix, and the batch trick of
+`probe` is wrong. Networks must be in evaluation mode: dropout and batch statistics tie samples
+together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import grad, vmap
 
 LogLikelihood = Callable[[dict[str, Tensor], Any], Tensor]
@@ -46,47 +47,6 @@ def squared_scores(
     values = {name: tensor.detach() for name, tensor in parameters.items()}
     found: dict[str, Tensor] = vmap(squares, in_dims=(None, 0), chunk_size=at_once)(values, samples)
     return found
-
-
-def squared_batch_scores(
-    log_likelihoods: Sequence[Callable[[], Tensor]],
-    parameters: Mapping[str, nn.Parameter],
-    decisions: Sequence[int],
-) -> dict[str, Tensor]:
-    """The batch trick: an estimate of the trace from one backward pass for each batch, [batches].
-
-    Args:
-        log_likelihoods: each returns the sum of log p_w(y|x) over a batch of independent samples,
-            with labels drawn anew from the model.
-        parameters: parameters by name.
-        decisions: how many samples each batch holds.
-
-    The score has mean zero under the model's own labels, so || sum of B scores ||^2 has B times
-    the trace as its expectation. With labels of the data the mean is not zero and the estimate is
-    wrong.
-    """
-    found: dict[str, list[Tensor]] = {name: [] for name in parameters}
-    for log_likelihood, count in zip(log_likelihoods, decisions, strict=True):
-        gradients = torch.autograd.grad(
-            log_likelihood(), list(parameters.values()), allow_unused=True
-        )
-        for name, gradient in zip(parameters, gradients, strict=True):
-            square = torch.zeros(()) if gradient is None else gradient.square().sum().cpu()
-            found[name].append(square / count)
-    return {name: torch.stack(values) for name, values in found.items()}
-
-
-def by_module(squares: Mapping[str, Tensor], depth: int = 1) -> dict[str, Tensor]:
-    """Sums over parameters of one module, named by the first `depth` parts of their names.
-
-    The sum over modules is the sum over parameters. The trace of one module is not invariant to a
-    change of scale between modules that leaves the network's function as it is.
-    """
-    sums: dict[str, Tensor] = {}
-    for name, values in squares.items():
-        module = ".".join(name.split(".")[:depth])
-        sums[module] = sums[module] + values if module in sums else values
-    return sums
 
 
 def total(squares: Mapping[str, Tensor]) -> Tensor:

@@ -20,7 +20,7 @@ from rayforge.errors import ConfigurationError, RunError
 from rayforge.evaluation.intervals import Interval
 from rayforge.information.gaussian import (
     best_noise,
-    divergence,
+    gaussian_information,
     learnt_noise,
     prior_variance_of,
     rows_information,
@@ -127,8 +127,7 @@ def _stage(name: str, found: Trace, weights: dict[str, Any], beta: float) -> dic
     nats: dict[str, float] = {}
     for key, curvature in found.diagonal.items():
         module = key.split(".")[0]
-        noise = best_noise(curvature.flatten(), beta, prior)
-        own = float(divergence(values[key].flatten(), noise, prior))
+        own = float(gaussian_information(values[key].flatten(), curvature.flatten(), beta, prior))
         nats[module] = nats.get(module, 0.0) + own
     return {
         "stage": name,

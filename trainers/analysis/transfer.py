@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from rayforge.errors import ConfigurationError, DataError
-from rayforge.evaluation.calibration import calibration_error
+from rayforge.evaluation.calibration import calibration_error, reliability
 from rayforge.evaluation.intervals import bootstrap_interval
 from rayforge.evaluation.metrics import SUCCESS_METRES
 from rayforge.evaluation.parity import total_variation_parity
@@ -247,6 +247,7 @@ def score_cell(scoring: Scoring) -> dict[str, Any]:
     scored = score_decisions(policy, observer, split.paths, np.arange(len(split)))
     at = split.paths.viewpoint[scored.row, scored.step]
     near = task.world.buildings.distance(at, split.goal[scored.row]) < SUCCESS_METRES
+    confidence = np.minimum(scored.confidence, 1.0)
     perturbed = _perturbed(policy, observer, split.paths, grid.perturbed)
     return {
         "run": scoring.name, "group": scoring.group,
@@ -255,7 +256,8 @@ def score_cell(scoring: Scoring) -> dict[str, Any]:
         "success": float(values["success"].mean()), "spl": float(values["spl"].mean()),
         "success_interval": list(bootstrap_interval(values["success"], samples=1_000)),
         "accuracy": float(scored.correct.mean()), "nats": float(-scored.expert.mean()),
-        "ece": calibration_error(np.minimum(scored.confidence, 1.0), scored.correct),
+        "ece": calibration_error(confidence, scored.correct),
+        "reliability": reliability(confidence, scored.correct),
         "ece_stop": calibration_error(np.clip(scored.stop, 0.0, 1.0), near),
         "perturbed": float(perturbed[-1]), "perturbed_sizes": perturbed.tolist(),
         "parity": _rooms_parity(task, split, values["success"]),

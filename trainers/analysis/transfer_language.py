@@ -20,7 +20,7 @@ from envs.shifts.shift import WORDS, Shift, read_shift
 from envs.shifts.words import shifted_words
 from rayforge.alignment.preferences import Preference, check_source, read_preferences
 from rayforge.errors import ConfigurationError, DataError, RunError
-from rayforge.evaluation.calibration import calibration_error
+from rayforge.evaluation.calibration import calibration_error, reliability
 from rayforge.evaluation.intervals import bootstrap_interval
 from rayforge.evaluation.parity import total_variation_parity
 from rayforge.language.vocabulary import SPECIAL, Vocabulary
@@ -216,7 +216,8 @@ def score_pairs(scoring: PairsScoring) -> dict[str, Any]:
         "accuracy": float(right.mean()),
         "accuracy_interval": list(bootstrap_interval(right, samples=1_000)),
         "nats": float(-logsigmoid(torch.from_numpy(margin)).mean()),
-        "ece": calibration_error(probability, right), "margin": float(margin.mean()),
+        "ece": calibration_error(probability, right),
+        "reliability": reliability(probability, right), "margin": float(margin.mean()),
         "parity": total_variation_parity(right, sides, 2) if apart else float("nan"),
         "parameters": parameters,
     }  # fmt: skip

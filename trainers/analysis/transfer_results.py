@@ -22,6 +22,7 @@ from rayforge.evaluation.robustness import (
     probit,
     runs_needed,
 )
+from rayforge.reports.plots import Series, line_chart
 from rayforge.reports.scatter import scatter_chart
 from rayforge.reports.section import Cell, Pictures, Row, Section, Table, Text, cell
 from trainers.analysis.results import note
@@ -162,6 +163,16 @@ def transfer_sections(document: dict[str, Any], measured: Measured) -> list[Sect
             "Does what is good at home stay good?",
         ),
         Section(
+            "Calibration",
+            [Pictures(line_chart(
+                "Of decisions with such a confidence, the share that was right",
+                [_reliability(document, target, k)
+                 for k, target in enumerate((HOME, document["worst"]))],
+                x="confidence", y="share right", hint="On the diagonal: calibrated. All runs.",
+            ))],
+            "Does a run know when it is wrong?",
+        ),
+        Section(
             "What predicts it",
             [Table(["Figure", "R², pair left out", "Rank correlation within a pair"], predicted,
                    "R² below 0: worse than the mean of the other pairs.")
@@ -176,6 +187,20 @@ def transfer_sections(document: dict[str, Any], measured: Measured) -> list[Sect
              if robust else Text(unknown, "gone")],
         ),
     ]  # fmt: skip
+
+
+def _reliability(document: dict[str, Any], target: str, colour: int) -> Series:
+    """Confidence and share right by tenths of confidence, over all runs on a target."""
+    bins = [part for row in document["rows"] if row["target"] == target
+            for part in row["reliability"]]  # fmt: skip
+    confidence, right, count = np.array(bins, np.float64).reshape(-1, 3).T
+    place = np.minimum((confidence * 10).astype(np.int64), 9)
+    there = np.unique(place)
+    weight = np.bincount(place, count)[there]
+    return Series(
+        target, np.bincount(place, confidence * count)[there] / weight,
+        np.bincount(place, right * count)[there] / weight, colour,
+    )  # fmt: skip
 
 
 def _worst(document: dict[str, Any]) -> str:
