@@ -9,7 +9,9 @@
 | UltraFeedback, as published | `instruction`, `completions` with `response` and `overall_score` |
 | Orca, Alpaca and others | `question`, `query`, `instruction` (with `input`) or `input` in the place of `prompt` |
 
-A message is `{"role": text, "content": text}`. A `system` text (or `system_prompt`,
+A message is `{"role": text, "content": text}`, or as ShareGPT has it `{"from": "human", "value":
+text}`; its content may be a list of parts `{"type": "text", "text": text}`. A side may be a single
+message, or a text behind a prompt of messages. A `system` text (or `system_prompt`,
 `system_message`) becomes the first message of a conversation. `tools` and `chat_template_kwargs` go
 to the chat template, as in TRL. A prompt that both sides repeat is taken off them. `flipped`, or
 `metadata.noise.selected` where noise was planted, says whether a label is known to be wrong.
@@ -20,8 +22,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 from rayforge.alignment.preference_sides import (
@@ -29,6 +33,7 @@ from rayforge.alignment.preference_sides import (
     Content,
     UnsoundRecord,
     is_dialogue,
+    repeated_inside,
     repeated_once,
     split_sides,
 )
@@ -44,6 +49,8 @@ _NOT_READ = ("context", "history", "documents", "passage")
 """Those of them that are counted where a prompt stands beside them."""
 _OTHER_MEDIA = re.compile(r"(images?|videos?|audios?|pixel)(_.*)?", re.IGNORECASE)
 """Keys that hold what is not text, or its name: `images`, `image_path`, `pixel_values`."""
+_MESSAGES_AS_TEXT = re.compile(r"""\s*\[\s*\{\s*["'](role|content|from|value)["']\s*:""")
+"""What begins a list of messages that a table holds as a text (JSON's or Python's)."""
 _SYSTEM_KEYS = ("system", "system_prompt", "system_message")
 _ANNOTATIONS = ("metadata", "meta")
 """Keys that say something about a record, and nothing that was said in it."""
@@ -63,6 +70,11 @@ SAME_SCORES = "scored alike"
 REVERSED_SCORES = "scored the other way round"
 REPEATED_PROMPT = "prompt repeated in both sides and taken off them"
 REPEATED_ONCE = "prompt repeated in one side alone, which is kept as it is"
+REPEATED_INSIDE = "prompt repeated inside both sides, which are kept as they are"
+_SHAREGPT = {"human": "user", "gpt": "assistant"} | {
+    role: role for role in ("user", "assistant", "system", "tool")
+}
+"""Roles of ShareGPT's turns by their names there."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +140,15 @@ def _pair(record: dict[str, Any]) -> Preference:
             raise UnsoundRecord(f"missing key {key}")
     chosen, rejected = _content(record["chosen"]), _content(record["rejected"])
     prompt, notes = _prompt(record, chosen)
+    if isinstance(prompt, list) and isinstance(chosen, str) and isinstance(rejected, str):
+        chosen, rejected = _answer(chosen), _answer(rejected)
     parts, repeated = split_sides(prompt, chosen, rejected)
     if repeated:
         notes = (*notes, REPEATED_PROMPT)
     elif repeated_once(parts):
         notes = (*notes, REPEATED_ONCE)
+    elif repeated_inside(parts):
+        notes = (*notes, REPEATED_INSIDE)
     return Preference(*parts, flipped=_flipped(record), scores=_scores(record), notes=notes)
 
 
@@ -222,21 +238,50 @@ def _ultrafeedback(record: dict[str, Any]) -> Preference:
 def _content(value: Any) -> Content:
     """A text, or a list of messages without the keys that a table filled with null."""
     if isinstance(value, str):
+        if _MESSAGES_AS_TEXT.match(value):
+            raise UnsoundRecord("messages written as a text (write the list itself)")
         return _encodable(value)
+    if isinstance(value, dict) and ("content" in value or "value" in value):
+        value = [value]
     if not isinstance(value, list):
         raise UnsoundRecord("neither text nor messages")
-    messages = []
-    for message in value:
-        if not (isinstance(message, dict) and isinstance(message.get("role"), str)):
-            raise UnsoundRecord("message without role and content in text")
-        said = {k: _without_nulls(v) for k, v in message.items() if v is not None}
-        if said.get("tool_calls"):
-            said.setdefault("content", "")
-        if not isinstance(said.get("content"), str):
-            raise UnsoundRecord("message without role and content in text")
-        _encodable(said["content"])
-        messages.append(said)
-    return messages
+    return [_message(message) for message in value]
+
+
+def _message(message: Any) -> dict[str, Any]:
+    if not isinstance(message, dict):
+        raise UnsoundRecord("message without role and content in text")
+    said = {k: _without_nulls(v) for k, v in message.items() if v is not None}
+    if "role" not in said and isinstance(said.get("from"), str) and "value" in said:
+        role = said.pop("from")
+        if role not in _SHAREGPT:
+            raise UnsoundRecord(f"turn from {_cut(role)}, which is no role that is known")
+        said = {"role": _SHAREGPT[role], "content": said.pop("value"), **said}
+    if said.get("tool_calls"):
+        said.setdefault("content", "")
+    if isinstance(said.get("content"), list):
+        said["content"] = "".join(map(_part, said["content"]))
+    if not isinstance(said.get("role"), str) or not isinstance(said.get("content"), str):
+        raise UnsoundRecord("message without role and content in text")
+    _encodable(said["content"])
+    return said
+
+
+def _part(part: Any) -> str:
+    """The text of one part of a message's content."""
+    if isinstance(part, dict) and part.get("type", "text") == "text":
+        part = part.get("text")
+    elif isinstance(part, dict):
+        raise UnsoundRecord(
+            f"{_cut(str(part['type']))} in a message, which a language model does not read"
+        )
+    if not isinstance(part, str):
+        raise UnsoundRecord("message without role and content in text")
+    return part
+
+
+def _answer(text: str) -> list[dict[str, Any]]:
+    return [{"role": "assistant", "content": text}]
 
 
 def _without_nulls(value: Any) -> Any:
@@ -293,8 +338,8 @@ def _with_system(found: Preference, system: Any) -> Preference:
     return replace(
         found,
         prompt=[*turn, {"role": "user", "content": found.prompt}],
-        chosen=[{"role": "assistant", "content": found.chosen}],
-        rejected=[{"role": "assistant", "content": found.rejected}],
+        chosen=_answer(str(found.chosen)),
+        rejected=_answer(str(found.rejected)),
     )
 
 
@@ -325,9 +370,12 @@ def _encodable(text: str) -> str:
 
 
 def _blank(content: Content) -> bool:
-    if isinstance(content, str):
-        return not content.strip()
-    return not any(message["content"].strip() or message.get("tool_calls") for message in content)
+    """Whether nothing of it is seen: spaces, controls and marks of no width count for nothing."""
+    if not isinstance(content, str):
+        return all(_blank(m["content"]) and not m.get("tool_calls") for m in content)
+    return not content.strip() or all(
+        char.isspace() or unicodedata.category(char) in ("Cc", "Cf") for char in content
+    )
 
 
 def _scores(record: dict[str, Any]) -> tuple[float, float] | None:
@@ -350,6 +398,11 @@ def _flipped(record: dict[str, Any]) -> bool | None:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """A finite number, also where a table holds it as a text or a decimal; None for all else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):  # no number, or one beyond all floats
+        return None
+    return number if math.isfinite(number) else None

@@ -140,3 +140,13 @@ def repeated_once(parts: Parts) -> bool:
     if not isinstance(prompt, str) or len(prompt.split()) < 2:
         return False
     return any(str(side).lstrip().startswith(prompt.strip()) for side in sides)
+
+
+def repeated_inside(parts: Parts) -> bool:
+    """Whether a text prompt of several words stands in what both text sides begin with, behind
+    other words: a template of chat written out around it, most often."""
+    prompt, *sides = parts
+    if not isinstance(prompt, str) or len(prompt.split()) < 3:
+        return False
+    first, second = map(str, sides)
+    return prompt.strip() in first[: _common(first, second)]

@@ -20,6 +20,7 @@ from rayforge.alignment.preference_formats import Preference, parse_record
 from rayforge.alignment.preference_sides import Content, UnsoundRecord
 from rayforge.errors import DataError, PreferenceError
 from rayforge.readers.content import read_lines
+from rayforge.readers.faults import one_line, reading
 from rayforge.readers.json_text import parse_json
 from rayforge.readers.parquet import read_batches
 
@@ -27,6 +28,7 @@ __all__ = ["Preference", "Preferences", "check_source", "preference_key", "read_
 
 _LINES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 _NAMED = 5
+NOT_JSON = "not JSON"
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ def _collect(name: str, records: Iterable[_Item]) -> Preferences:
     found = Preferences(name, list(pairs.values()), dropped, noted)
     if not pairs:
         why = "it is empty" if not dropped else found.report()
+        if list(dropped) == [NOT_JSON]:
+            why += ". One record stands on one line, or all in one JSON list"
         raise PreferenceError(
             f"no preference pair can be read from {name}: {why}. A record needs prompt, chosen and "
             "rejected (texts in UTF-8 or lists of messages), or another format of the documentation"
@@ -140,13 +144,15 @@ def _file_records(path: Path) -> Iterator[_Item]:
 
 def _json_records(path: Path) -> Iterator[_Item]:
     lines = _lines(path)
+    begun = False
     for place, line in lines:
         if isinstance(line, UnsoundRecord):
             yield place, line
-        elif place == "line 1" and line.lstrip().startswith(b"["):
+        elif not begun and line.lstrip().startswith(b"["):
             rest = b"".join(part for _, part in lines if isinstance(part, bytes))
             yield from _json_list(path, line + rest)
         elif line.strip():
+            begun = True
             yield place, _json(line)
 
 
@@ -169,7 +175,7 @@ def _json(text: bytes) -> Any:
             case UnicodeError():
                 return UnsoundRecord("wrong encoding")
             case json.JSONDecodeError() | RecursionError():
-                return UnsoundRecord("not JSON")
+                return UnsoundRecord(NOT_JSON)
         return UnsoundRecord("a key twice, or a number beyond 64 bits")
 
 
@@ -195,14 +201,24 @@ def _parquet_records(path: Path) -> Iterator[_Item]:
 
 def _row(batch: Any, row: int) -> Any:
     try:
-        return batch.slice(row, 1).to_pylist()[0]
+        return batch.slice(row, 1).to_pylist(maps_as_pydicts="strict")[0]
     except UnicodeDecodeError:
         return UnsoundRecord("wrong encoding")
+    except Exception:  # dates and spans of time that Python cannot hold, a map's key twice
+        return UnsoundRecord("a value that cannot be read (a date out of range?)")
 
 
 def _data_set_records(source: str) -> Iterator[_Item]:
     name, _, split = source.partition(":")
-    for number, record in enumerate(_load(name, split), 1):
+    rows = iter(_load(name, split))
+    number = 0
+    while True:
+        number += 1
+        # A row may hold what is decoded only now: an image, or a file that is cut short.
+        with reading(f"{source}: row {number}", PreferenceError, "mend the row or leave it out"):
+            record = next(rows, None)
+        if record is None:
+            return
         yield f"row {number}", record
 
 
@@ -224,7 +240,7 @@ def _load(name: str, split: str) -> Any:
         place = "folder" if folder.is_dir() else "name (there is no such file or folder here)"
         raise PreferenceError(
             f"datasets cannot load the {place} {name}: {type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no reason given'}"
+            f"{one_line(error, 200) or 'no reason given'}"
         ) from error
     if isinstance(found, datasets.Dataset):
         if split:

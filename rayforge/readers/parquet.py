@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rayforge.errors import DataError, UserError
 from rayforge.readers import limits
 from rayforge.readers.content import check_size
-from rayforge.readers.faults import reading
+from rayforge.readers.faults import reading, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,13 +22,17 @@ ROWS = 1024
 def read_batches(file: Path, kind: type[UserError] = DataError) -> Iterator[pa.RecordBatch]:
     """The rows of a file, in batches.
 
-    Raises `kind` where the file is missing or damaged, or unpacks to more than the limits: after
-    the batches before.
+    Raises `kind` where the file is missing or damaged, has two columns of a name, or unpacks to
+    more than the limits: after the batches before.
     """
     import pyarrow.parquet as pq
 
     with reading(file, kind, _REMEDY), pq.ParquetFile(file) as opened:
         most = limits.unpacked(file.stat().st_size)
+        names = opened.schema_arrow.names
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise kind(f"{file}: column {shown(twice)} stands twice; remove one")
         metadata = opened.metadata
         sizes = [metadata.row_group(k).total_byte_size for k in range(metadata.num_row_groups)]
         check_size(file, sum(sizes), most, kind)
