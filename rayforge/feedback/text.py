@@ -18,6 +18,7 @@ import numpy as np
 
 from rayforge.errors import ConfigurationError
 from rayforge.language.vocabulary import word_spans
+from rayforge.readers.faults import one_line
 
 SMALL, STATIC = "small", "wordllama"
 BUCKETS = 2**14
@@ -170,13 +171,25 @@ class ContextVectors:
         from transformers import AutoModel, AutoTokenizer
 
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            self._model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+            # Nothing of the folder is run or unpickled.
+            own = {"local_files_only": True, "trust_remote_code": False}
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, **own)
+            self._model, found = AutoModel.from_pretrained(
+                folder, use_safetensors=True, output_loading_info=True, **own
+            )
+            self._model.eval()
         except Exception as error:
             raise ConfigurationError(
                 f"text {folder}: no model and tokeniser that transformers reads"
                 f" ({type(error).__name__}); name the folder of a saved model"
             ) from None
+        # A classifier's pooler is not asked for; what else is missing would be noise.
+        missing = sorted(name for name in found["missing_keys"] if "pooler" not in name)
+        if missing:
+            raise ConfigurationError(
+                f"text {folder}: its *.safetensors lack {len(missing)} weights of the model that"
+                f" config.json describes ({one_line(missing[0])}); name the folder of a whole model"
+            )
         if not self._tokenizer.is_fast:
             raise ConfigurationError(f"text {folder}: the tokeniser must be a fast one")
         if self._tokenizer.pad_token is None:

@@ -76,11 +76,11 @@ def reward_model(folder: Path, device: str, batch: int = 16) -> ScoringJudge:
     """
     from transformers import AutoModelForSequenceClassification
 
-    from trainers.alignment.models import find_model, load_tokeniser, loaded
+    from trainers.alignment.models import find_model, load_tokeniser, loaded_weights
 
     find_model(str(folder))
     tokeniser = load_tokeniser(folder)
-    model = loaded(AutoModelForSequenceClassification, folder, use_safetensors=True)
+    model = loaded_weights(AutoModelForSequenceClassification, folder)
     if model.config.num_labels != 1:
         raise ConfigurationError(
             f"judge {folder} has {model.config.num_labels} outputs; a reward model has one"

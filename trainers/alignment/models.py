@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import numpy as np
 import torch
 
 from rayforge.errors import ConfigurationError, MachineError
+from rayforge.readers.faults import reading
 from trainers.alignment.pretrained import SMOLLM2, smollm2
 
 Model = Any
@@ -70,7 +74,20 @@ def _check_configuration(folder: Path) -> None:
                 f"{folder}: {key} in config.json names code ({_cut(str(settings[key]))}), which is "
                 "never fetched or run: drop that key"
             )
+    for part in (settings, settings.get("text_config")):
+        for key in _LAYERS:
+            layers = part.get(key) if isinstance(part, dict) else None
+            if isinstance(layers, int) and not 0 < layers <= LAYERS:
+                raise ConfigurationError(
+                    f"{folder}: {key} in config.json is {_cut(str(layers))}; a model has 1 to "
+                    f"{LAYERS} layers: copy its own config.json again"
+                )
     loaded(AutoConfig, folder)
+
+
+LAYERS = 4096
+"""Layers of a model at most: so many a configuration of a few bytes may ask for."""
+_LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
 
 
 def loaded(kind: Any, folder: Path, **how: Any) -> Any:
@@ -79,7 +96,8 @@ def loaded(kind: Any, folder: Path, **how: Any) -> Any:
     Raises ConfigurationError, in one line, for whatever cannot be loaded.
     """
     try:
-        return kind.from_pretrained(folder, trust_remote_code=False, **how)
+        with _quiet():
+            return kind.from_pretrained(folder, trust_remote_code=False, **how)
     except MemoryError:
         raise
     except Exception as error:  # the many kinds that foreign folders make transformers raise
@@ -89,8 +107,49 @@ def loaded(kind: Any, folder: Path, **how: Any) -> Any:
                 f"{folder} needs Python code of its own (auto_map), which is never run: use a "
                 "model that transformers knows"
             ) from None
+        if "ignore_mismatched_sizes" in said:
+            said = "its weights have not the shapes that its config.json says"
         said = said.splitlines()[0] if said else type(error).__name__
         raise ConfigurationError(f"{folder} cannot be loaded: {_cut(said, 160)}") from None
+
+
+def loaded_weights(kind: Any, folder: Path, **how: Any) -> Model:
+    """A model of a class of transformers from safetensors alone: weights are never unpickled.
+
+    Raises ConfigurationError where it cannot be loaded, or where its files lack weights: those
+    transformers would fill with noise. Says on stderr which weights of the files no part of the
+    model takes.
+    """
+    model, found = loaded(kind, folder, use_safetensors=True, output_loading_info=True, **how)
+    missing, unknown = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
+    if missing:
+        raise ConfigurationError(
+            f"{folder}: the *.safetensors lack {len(missing)} weights of the model of config.json "
+            f"({_cut(missing[0])}{', ...' * (len(missing) > 1)}): name a folder whose "
+            "files belong together"
+        )
+    if unknown:
+        print(
+            f"note: {folder}: {len(unknown)} weights of the *.safetensors are no part of the model "
+            f"that config.json describes and are left out ({_cut(unknown[0])}"
+            f"{', ...' * (len(unknown) > 1)})",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the tables that transformers logs about weights: what matters in them is said by an
+    error or in one line."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -155,13 +214,14 @@ def load_tokeniser(folder: Path) -> Tokeniser:
 
     tokeniser = loaded(AutoTokenizer, folder, padding_side="left")
     if tokeniser.eos_token_id is None:
-        others = _generation_ends(folder)
+        known = map(tokeniser.convert_ids_to_tokens, _generation_ends(folder))
+        others = [token for token in known if token is not None]
         if not others:
             raise ConfigurationError(
                 f"the tokeniser of {folder} has no end token, so no response would ever end: set "
                 "eos_token in its tokenizer_config.json"
             )
-        tokeniser.eos_token = tokeniser.convert_ids_to_tokens(others[0])
+        tokeniser.eos_token = others[0]
     if tokeniser.pad_token_id is None:
         tokeniser.pad_token = tokeniser.eos_token
     return tokeniser
@@ -195,14 +255,18 @@ def end_tokens(folder: Path, tokeniser: Tokeniser) -> tuple[int, ...]:
 
 
 def _generation_ends(folder: Path) -> list[int]:
+    """Tokens that a model's settings name as ends, without those that it has no embedding for."""
     found: list[int] = []
+    most = vocabulary_size(folder)
     for name in ("generation_config.json", "config.json"):
         if (folder / name).is_file():
             settings = _json(folder / name)
             for part in (settings, settings.get("text_config")):
                 ends = part.get("eos_token_id") if isinstance(part, dict) else None
                 for end in ends if isinstance(ends, list) else [ends]:
-                    if isinstance(end, int) and not isinstance(end, bool) and end >= 0:
+                    if not isinstance(end, int) or isinstance(end, bool):
+                        continue
+                    if end >= 0 and (most is None or end < most):
                         found.append(end)
     return found
 
@@ -226,18 +290,28 @@ def _turn_end(tokeniser: Tokeniser) -> int | None:
 
 def context_length(folder: Path) -> int | None:
     """Tokens a model takes at most, None where its configuration does not say."""
-    config = _json(folder / "config.json")
-    config = config.get("text_config", config)
+    config = _text_settings(folder)
     for key in ("max_position_embeddings", "n_positions", "n_ctx"):
         if isinstance(config.get(key), int):
+            if config[key] < 1:
+                raise ConfigurationError(
+                    f"{folder}: {key} in config.json is {_cut(str(config[key]))}; a model takes 1 "
+                    "token at least: copy its own config.json again"
+                )
             return int(config[key])
     return None
 
 
+def _text_settings(folder: Path) -> dict[str, Any]:
+    """A model's configuration, or the part of it that is about text."""
+    config = _json(folder / "config.json")
+    part = config.get("text_config")
+    return part if isinstance(part, dict) else config
+
+
 def vocabulary_size(folder: Path) -> int | None:
     """Tokens a model has embeddings for, None where its configuration does not say."""
-    config = _json(folder / "config.json")
-    size = config.get("text_config", config).get("vocab_size")
+    size = _text_settings(folder).get("vocab_size")
     return size if isinstance(size, int) else None
 
 
@@ -247,7 +321,7 @@ def load_weights(folder: Path, dtype: torch.dtype) -> Model:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    return loaded(AutoModelForCausalLM, folder, use_safetensors=True, dtype=dtype)
+    return loaded_weights(AutoModelForCausalLM, folder, dtype=dtype)
 
 
 def load_model(folder: Path, device: str, bf16: bool) -> Model:
@@ -262,7 +336,7 @@ def weights_dtype(folder: Path) -> torch.dtype:
 
     sizes: dict[str, int] = {}
     for file in _weights(folder):
-        with safe_open(file, "pt") as tensors:
+        with reading(file, ConfigurationError), safe_open(file, "pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118  (no mapping)
                 part = tensors.get_slice(name)
                 size = int(np.prod(part.get_shape(), dtype=np.int64))

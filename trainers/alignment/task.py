@@ -142,6 +142,11 @@ def left_out(found: Tokenised, given: Sequence[Preference], name: str, limit: in
             f"warning: the chat template does not print the tools of {len(found.without_tools)} of "
             f"{n} {name} pairs ({some(found.without_tools)})"
         )
+    if found.without_system:
+        yield (
+            "warning: the chat template does not print the system turn of "
+            f"{len(found.without_system)} of {n} {name} pairs ({some(found.without_system)})"
+        )
     if found.merged:
         row = next(iter(found.merged))
         yield (

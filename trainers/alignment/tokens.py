@@ -99,6 +99,8 @@ class Tokenised:
     """Pairs kept whose prompt does not end where its tokens do: the end of the prompt by row."""
     without_tools: list[int]
     """Pairs kept whose tools the chat template does not print."""
+    without_system: list[int]
+    """Pairs kept whose system turn the chat template does not print."""
 
 
 class TemplateRefusal(ValueError):
@@ -127,13 +129,18 @@ def tokenise(tokeniser: Tokeniser, pairs: Sequence[Preference], limit: int) -> T
     Raises PreferenceError or ConfigurationError where nothing is left.
     """
     prompts, chosen, rejected, rows = [], [], [], []
-    found = Tokenised(TokenPairs([], [], [], np.zeros(0, bool)), np.zeros(0), {}, {}, [], {}, [])
+    found = Tokenised(
+        TokenPairs([], [], [], np.zeros(0, bool)), np.zeros(0), {}, {}, [], {}, [], []
+    )
+    prints: dict[str, bool] = {}
     for row, pair in enumerate(pairs):
         try:
             alone = prompt_ids(tokeniser, pair.prompt, pair.tools, pair.template)
             whole = [_joint(tokeniser, pair, side) for side in (pair.chosen, pair.rejected)]
             if pair.tools and alone == prompt_ids(tokeniser, pair.prompt, None, pair.template):
                 found.without_tools.append(row)
+            if _unprinted_system(tokeniser, pair, prints):
+                found.without_system.append(row)
         except TemplateRefusal as refusal:
             found.refused[row] = str(refusal)
             continue
@@ -187,6 +194,35 @@ def prompt_ids(
     if isinstance(prompt, str):
         return _encoded(tokeniser, prompt)
     return _rendered(tokeniser, list(prompt), tools, template, add_generation_prompt=True)
+
+
+def _unprinted_system(tokeniser: Tokeniser, pair: Preference, prints: dict[str, bool]) -> bool:
+    """Whether a pair has a system turn that the chat template does not print; `prints` keeps by
+    role what was tried: more words behind a turn change what is printed, or not.
+
+    Raises TemplateRefusal where it does not print turns of any other role.
+    """
+    if isinstance(pair.prompt, str):
+        return False
+    roles = set()
+    for side in (pair.chosen, pair.rejected):
+        messages = [*pair.prompt, *side]
+        for place, message in enumerate(messages):
+            role = message["role"]
+            roles.add(role)
+            if role not in prints and message["content"].strip() and len(message) == 2:
+                other = {"role": role, "content": message["content"] + " and so on"}
+                changed = [*messages[:place], other, *messages[place + 1 :]]
+                with_it = _rendered(tokeniser, messages, pair.tools, pair.template)
+                prints[role] = with_it != _rendered(tokeniser, changed, pair.tools, pair.template)
+    silent = sorted(role for role in roles if not prints.get(role, True))
+    other_roles = [role for role in silent if role not in _SYSTEM]
+    if other_roles:
+        raise TemplateRefusal(f"it does not print turns of {other_roles[0]!r}"[:80])
+    return bool(silent)
+
+
+_SYSTEM = ("system", "developer")
 
 
 def _joint(tokeniser: Tokeniser, pair: Preference, response: Any) -> Ids:
