@@ -58,7 +58,7 @@ def start_here(cpus: int, *, dashboard: bool = False, log_to_driver: bool = True
         except Exception as error:  # Ray's own is a bare Exception
             if "timed out during startup" not in str(error):
                 raise
-            ray.shutdown()
+            leave_ray()
     raise MachineError(
         f"Ray did not come up on this machine in {START_TRIES} tries of half a minute: try again "
         "when it is less busy, or look at `rayforge doctor`"
@@ -119,8 +119,39 @@ def own_ray() -> Iterator[None]:
     try:
         yield
     finally:
-        if not before and "ray" in sys.modules:
-            sys.modules["ray"].shutdown()
+        if not before:
+            leave_ray()
+
+
+def leave_ray() -> None:
+    """Leave the cluster that this process has joined or started, if any; it can be stopped as
+    before.
+
+    Ray's shutdown sets the system's own actions for signals, behind Python's back: from then on
+    SIGTERM would end the process without a word.
+    """
+    if "ray" not in sys.modules:
+        return
+    sys.modules["ray"].shutdown()
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        handler = signal.getsignal(number)
+        if handler is not None:  # None: not set by Python, and not known
+            signal.signal(number, handler)
+
+
+def need_ray(cpus: int, *, log_to_driver: bool) -> None:
+    """The Ray that runs in this process, else the cluster that RAY_ADDRESS names, else one that is
+    started here. To be called inside `own_ray`. Raises MachineError where none comes up."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        join_cluster(log_to_driver=log_to_driver)
+    else:
+        start_here(cpus, log_to_driver=log_to_driver)
 
 
 def join_cluster(*, log_to_driver: bool) -> None:

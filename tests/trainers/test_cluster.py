@@ -180,6 +180,33 @@ def test_ways_to_stop_outlive_a_library_that_sets_its_own() -> None:
     assert {number: signal.getsignal(number) for number in numbers} == before
 
 
+LEFT_RAY = """
+import os, signal, sys, time
+from trainers.cluster import need_ray, own_ray
+from trainers.runs.stopping import listening, stoppable
+
+try:
+    with listening(), stoppable(lambda: "go on with this"):
+        with own_ray():
+            need_ray(1, log_to_driver=False)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+except KeyboardInterrupt as stop:
+    print(f"rayforge: {stop}", file=sys.stderr)
+    sys.exit(130)
+"""
+
+
+@pytest.mark.ray
+def test_a_process_that_has_left_ray_is_stopped_with_a_word() -> None:
+    """Ray's shutdown takes SIGTERM's handler away where Python does not see it."""
+    said = subprocess.run(
+        [sys.executable, "-c", LEFT_RAY], text=True, capture_output=True, timeout=120
+    )
+    assert said.returncode == 130, said.stderr
+    assert said.stderr.splitlines()[-1].startswith("rayforge: stopped by SIGTERM; go on with this")
+
+
 def test_threads_have_no_signals_to_keep() -> None:
     passed = []
 

@@ -17,6 +17,7 @@ from rayforge.errors import ConfigurationError, MachineError
 from rayforge.files import write_text
 from rayforge.readers.json_text import read_json_lines
 from trainers.analysis.results import plain
+from trainers.cluster import need_ray, own_ray
 from trainers.runs.folder import held
 from trainers.runs.stopping import stoppable
 
@@ -109,38 +110,16 @@ def _run(
             ) from error
 
 
-def start_ray(processes: int) -> bool:
-    """Join the cluster that RAY_ADDRESS names, or start Ray here where trials want it; whether
-    this call started it (whoever did stops it)."""
-    if processes == 0:
-        return False
-    import ray
-
-    from trainers.cluster import join_cluster, start_here
-
-    if ray.is_initialized():
-        return False
-    if os.environ.get("RAY_ADDRESS"):
-        join_cluster(log_to_driver=True)
-    else:
-        start_here(processes)
-    return True
-
-
 def fan_out(
     work: Work, trials: Mapping[str, Any], folder: Path, processes: int, say: str = "trial"
 ) -> dict[str, dict[str, Any]]:
     """`run_trials` with Ray for as long as it takes; a stop says how to go on."""
-    own = start_ray(processes)
     rows = f"the rows so far are in {folder / ROWS}: the same command goes on"
-    try:
+    with own_ray():
+        if processes:
+            need_ray(processes, log_to_driver=True)
         with stoppable(lambda: rows):
             return run_trials(work, trials, folder, processes, say)
-    finally:
-        if own:
-            import ray
-
-            ray.shutdown()
 
 
 def check_processes(processes: int) -> None:

@@ -68,15 +68,13 @@ class PlanRun:
 
         from trainers.capacity.cluster import read_cluster
         from trainers.capacity.plan import check_live
-        from trainers.cluster import join_cluster
+        from trainers.cluster import join_cluster, own_ray
 
         if self.cluster is None:
             raise ConfigurationError("--check compares a description: name it with --cluster")
         if not os.environ.get("RAY_ADDRESS"):
             raise ConfigurationError("--check needs RAY_ADDRESS, the cluster to look at")
-        join_cluster(log_to_driver=False)
-        try:
+        with own_ray():
+            join_cluster(log_to_driver=False)
             check_live(read_cluster(self.cluster), ray.nodes())
-        finally:
-            ray.shutdown()
         print("the cluster is as described")

@@ -149,15 +149,13 @@ def label_log(log: Path, model: Path, out: Path, workers: int) -> str:
 
 
 def _by_ray_data(rows: list[dict[str, str]], model: Path, workers: int) -> list[dict[str, Any]]:
-    """Label rows on the Ray that runs, or on one that is started here for it."""
+    """Label rows on the Ray that runs, on the cluster of RAY_ADDRESS, or on a Ray started here."""
     import ray
 
-    from trainers.cluster import start_here
+    from trainers.cluster import need_ray, own_ray
 
-    own = not ray.is_initialized()
-    if own:
-        start_here(workers, log_to_driver=False)
-    try:
+    with own_ray():
+        need_ray(workers, log_to_driver=False)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         blocks = max(1, min(4 * workers, len(rows) // BATCH))
@@ -168,9 +166,6 @@ def _by_ray_data(rows: list[dict[str, str]], model: Path, workers: int) -> list[
         )  # fmt: skip
         found: list[dict[str, Any]] = data.take_all()
         return found
-    finally:
-        if own:
-            ray.shutdown()
 
 
 def train_on_log(log: Path, out: Path, text: str, epochs: int, precision: float, seed: int) -> str:

@@ -96,21 +96,17 @@ class Tables:
 
         from envs.sessions.log import read_log
         from rayforge.files import write_text
+        from trainers.cluster import need_ray, own_ray
         from trainers.feedback.tables import rows_of, table_of, trials_of
 
         if self.workers < 0:
             raise ConfigurationError(f"workers must not be negative, got {self.workers}")
         log = read_log(self.log)
         print(log.summary())
-        if self.workers:
-            import ray
-
-            ray.init(num_cpus=self.workers, include_dashboard=False, log_to_driver=False)
-        try:
-            table = table_of(log.turns, self.settings, self.workers)
-        finally:
+        with own_ray():
             if self.workers:
-                ray.shutdown()
+                need_ray(self.workers, log_to_driver=False)
+            table = table_of(log.turns, self.settings, self.workers)
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows_of(table)]
         write_text(self.out, "".join(lines))
         live = len(trials_of(log.turns))

@@ -118,19 +118,15 @@ def run_service(
     folder: Path, host: str, port: int, token: str, replicas: int, ready: Path | None
 ) -> None:
     """Start Ray on this machine, or join the cluster of RAY_ADDRESS, and serve."""
-    from trainers.cluster import join_cluster, start_here
+    from trainers.cluster import need_ray, own_ray
     from trainers.machine import processors
 
     check_rewriter(folder)  # before Ray starts
-    if os.environ.get("RAY_ADDRESS"):
-        join_cluster(log_to_driver=False)
-    else:
-        start_here(max(replicas, processors()), log_to_driver=False)
-    import ray
-    from ray import serve
+    with own_ray():
+        need_ray(max(replicas, processors()), log_to_driver=False)
+        from ray import serve
 
-    try:
-        serve_folder(folder, host, port, token, replicas, ready)
-    finally:
-        serve.shutdown()
-        ray.shutdown()
+        try:
+            serve_folder(folder, host, port, token, replicas, ready)
+        finally:
+            serve.shutdown()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
+from ray.tune.logger import TBXLoggerCallback
 
 from trainers.search.config import Search
 from trainers.search.state import Labels, Record, Report, State
@@ -100,6 +101,19 @@ class Progress(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         print(f"{_name(trial)}  failed: {reason(trial)}", flush=True)
+
+
+class Board(TBXLoggerCallback):
+    """Tune's writer of TensorBoard files, closed where a search is stopped, too.
+
+    Tune closes the files of trials that end. Those of trials that a stop cuts short it leaves to
+    the end of the process, where their threads die with tracebacks.
+    """
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        for writer in self._trial_writer.values():
+            writer.close()
+        self._trial_writer.clear()
 
 
 def reason(trial: Any) -> str:

@@ -15,13 +15,12 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune import TuneConfig, Tuner
-from ray.tune.logger import TBXLoggerCallback
 
 from rayforge.errors import RunError
 from trainers.alignment.named_code import recorded
 from trainers.runs.stopping import asking, limit
 from trainers.search.config import Search
-from trainers.search.recorder import Progress, Recorder
+from trainers.search.recorder import Board, Progress, Recorder
 from trainers.search.results import trials_of, write_results
 from trainers.search.schedulers import scheduler
 from trainers.search.searchers import searcher
@@ -111,7 +110,7 @@ def make_tuner(
             checkpoint_config=tune.CheckpointConfig(num_to_keep=KEPT),
             callbacks=[
                 Recorder(plan, folder, state), Progress(plan),
-                TrackedTrials(plan, folder, state.identity), TBXLoggerCallback(),
+                TrackedTrials(plan, folder, state.identity), Board(),
             ],
         ),
     )  # fmt: skip

@@ -4,16 +4,18 @@ events alone."""
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
 
 from trainers.search import trial as trials
 from trainers.search.config import Search, read_search
-from trainers.search.recorder import Recorder
+from trainers.search.recorder import Board, Recorder
 from trainers.search.snapshots import settle
 from trainers.search.state import Report, State, Takeover, read_state
 from trainers.search.storage import Folder
@@ -156,3 +158,19 @@ def test_a_takeover_goes_on_from_the_donor_under_changed_settings(
     run(plan, folder, state, {"rate": 0.3, NUMBER: 2}, 1)
     assert record.takeover is None and record.settings == {"rate": 0.3}
     assert record.reports[-1].number == 5
+
+
+def test_a_stopped_search_leaves_no_writer_of_tensorboard_files_open(tmp_path: Path) -> None:
+    trials = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        trials.append(Mock(local_path=str(folder)))
+    before, board = set(threading.enumerate()), Board()
+    for trial in trials:
+        board.log_trial_result(1, trial, {"training_iteration": 1, "success": 0.5})
+    own = {t for t in threading.enumerate() if type(t).__name__ == "_EventLoggerThread"} - before
+    assert len(own) == 2
+    board.on_experiment_end(trials)
+    assert not any(thread.is_alive() for thread in own)
+    assert all(list((tmp_path / name).glob("events.*")) for name in ("one", "two"))
