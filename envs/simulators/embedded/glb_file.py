@@ -33,7 +33,7 @@ READ = {
 _TYPES = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 _JSON_CHUNK, _BINARY_CHUNK = 0x4E4F534A, 0x004E4942
-MOST_VALUES = 1 << 31
+MOST_VALUES = 1 << 24
 """Of an accessor without data, which a few bytes of header can ask for."""
 
 
@@ -249,7 +249,8 @@ def open_glb(path: Path) -> GlbFile:
                 binary = (start + 8, min(chunk, size - start - 8))
                 break
             start += 8 + chunk
-    unknown = {str(name) for name in header.get("extensionsRequired", ())} - READ
+    required = header.get("extensionsRequired", ())
+    unknown = {str(n) for n in ([required] if isinstance(required, str) else required)} - READ
     if unknown:
         raise SceneError(
             f"scene {path} needs {', '.join(sorted(unknown))[:80]}, which is not read here; export"

@@ -42,6 +42,9 @@ _UNREAD_IMAGES = ("KHR_texture_basisu", "MSFT_texture_dds")
 _INSTANCES = "EXT_mesh_gpu_instancing"
 _GLOSS = "KHR_materials_pbrSpecularGlossiness"
 _DRACO = "KHR_draco_mesh_compression"
+MOST_PLACED = 1 << 25
+"""Vertices and triangles that a file may place, or as many as it has bytes: one mesh can be named
+by many nodes and primitives."""
 _NORMALISED = 2e-5
 """How far the square of a rotation's length may be off 1 (Magnum)."""
 
@@ -70,28 +73,43 @@ def read_gltf(path: Path, frame: np.ndarray) -> list[Part]:
     looks: dict[int | None, _Look] = {}
     images: dict[tuple[int, int], Texture] = {}
     parts: list[Part] = []
-    waiting = [(node, top, frozenset[int]()) for node in reversed(_roots(file))]
+    placed_values, most = 0, max(MOST_PLACED, path.stat().st_size)
+    met: set[int] = set()
+    waiting = [(node, top) for node in reversed(_roots(file))]
     while waiting:
-        number, above, ancestors = waiting.pop()
-        if number in ancestors:
-            raise SceneError(f"scene {path}: node {number} is below itself; export it anew")
+        number, above = waiting.pop()
+        if number in met:  # nodes are trees: a few of them could else be millions
+            raise SceneError(
+                f"scene {path}: node {number} is below itself or below two nodes; export it anew"
+            )
+        met.add(number)
         node = file.item("nodes", number)
         if node.get("extensions", {}).get("KHR_node_visibility", {}).get("visible") is False:
             continue
         matrix = times(above, _transform(file, node, number))
+        if not np.isfinite(matrix).all():
+            raise SceneError(f"scene {path}: node {number} is moved by no numbers; export it anew")
         if "mesh" in node:
             mesh = int(node["mesh"])
             if mesh not in meshes:
                 meshes[mesh] = _primitives(file, mesh, looks, images)
+            if any(node.get("weights", ())) and _bends(file, mesh):
+                raise _bent(file, f"mesh {mesh} of node {number}")
             if "skin" in node and meshes[mesh]:
                 raise SceneError(
                     f"scene {path}: node {number} is moved by a skin, which is not read here; bake"
                     " its pose into the mesh"
                 )
+            size = 1 + sum(len(part.vertices) + len(part.faces) for part in meshes[mesh])
+            placed_values += size * _count(file, node)
+            if placed_values > most:
+                raise SceneError(
+                    f"scene {path}: its nodes and instances place more than {most:,} vertices and"
+                    " triangles, which is the limit for a file of its size; export a part of it"
+                )
             for placed in _instances(file, node, matrix):
                 parts += [moved_part(part, placed) for part in meshes[mesh]]
-        below = ancestors | {number}
-        waiting += [(int(child), matrix, below) for child in reversed(node.get("children", []))]
+        waiting += [(int(child), matrix) for child in reversed(node.get("children", []))]
     return parts
 
 
@@ -115,7 +133,8 @@ def moved_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def _roots(file: GlbFile) -> list[int]:
     scenes = file.header.get("scenes", [])
     if scenes:
-        return [int(node) for node in file.item("scenes", file.header.get("scene", 0))["nodes"]]
+        scene = file.item("scenes", file.header.get("scene", 0))
+        return [int(node) for node in scene.get("nodes", ())]
     # Without a scene all nodes that are nobody's child.
     nodes = file.header.get("nodes", [])
     children = {int(child) for node in nodes for child in node.get("children", [])}
@@ -145,13 +164,33 @@ def _placed(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) ->
     return matrix
 
 
+def _count(file: GlbFile, node: dict[str, Any]) -> int:
+    """How often a node's mesh stands."""
+    extension = node.get("extensions", {}).get(_INSTANCES)
+    if extension is None:
+        return 1
+    numbers = extension["attributes"].values()
+    return max((int(file.item("accessors", number)["count"]) for number in numbers), default=0)
+
+
+def _bends(file: GlbFile, mesh: int) -> bool:
+    return any(primitive.get("targets") for primitive in file.item("meshes", mesh)["primitives"])
+
+
+def _bent(file: GlbFile, place: str) -> SceneError:
+    return SceneError(
+        f"scene {file.path}: {place} is bent by morph targets, which are not read here; bake them"
+        " into the mesh"
+    )
+
+
 def _instances(file: GlbFile, node: dict[str, Any], matrix: np.ndarray) -> list[np.ndarray]:
     """Where a node's mesh stands: once, or as often as its instances say."""
     extension = node.get("extensions", {}).get(_INSTANCES)
     if extension is None:
         return [matrix]
     given = extension["attributes"]
-    count = max((file.item("accessors", number)["count"] for number in given.values()), default=0)
+    count = _count(file, node)
     moves, turns, sizes = (
         file.values(int(given[name])) if name in given else np.tile(unmoved, (count, 1))
         for name, unmoved in (
@@ -182,22 +221,26 @@ def _primitives(
     images: dict[tuple[int, int], Texture],
 ) -> list[Part]:
     whole = file.item("meshes", mesh)
-    parts = []
+    parts: list[Part] = []
+    size, most = 0, max(MOST_PLACED, file.path.stat().st_size)
     for number, primitive in enumerate(whole["primitives"]):
         place = f"mesh {mesh}, primitive {number}"
         if primitive.get("mode", TRIANGLES) not in (TRIANGLES, STRIP, FAN):
             continue  # points and lines have no surface
         if primitive.get("targets") and any(whole.get("weights", ())):
-            raise SceneError(
-                f"scene {file.path}: {place} is bent by morph targets, which are not read here;"
-                " bake them into the mesh"
-            )
+            raise _bent(file, place)
         if _DRACO in primitive.get("extensions", {}) and not file.has_data(primitive):
             raise SceneError(
                 f"scene {file.path}: {place} needs {_DRACO}, which is not read here; export it"
                 " with plain vertices"
             )
         parts.append(_primitive(file, primitive, looks, images, place))
+        size += 1 + len(parts[-1].vertices) + len(parts[-1].faces)
+        if size > most:
+            raise SceneError(
+                f"scene {file.path}: mesh {mesh} names more than {most:,} vertices and triangles,"
+                " which is the limit for a file of its size; export it anew"
+            )
     return parts
 
 
@@ -281,6 +324,8 @@ def _look(file: GlbFile, number: int | None, images: dict[tuple[int, int], Textu
     # Where both stand, habitat-sim takes the base colour.
     colour = plain.get("baseColorFactor", shiny.get("diffuseFactor", (1, 1, 1)))
     info = plain.get("baseColorTexture", shiny.get("diffuseTexture"))
+    if len(colour) < 3:
+        raise SceneError(f"scene {file.path}: material {number}: a colour has four numbers")
     base = to_bytes(np.array(colour[:3], dtype=np.float64))
     if info is None:
         return _Look(base, None, 0, None, True)

@@ -15,10 +15,11 @@ import numpy as np
 from envs.simulators.embedded.glb_file import open_glb
 from envs.simulators.embedded.gltf import moved_points, read_gltf
 from envs.simulators.embedded.obj import obj_files, read_obj
-from envs.simulators.embedded.parts import Part, Texture, check_part
+from envs.simulators.embedded.parts import MOST_PIXELS, Part, Texture, check_part
 from envs.simulators.embedded.ply import ply_files, read_ply
 from envs.simulators.embedded.textures import NO_TEXTURES, Textures, build_textures
 from rayforge.errors import SceneError
+from rayforge.readers import limits
 from rayforge.readers.faults import REASON, one_line
 
 
@@ -99,6 +100,20 @@ def _unreadable(path: Path, error: Exception) -> SceneError:
     return SceneError(f"scene {path} cannot be read as a mesh: {repr(error)[:80]}")
 
 
+def _check_images(textures: list[Texture], path: Path) -> None:
+    """Raise SceneError where images ask for far more pixels than their files should hold."""
+    images = {id(texture.image): texture.image for texture in textures}.values()
+    pixels = sum(image.width * image.height for image in images)
+    if pixels <= MOST_PIXELS:
+        return
+    packed = sum(file.stat().st_size for file in files_of(path))
+    if 3 * pixels > limits.UNPACKED_TIMES * packed:
+        raise SceneError(
+            f"scene {path}: its {len(images)} textures have {pixels:,} pixels, more than files of"
+            f" {limits.size(packed)} should hold; scale them down"
+        )
+
+
 def join_parts(parts: list[Part], path: Path, longest_side: int) -> Surface:
     """The parts as one surface, in their order."""
     images: dict[tuple[int, tuple[object, ...]], Texture] = {}
@@ -116,6 +131,7 @@ def join_parts(parts: list[Part], path: Path, longest_side: int) -> Surface:
             images.setdefault(key, part.texture)
             number = list(images).index(key)
         textures.append(np.full(len(part.faces), number, dtype=np.int16))
+    _check_images(list(images.values()), path)
     coloured = any(part.vertex_colour is not None for part in parts)
     try:
         pyramid = build_textures(list(images.values()), longest_side) if images else NO_TEXTURES

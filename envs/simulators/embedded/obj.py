@@ -74,7 +74,7 @@ def read_obj(path: Path) -> list[Part]:
 def obj_files(path: Path) -> list[Path]:
     """The materials and textures that an .obj names."""
     files = []
-    for line in path.read_text(errors="replace").splitlines():
+    for line in _text(path).splitlines():
         if line.startswith("mtllib"):
             for library in _libraries(path, line):
                 files.append(library)
@@ -83,9 +83,19 @@ def obj_files(path: Path) -> list[Path]:
     return files
 
 
+def _text(file: Path) -> str:
+    """A file's text, which is UTF-8 or what Windows wrote before that."""
+    content = file.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace")
+
+
 def _lines(path: Path) -> tuple[np.ndarray, np.ndarray, list[_Run], list[Path]]:
-    """Vertices [V, 3 or 6], texture coordinates [T, 2], runs of faces, material files."""
-    text = path.read_text(errors="replace").replace("\\\n", " ").replace("\\\r\n", " ")
+    """Vertices [V, 3 or 6] (nan: without a colour of its own), texture coordinates [T, 2], runs of
+    faces, material files."""
+    text = _text(path).replace("\\\n", " ").replace("\\\r\n", " ")
     points: list[list[str]] = []
     places: list[list[str]] = []
     runs: list[_Run] = []
@@ -116,6 +126,11 @@ def _lines(path: Path) -> tuple[np.ndarray, np.ndarray, list[_Run], list[Path]]:
                 f"scene {path}, line {number}: free-form curves ({key}) are not read here; export"
                 " it as polygons"
             )
+        elif key in ("call", "csh"):
+            raise SceneError(
+                f"scene {path}, line {number}: {key} names another file or a program, which is not"
+                " read here; join the files"
+            )
         known += key in ("v", "vt", "vn", "f", "fo", "usemtl", "mtllib", "o", "g", "s", "l", "p")
     if not known:
         raise SceneError(f"scene {path} cannot be read as a mesh: it holds no line of an .obj")
@@ -127,12 +142,15 @@ def _numbers(path: Path, rows: list[list[str]], key: str) -> np.ndarray:
     width = min((len(row) for row in rows), default=least)
     if width < least:
         raise SceneError(f"scene {path} cannot be read as a mesh: a line {key} has {width} numbers")
-    if width in (4, 5):  # x, y, z and a weight
-        width = 3
+    most = max((len(row) for row in rows), default=least)
+    if key == "v":  # 4 numbers: x, y, z and a weight; some vertices may have no colour
+        width = 6 if most >= 6 else 3
+        blank = ["nan"] * 3
+        rows = [row[:6] if len(row) >= 6 else [*row[:3], *blank][:width] for row in rows]
+    else:
+        width = 2
     try:
-        return np.array([row[: min(width, 6)] for row in rows], dtype=np.float64).reshape(
-            len(rows), min(width, 6)
-        )
+        return np.array([row[:width] for row in rows], dtype=np.float64).reshape(len(rows), width)
     except ValueError as error:
         raise SceneError(
             f"scene {path} cannot be read as a mesh: {key}: {str(error)[:80]}"
@@ -188,7 +206,9 @@ def _part(
     own = None
     if points.shape[1] == 6:
         shade = points[used, 3:]
-        own = to_bytes(shade / (255 if shade.size and shade.max() > 1 else 1))
+        known = shade[~np.isnan(shade)]
+        shade = shade / (255 if known.size and known.max() > 1 else 1)
+        own = to_bytes(np.where(np.isnan(shade), 1.0, shade))  # white, as without any colour
     return Part(
         points[used, :3].astype(np.float32),
         faces,
@@ -214,14 +234,14 @@ def _libraries(path: Path, line: str) -> list[Path]:
 def _materials(path: Path, library: Path) -> dict[str, _Material]:
     materials: dict[str, _Material] = {}
     name = None
-    for number, line in enumerate(library.read_text(errors="replace").splitlines(), 1):
+    for number, line in enumerate(_text(library).splitlines(), 1):
         words = line.split()
         key = words[0] if words else ""
         rest = line.strip()[len(key) :].strip()
         if key == "newmtl":
             name = rest
             materials[name] = _Material(np.full(3, 255, np.uint8))
-        elif key == "Kd" and name is not None:
+        elif key.lower() == "kd" and name is not None:
             try:
                 shades = [float(word) for word in words[1:4]]
             except ValueError:
@@ -231,7 +251,7 @@ def _materials(path: Path, library: Path) -> dict[str, _Material]:
                 ) from None
             shades = shades * 3 if len(shades) == 1 else shades
             materials[name] = materials[name]._replace(colour=to_bytes(np.array(shades)))
-        elif key == "map_Kd" and name is not None:
+        elif key.lower() == "map_kd" and name is not None:
             materials[name] = _mapped(materials[name], library, rest)
     return materials
 

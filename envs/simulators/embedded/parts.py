@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import unicodedata
 import urllib.parse
-from pathlib import Path
+import warnings
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
 
 from rayforge.errors import SceneError
-from rayforge.readers.faults import REASON, one_line
+from rayforge.readers import limits
+from rayforge.readers.faults import REASON, one_line, shown
 
 REPEAT, CLAMP, MIRROR = 0, 1, 2
 """What a texture does beyond its border."""
@@ -20,6 +22,10 @@ NO_MIPS, NEAREST_MIP, LINEAR_MIPS = 0, 1, 2
 """Which of its halved copies a texture is read from."""
 MOST_PIXELS = 1 << 28
 """Of a texture (16,384 x 16,384)."""
+ALWAYS_PIXELS = 1 << 26
+"""Pixels that a texture may have however small its file is (8,192 x 8,192)."""
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TGA", "TIFF", "GIF", "PPM")
+"""Images that are opened: pixels alone, and no program is run for any of them (EPS needs one)."""
 
 
 class Texture(NamedTuple):
@@ -49,8 +55,14 @@ class Part(NamedTuple):
 
 
 def to_bytes(colour: np.ndarray) -> np.ndarray:
-    """Colours from 0 to 1 as uint8; what lies beyond is cut off."""
-    scaled = np.clip(np.nan_to_num(np.asarray(colour, np.float64)), 0, 1) * 255
+    """Colours from 0 to 1 as uint8; what lies beyond is cut off.
+
+    Raises:
+        ValueError: one is no number.
+    """
+    if np.isnan(colour).any():
+        raise ValueError("a colour is no number (nan)")
+    scaled = np.clip(np.asarray(colour, np.float64), 0, 1) * 255
     return np.floor(scaled + 0.5).astype(np.uint8)
 
 
@@ -58,10 +70,13 @@ def open_image(scene: Path, name: str, content: bytes) -> PIL.Image.Image:
     """An image, not decoded yet.
 
     Raises:
-        SceneError: no image, or one larger than `MOST_PIXELS`.
+        SceneError: no image, or one larger than `MOST_PIXELS` or than a file of its size should
+            hold.
     """
     try:
-        image = PIL.Image.open(io.BytesIO(content))
+        with warnings.catch_warnings():  # of large images: whether one is too large is said below
+            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+            image = PIL.Image.open(io.BytesIO(content), formats=_FORMATS)
     except PIL.Image.DecompressionBombError as error:
         raise SceneError(
             f"scene {scene}: {name} is too large: {one_line(error, REASON)}"
@@ -70,7 +85,10 @@ def open_image(scene: Path, name: str, content: bytes) -> PIL.Image.Image:
         raise SceneError(
             f"scene {scene}: {name} is no image that can be decoded; use PNG or JPEG"
         ) from error
-    if image.width * image.height > MOST_PIXELS:
+    pixels = image.width * image.height
+    if pixels > MOST_PIXELS or 3 * pixels > max(
+        3 * ALWAYS_PIXELS, limits.UNPACKED_TIMES * len(content)
+    ):
         raise SceneError(
             f"scene {scene}: {name} is too large: {image.width} x {image.height} pixels; scale it"
             " down"
@@ -85,7 +103,7 @@ def named_file(scene: Path, name: str, uri: bool) -> Path:
     as two (macOS).
 
     Raises:
-        SceneError: there is none.
+        SceneError: there is none, or it lies outside of the scene's folder.
     """
     plain = urllib.parse.unquote(name) if uri else name
     spellings = [plain, name, plain.replace("\\", "/"), plain.strip(' "')]
@@ -93,14 +111,33 @@ def named_file(scene: Path, name: str, uri: bool) -> Path:
         unicodedata.normalize(form, word) for form in ("NFC", "NFD") for word in spellings
     ]
     for spelling in dict.fromkeys(spellings):
-        file = scene.parent / spelling
+        if "\0" in spelling or len(spelling) > LONGEST_NAME:
+            continue  # no file of that name
+        path = PurePath(spelling)
+        if path.is_absolute() or ".." in path.parts:
+            raise SceneError(
+                f"scene {scene} names {shown(name)}, which is outside of its folder and is not"
+                " read; put the file beside the scene"
+            )
+        file = scene.parent / path
         if file.is_file():
             return file
-    raise SceneError(f"scene {scene} names {scene.parent / plain}, which is missing; put it there")
+    missing = one_line(scene.parent / plain, REASON)
+    raise SceneError(f"scene {scene} names {missing}, which is missing; put it there")
+
+
+LONGEST_NAME = 4096
 
 
 def check_part(part: Part, path: Path) -> None:
-    """Raise SceneError for vertices that are no numbers or triangles of vertices not there."""
+    """Raise SceneError for vertices or texture coordinates that are no numbers, or triangles of
+    vertices not there."""
+    if part.uv is not None and not np.isfinite(part.uv).all():
+        bad = int(np.flatnonzero(~np.isfinite(part.uv).all(axis=1))[0])
+        raise SceneError(
+            f"scene {path}: the texture coordinates of vertex {bad} of {len(part.uv)} are"
+            f" {part.uv[bad].tolist()}; repair them"
+        )
     if not np.isfinite(part.vertices).all():
         bad = int(np.flatnonzero(~np.isfinite(part.vertices).all(axis=1))[0])
         raise SceneError(

@@ -85,13 +85,19 @@ def _strips(values: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _colours(columns: dict[str, Column]) -> np.ndarray | None:
-    """Colours of an element, uint8 [N, 3]; of 16-bit integers the upper half, of numbers with a
-    point from 0 to 1 (or to 255, where any is above 1)."""
+    """Colours of an element, uint8 [N, 3]; of 16-bit integers the upper half (of others than
+    bytes and unsigned 16 bits: from 0 to 255, where none is above), of numbers with a point from 0
+    to 1 (or to 255, where any is above 1)."""
     for names in _COLOURS:
         if not all(isinstance(columns.get(name), np.ndarray) for name in names):
             continue
         found = [np.asarray(columns[name]) for name in names]
+        if found[0].dtype == np.int8:  # bytes to a writer whose bytes have a sign
+            found = [np.ascontiguousarray(part).view(np.uint8) for part in found]
         values = np.column_stack(found).astype(np.float64)
+        plain = found[0].dtype in (np.int16, np.int32, np.uint32)  # some write bytes in them
+        if plain and values.size and values.max() <= 255:
+            return to_bytes(values / 255)
         if found[0].dtype.kind in "iu":
             return to_bytes(values / np.iinfo(found[0].dtype).max)
         return to_bytes(values / (255 if values.size and values.max() > 1 else 1))
@@ -122,6 +128,11 @@ def _textured(
         own = None if part.vertex_colour is None else part.vertex_colour[corners]
         faces = places.astype(np.int32)
         part = part._replace(vertices=part.vertices[corners], faces=faces, vertex_colour=own)
+    elif isinstance(wedges, Lists) and len(wedges.values):
+        raise SceneError(
+            f"scene {path}: some of its faces have texture coordinates (texcoord) for every corner"
+            " and some have not, which is not read here; export it as .glb"
+        )
     if uv is None:
         return part
     number = face.get("texnumber")
@@ -131,7 +142,14 @@ def _textured(
             " here; export it as .glb"
         )
     which = 0 if number is None or not len(number) else int(np.asarray(number)[0])
-    name = file.texture_files[min(max(which, 0), len(file.texture_files) - 1)]
+    if which < 0:
+        return part  # MeshLab's mark of a face without a texture
+    if which >= len(file.texture_files):
+        raise SceneError(
+            f"scene {path}: its faces name texture {which} of {len(file.texture_files)}; export it"
+            " anew"
+        )
+    name = file.texture_files[which]
     image = open_image(path, f"texture {name}", named_file(path, name, uri=False).read_bytes())
     uv = np.column_stack([uv[:, 0], 1 - uv[:, 1]])  # (0, 0) was the lower left corner
     return part._replace(uv=uv, texture=Texture(image))

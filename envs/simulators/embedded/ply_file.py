@@ -102,12 +102,13 @@ def _header(path: Path, content: bytes) -> tuple[str | None, list[_Element], lis
                 case ["element", name, rows]:
                     elements.append(_Element(name, int(rows), []))
                 case ["property", "list", count_kind, kind, name]:
+                    name = name.lower()
                     whole = _KINDS[count_kind]
                     if whole[0] == "f":
                         raise ValueError("a list is counted in whole numbers")
                     elements[-1].properties.append(_Property(name, _KINDS[kind], whole))
                 case ["property", kind, name]:
-                    elements[-1].properties.append(_Property(name, _KINDS[kind], None))
+                    elements[-1].properties.append(_Property(name.lower(), _KINDS[kind], None))
                 case ["comment", "TextureFile", *name]:
                     textures.append(" ".join(name))
                 case [] | ["comment" | "obj_info", *_]:
@@ -119,6 +120,12 @@ def _header(path: Path, content: bytes) -> tuple[str | None, list[_Element], lis
                 f"scene {path} cannot be read as a mesh: header line {shown(line)}:"
                 f" {one_line(error)}"
             ) from error
+    named = [(element.name, None) for element in elements]
+    named += [(e.name, p.name) for e in elements for p in e.properties]  # type: ignore[misc]
+    twice = next((name for name in named if named.count(name) > 1), None)
+    if twice is not None:
+        what = f"element {twice[0]}" + (f", property {twice[1]}" if twice[1] else "")
+        raise SceneError(f"scene {path}: {one_line(what)} stands twice in its header; mend it")
     if order == "?" or any(element.rows < 0 for element in elements):
         raise SceneError(f"scene {path} cannot be read as a mesh: its header names no format")
     return order, elements, textures, body
