@@ -31,6 +31,8 @@ class Nature(Enum):
     RESOURCE = "asks for processors, graphics cards or places in a cluster"
     FOLDER = "may name a file or folder on the disk"
     FILE = "may name a file on the disk, and a folder of that name is none"
+    WRITES_FILE = "names a file that the command writes"
+    WRITES_FOLDER = "names a folder that the command writes into"
     MAIN = "one that most users set: `--help` has it, and `--help-all` has the others too"
 
 
@@ -41,6 +43,8 @@ NOT_LEARNT = Nature.NOT_LEARNT
 RESOURCE = Nature.RESOURCE
 FOLDER = Nature.FOLDER
 FILE = Nature.FILE
+WRITES_FILE = Nature.WRITES_FILE
+WRITES_FOLDER = Nature.WRITES_FOLDER
 MAIN = Nature.MAIN
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
+import math
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 import tyro
 
 from rayforge.errors import ConfigurationError
+from rayforge.settings import WRITES_FILE, WRITES_FOLDER, annotated, check_limits, settings_with
 
 _RULE = re.compile(r"[\s─━-]*")
 
@@ -17,19 +22,59 @@ _RULE = re.compile(r"[\s─━-]*")
 def read_arguments(command: Any, words: list[str], prog: str, **given: Any) -> Any:
     """What tyro makes of `words` for a command.
 
-    Raises ConfigurationError, in one line, for words that it does not take, and for settings out of
-    their range.
+    Raises ConfigurationError, in one line, for words that it does not take, for settings out of
+    their range, and for places that nothing can be written to.
     """
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            return tyro.cli(command, args=words, prog=prog, **given)
+            asked = tyro.cli(command, args=words, prog=prog, **given)
+        check_limits(asked)
+        check_finite(asked)
+        check_places(asked)
+        return asked
     except SystemExit as end:
         if not end.code:
             raise
         raise ConfigurationError(f"{one_line_of(said.getvalue())}; see {prog} --help") from None
     except ValueError as error:  # a setting out of its range, said by the configuration itself
         raise ConfigurationError(str(error)) from None
+
+
+def check_finite(asked: Any, place: str = "") -> None:
+    """Raises ConfigurationError for a number among the settings, at whatever depth, that is not
+    finite; files are held to the same."""
+    for name, _, _ in annotated(asked.__class__):
+        value = getattr(asked, name)
+        if dataclasses.is_dataclass(value):
+            check_finite(value, f"{place}{name}.".removeprefix("settings."))
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ConfigurationError(f"{place}{name} must be a finite number, got {value}")
+
+
+def check_places(asked: Any) -> None:
+    """Look at the files and folders that a command will write, before it begins.
+
+    Raises ConfigurationError for a folder in the place of a file, a file in that of a folder, a
+    file in a folder that is not there, and a folder that cannot be written.
+    """
+    for nature, file in ((WRITES_FILE, True), (WRITES_FOLDER, False)):
+        for name in settings_with(type(asked), nature):
+            place: Path | None = getattr(asked, name)
+            if place is None:
+                continue
+            said = f"{name.replace('_', '-')} {str(place)[:200]!r}"
+            if place.exists() and place.is_dir() == file:
+                found, wanted = ("folder", "file") if file else ("file", "folder")
+                raise ConfigurationError(f"{said} is a {found}: name a {wanted}")
+            if file and not place.parent.exists():
+                raise ConfigurationError(f"{said}: there is no folder {place.parent}: make it")
+            there = next(p for p in (place, *place.absolute().parents) if p.exists())
+            if not there.is_dir() and there != place:
+                raise ConfigurationError(f"{said}: {there} is a file, and no folder")
+            if not os.access(there, os.W_OK):
+                raise ConfigurationError(f"{said}: {there} cannot be written: name another place")
 
 
 def one_line_of(box: str) -> str:

@@ -21,7 +21,13 @@ import tyro
 from envs.houses.dataset import HousesConfig
 from envs.houses.route_houses import RouteHousesConfig
 from rayforge.errors import EXIT_CODES, ConfigurationError, MachineError, RunError, UserError
-from rayforge.settings import NOT_LEARNT, changed, settings_with
+from rayforge.settings import (
+    NOT_LEARNT,
+    WRITES_FILE,
+    AtLeast,
+    changed,
+    settings_with,
+)
 from trainers.alignment.commands import AlignTrain, with_method
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.named_code import confirmed, runs_code
@@ -33,8 +39,9 @@ from trainers.analysis.commands import COMMANDS as ANALYSES
 from trainers.arguments import read_arguments
 from trainers.capacity.command import PlanRun
 from trainers.cluster import choose_address
-from trainers.configuration import read_configuration
+from trainers.configuration import fits, read_configuration, read_document
 from trainers.feedback.commands import COMMANDS as FEEDBACK
+from trainers.feedback.config import FeedbackConfig
 from trainers.help import FLAGS, help_of, wants_help
 from trainers.irl.commands import Train
 from trainers.irl.config import IRLConfig
@@ -164,11 +171,11 @@ class Tune:
     storage: str | None = None
     """Where that folder goes, instead of what the file says: a folder that all nodes see, or a URI
     such as s3://bucket/searches."""
-    trials: int | None = None
+    trials: Annotated[int | None, AtLeast(1)] = None
     """Trials, instead of the file's number."""
-    concurrent: int | None = None
+    concurrent: Annotated[int | None, AtLeast(1)] = None
     """Trials at a time at most, instead of the file's number."""
-    cpus: int | None = None
+    cpus: Annotated[int | None, AtLeast(1)] = None
     """CPUs of the Ray that is started here, instead of the file's number."""
     system: str | None = None
     """Confirms a system from outside RayForge, module:NAME, as the file has it: its code is
@@ -201,7 +208,7 @@ class Report:
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of runs, trials among them; or that of one search."""
-    out: Path = Path("comparison.html")
+    out: Annotated[Path, WRITES_FILE] = Path("comparison.html")
     """The page, where there are several runs."""
 
     def __call__(self) -> None:
@@ -223,12 +230,35 @@ class Report:
         twice = next((run for run in self.runs if resolved.count(run.resolve()) > 1), None)
         if twice is not None:
             raise ConfigurationError(f"{twice} is named twice: a run is not compared with itself")
+        other = next((run for run in self.runs if not _compared(run)), None)
+        if other is not None and len(self.runs) > 1:
+            raise RunError(
+                f"{other} is no run of an agent or a language model: reports of several are of such"
+            )
+        if other is not None:
+            print(_report_of(other))
+            return
         aligned = is_alignment_run(self.runs[0])
         if len(self.runs) == 1:
             print((write_alignment_report if aligned else write_report)(self.runs[0]))
         else:
             not_learnt = settings_with(AlignConfig if aligned else IRLConfig, NOT_LEARNT)
             print(write_comparison(self.runs, self.out, not_learnt))
+
+
+def _compared(run: Path) -> bool:
+    """Whether a run is an agent's or a language model's, whose reports know its figures."""
+    document = read_document(run / "config.yaml")
+    return any(fits(kind, document) for kind in (IRLConfig, AlignConfig))
+
+
+def _report_of(run: Path) -> Path:
+    """The report of a run of another of RayForge's systems."""
+    from trainers.feedback.page import write_page
+    from trainers.runs.train import write_report
+
+    of_use = fits(FeedbackConfig, read_document(run / "config.yaml"))
+    return write_page(run) if of_use else write_report(run)
 
 
 @dataclass(frozen=True)
@@ -296,6 +326,9 @@ def _main(given: list[str]) -> None:
         print(f"rayforge: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
+            print(f"rayforge: {error}; name another place", file=sys.stderr)
+            raise SystemExit(ConfigurationError.exit_code) from None
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         if not full and error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise

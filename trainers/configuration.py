@@ -38,7 +38,8 @@ RUN_FILE = "config.yaml"
 def read_configuration(kind: type[T], file: Path) -> T:
     """A dataclass of type `kind` from a YAML file; what the file leaves out keeps its default.
 
-    Raises ConfigurationError for what the file holds, RunError for a folder without a run.
+    Raises ConfigurationError for what the file holds, RunError for a folder without a run and for
+    the run of another system.
     """
     if file.name == RUN_FILE and not file.exists():
         raise RunError(
@@ -50,8 +51,21 @@ def read_configuration(kind: type[T], file: Path) -> T:
         return from_dict(kind, document)
     except ConfigurationError as error:
         made = _made_by(file.parent) if file.name == RUN_FILE else ""
+        if made and not fits(kind, document):
+            raise RunError(
+                f"{file.parent} is the run of another system than is needed here: it was made by "
+                f"{made}"
+            ) from None
         whose = f" (the run was made by: {made})" if made else ""
         raise ConfigurationError(f"configuration {file}: {error}{whose}") from None
+
+
+def fits(kind: type[Any], document: dict[str, Any]) -> bool:
+    """Whether at least half of the settings in a file are names of `kind`: it is one of them then,
+    of an older version perhaps."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    known = sum(str(key).partition(".")[0] in names for key in document)
+    return known >= len(document) / 2
 
 
 def _made_by(run: Path) -> str:

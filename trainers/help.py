@@ -49,7 +49,8 @@ class Entry(NamedTuple):
         """The flag, or the name of an argument without one, with what it takes."""
         if self.positional:
             return self.name.upper() + ("..." if typing.get_origin(self.kind) is tuple else "")
-        flag = f"--{self.name.replace('_', '-')}"
+        # A word of Python's own has an underscore behind it as a field, and none as a flag.
+        flag = f"--{self.name.rstrip('_').replace('_', '-')}"
         if self.kind is bool:
             head, dot, last = flag.removeprefix("--").rpartition(".")
             return f"--{head}{dot}[no-]{last}"
@@ -115,6 +116,7 @@ def _entries(kind: Any, filled: Any, before: str, heading: str) -> Iterator[Entr
         if dataclasses.is_dataclass(inner):
             flat = any(getattr(m, "name", None) == "" for m in metadata)
             group = value if dataclasses.is_dataclass(value) else None
+            text = text or (inspect.getdoc(inner) or "").splitlines()[0]
             title = "Settings" if flat else f"{name.replace('_', ' ').capitalize()}: {text}"
             place = before if flat else f"{before}{name}."
             groups.append((inner, group, place, title.rstrip(".")))

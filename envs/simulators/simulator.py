@@ -59,8 +59,9 @@ class Camera:
     """What an agent sees: one pinhole camera that serves every sensor switched on."""
 
     width: int = 64
+    """Pixels of a row."""
     height: int = 64
-    """Pixels."""
+    """Pixels of a column."""
     field_of_view: float = 90.0
     """Horizontal degrees."""
     above_floor: float = 1.25
@@ -71,8 +72,11 @@ class Camera:
     """Degrees that it is turned around the agent's line ahead, after the pitch: counter-clockwise
     seen from behind, so that the picture turns clockwise (habitat-sim's orientation)."""
     colour: bool = True
+    """Red, green, blue."""
     depth: bool = True
+    """Metres along the optical axis."""
     semantic: bool = True
+    """Ids of objects."""
 
 
 @dataclass(frozen=True)

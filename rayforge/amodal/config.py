@@ -55,8 +55,14 @@ class AmodalConfig:
     adaptation_rate: Annotated[float, Above(0)] = 1e-4
     """Adam's step size of those."""
     least_hidden: Annotated[float, SHARE] = 0.1
+    """Frames are scored of which at least this share of the object is hidden ..."""
     most_hidden: Annotated[float, SHARE] = 0.7
-    """Frames whose hidden share lies between these are scored."""
+    """... and at most this share."""
 
     def __post_init__(self) -> None:
         check_limits(self)
+        if self.least_hidden > self.most_hidden:
+            raise ValueError(
+                f"least_hidden is {self.least_hidden} and most_hidden {self.most_hidden}: no frame "
+                "lies between them"
+            )

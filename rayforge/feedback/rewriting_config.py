@@ -36,11 +36,15 @@ class RankerConfig:
     """The ranker and its training."""
 
     hidden: Annotated[int, AtLeast(1)] = 24
+    """Units of its one hidden layer."""
     epochs: Annotated[int, AtLeast(1)] = 60
+    """Passes over the candidates that were retrieved."""
     learning_rate: Annotated[float, Above(0)] = 5e-3
+    """Of Adam."""
     decay: Annotated[float, AtLeast(0)] = 1e-3
     """Weight decay."""
     batch: Annotated[int, AtLeast(1)] = 512
+    """Candidates of an update."""
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -55,7 +59,9 @@ class RewritingConfig:
     global_k: Annotated[int, AtLeast(0)] = 50
     """Candidates of everyone's index."""
     personal_threshold: Annotated[float, SHARE] = 0.5
+    """Least score of a rewrite from the user's index; learning replaces it."""
     global_threshold: Annotated[float, SHARE] = 0.5
+    """The same of everyone's index."""
     good_count: Annotated[int, AtLeast(1)] = 3
     """A request is left alone that the user, or everyone, said so often ..."""
     good_rate: Annotated[float, SHARE] = 0.2
@@ -77,6 +83,7 @@ class LearningConfig:
     ranker: RankerConfig = field(default_factory=RankerConfig)
     rewriting: RewritingConfig = field(default_factory=RewritingConfig)
     folds: Annotated[int, AtLeast(2)] = 3
+    """Parts of the log; the ranker learns from each what was retrieved without it."""
     harm: Annotated[float, AtLeast(0)] = 2.0
     """A wrong rewrite costs this many times what a right one gains; it sets the thresholds."""
     false_alarms: Annotated[float, SHARE] = 0.02

@@ -32,7 +32,9 @@ class TinyModelConfig:
     width: int = 128
     """Of the hidden states."""
     layers: int = 4
+    """Blocks of attention and feed-forward layers."""
     heads: int = 4
+    """Heads of attention in each."""
     inner: int = 512
     """Width inside the gated feed-forward blocks."""
     context: int = 1024

@@ -22,6 +22,7 @@ from rayforge.errors import (
 )
 from rayforge.settings import MAIN, everything, settings_with
 from trainers.alignment.config import AlignConfig
+from trainers.amodal.config import VideoConfig
 from trainers.cli import COMMANDS, HELP, main
 from trainers.configuration import to_yaml
 from trainers.irl.config import IRLConfig
@@ -154,8 +155,22 @@ def test_what_is_no_run_folder_is_said(tmp_path: Path, capsys: pytest.CaptureFix
     assert (code, "it has no config.yaml" in error) == (4, True)
     (run / "config.yaml").write_text(to_yaml(IRLConfig()))
     (run / "run.json").write_text('{"command": "rayforge irl train --run run"}')
-    for words in (["align", "train", "--resume", run], ["amodal", "evaluate", run]):
-        assert "the run was made by: rayforge irl train" in one_line(capsys, *words)
+    for words in (["align", "train", "--resume", run], ["amodal", "evaluate", run],
+                  ["feedback", "loop", "--resume", run]):  # fmt: skip
+        code, error = coded_line(capsys, *words)
+        assert (code, "another system" in error) == (4, True)
+        assert "it was made by rayforge irl train" in error
+    (run / "config.yaml").write_text(to_yaml(VideoConfig()))
+    (run / "run.json").write_text('{"command": "rayforge amodal train --run run"}')
+    for words in (["irl", "watch", run], ["irl", "plan", run], ["analyse", "information", run],
+                  ["analyse", "parity", run, "--attribute", "room"], ["plan", run],
+                  ["analyse", "tasks", run, "--out", tmp_path / "out"],
+                  ["report", run, nowhere]):  # fmt: skip
+        assert "amodal train" in one_line(capsys, *words) or words[0] in ("plan", "report")
+    assert not (tmp_path / "out").exists()
+    main(["report", str(run)])  # its own report, and not an agent's
+    assert "least_hidden" in (run / "report.html").read_text()
+    (run / "config.yaml").write_text(to_yaml(IRLConfig()))
     assert "named twice" in one_line(capsys, "report", run, run / ".." / "run")
 
 

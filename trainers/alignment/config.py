@@ -153,7 +153,9 @@ class AlignConfig:
     responses: int | None = None
     """Responses sampled a prompt (K). Left out, 4; of "acting" 8."""
     temperature: Annotated[float, UNDER_WAY, AtLeast(0)] = 0.7
+    """Of sampling: the higher, the less alike responses to a prompt are."""
     top_p: Annotated[float, UNDER_WAY, Within(0, 1, "(]")] = 1.0
+    """Tokens are drawn from the likeliest that together have this probability."""
     max_new_tokens: Annotated[int, AtLeast(1)] = 128
     """Longest response that is sampled; what is cut there is not used."""
     max_tokens: Annotated[int, AtLeast(2)] = 1024
@@ -192,7 +194,8 @@ class AlignConfig:
     """Gradients are clipped to this norm."""
     lora_rank: Annotated[int, MAIN, AtLeast(0)] = 0
     """Rank of a LoRA adapter, merged at the end of a round; 0 trains all weights."""
-    lora_alpha: int = 32
+    lora_alpha: Annotated[int, AtLeast(1)] = 32
+    """Scale of the adapter: what it adds is multiplied by lora_alpha / lora_rank."""
 
     workers: Annotated[
         int, MAIN, MAY_CHANGE, NOT_LEARNT, RESOURCE, AtLeast(0), Heading("Machine and record")
@@ -213,6 +216,7 @@ class AlignConfig:
     max_failures: Annotated[int, MAY_CHANGE, NOT_LEARNT, AtLeast(0)] = 2
     """Times a round's workers are started again after one died."""
     device: Annotated[Literal["cpu", "cuda"], MAIN, NOT_LEARNT, RESOURCE] = "cpu"
+    """Where workers train and actors sample and score."""
     bf16: bool = True
     """bfloat16 arithmetic, on the GPU only."""
     activation_checkpointing: Annotated[bool, NOT_LEARNT] = False

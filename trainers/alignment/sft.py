@@ -41,6 +41,7 @@ class StartConfig:
     learning_rate: Annotated[float, Above(0)] = 2e-3
     """Highest; it rises over the first twentieth of the steps and falls to a tenth as a cosine."""
     device: str = "cpu"
+    """Where it is trained: cpu or cuda."""
     seed: Annotated[int, AtLeast(0)] = 0
     """Of the order of the examples."""
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from rayforge.settings import AtLeast
 from trainers.amodal.config import VideoConfig
 from trainers.runs.folder import named_folder
 
@@ -50,7 +51,7 @@ class AmodalEvaluate:
     """Folder of the run."""
     test: Path | None = None
     """A folder of clips, instead of the run's own."""
-    adaptation: int = 0
+    adaptation: Annotated[int, AtLeast(0)] = 0
     """Self-supervised updates on each clip before it is scored."""
 
     def __call__(self) -> None:
@@ -70,7 +71,7 @@ class AmodalWatch:
 
     run: tyro.conf.Positional[Path]
     """Folder of the run."""
-    clips: int = 6
+    clips: Annotated[int, AtLeast(1)] = 6
     """Clips shown at most."""
 
     def __call__(self) -> None:

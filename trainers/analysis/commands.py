@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from rayforge.settings import WRITES_FOLDER, Above, AtLeast
+
 
 @dataclass(frozen=True)
 class Information:
@@ -21,19 +23,19 @@ class Information:
 
     run: tyro.conf.Positional[Path]
     """Folder of the run: an agent's or a language model's."""
-    probe: int = 1_000
+    probe: Annotated[int, AtLeast(2)] = 1_000
     """Decisions of the frozen probe, about (of language models: tokens)."""
-    batches: int = 10
+    batches: Annotated[int, AtLeast(2)] = 10
     """Batches of the probe; each gives one estimate of the trace."""
-    seed: int = 0
+    seed: Annotated[int, AtLeast(0)] = 0
     """Seed of the probe and of the labels."""
-    beta: float = 1e-3
+    beta: Annotated[float, Above(0)] = 1e-3
     """What a nat of information may cost, in nats of the loss."""
-    noise_steps: int = 60
+    noise_steps: Annotated[int, AtLeast(0)] = 60
     """Steps of the learnt noise; 0 leaves it out."""
     data: Path | None = None
     """The data folder, where it is not the run's."""
-    out: Path | None = None
+    out: Annotated[Path | None, WRITES_FOLDER] = None
     """Where the JSON and the report go; the run folder where it is left out."""
 
     def __call__(self) -> None:
@@ -46,16 +48,16 @@ class Information:
 @dataclass(frozen=True)
 class Periods:
     """When damage to the data lasts: deficits until a time, or in a window, in three arms of the
-    step size, as a file says (see tune_configs/periods.yaml).
+    step size, as a file says (see tune_configs/analyses/periods.yaml).
 
-    Example: rayforge analyse periods tune_configs/periods.yaml --out runs/periods
+    Example: rayforge analyse periods tune_configs/analyses/periods.yaml --out runs/periods
     """
 
     file: tyro.conf.Positional[Path]
     """The file of the study."""
-    out: Path
+    out: Annotated[Path, WRITES_FOLDER]
     """Folder of the study; the same command goes on where it was broken off."""
-    processes: int = 0
+    processes: Annotated[int, AtLeast(0)] = 0
     """Trials at a time, each in a Ray process; 0 runs them in this process."""
 
     def __call__(self) -> None:
@@ -77,7 +79,7 @@ class Tasks:
 
     run: tyro.conf.Positional[Path]
     """The run whose policy is the probe network; frozen, but for its head."""
-    out: Path
+    out: Annotated[Path, WRITES_FOLDER]
     """Folder of the analysis; the same command goes on where it was broken off."""
     by: Literal["building", "half", "kind"] = "building"
     """What a task is: a building, half of a building's paths, or a building and the length of its
@@ -87,13 +89,13 @@ class Tasks:
     row can bear."""
     split: str = "train"
     """The split whose episodes make the tasks."""
-    most: int = 0
+    most: Annotated[int, AtLeast(0)] = 0
     """Tasks at most; 0 takes all."""
-    episodes: int = 120
+    episodes: Annotated[int, AtLeast(2)] = 120
     """Episodes of a task at most."""
-    head_steps: int = 40
+    head_steps: Annotated[int, AtLeast(0)] = 40
     """Updates of the head for each task."""
-    seed: int = 0
+    seed: Annotated[int, AtLeast(0)] = 0
     """Seed of draws."""
     for_: Annotated[Path | None, tyro.conf.arg(name="for")] = None
     """Data that a new run is for: list the finished runs of --among, best start first."""
@@ -101,7 +103,7 @@ class Tasks:
     """Folder of finished runs, for --for."""
     data: Path | None = None
     """The data folder, where it is not the run's."""
-    processes: int = 0
+    processes: Annotated[int, AtLeast(0)] = 0
     """Tasks at a time, each in a Ray process; 0 runs them in this process."""
 
     def __call__(self) -> None:
@@ -122,9 +124,9 @@ class Transfer:
 
     file: tyro.conf.Positional[Path]
     """The file of the grid: runs (or how to make them) and targets."""
-    out: Path
+    out: Annotated[Path, WRITES_FOLDER]
     """Folder of the analysis; the same command goes on where it was broken off."""
-    processes: int = 0
+    processes: Annotated[int, AtLeast(0)] = 0
     """Cells at a time, each in a Ray process; 0 runs them in this process."""
 
     def __call__(self) -> None:
@@ -152,15 +154,15 @@ class Parity:
     "corpus" (this data against --other)."""
     split: str = "val_unseen"
     """The split that is scored, of an agent's run."""
-    episodes: int = 600
+    episodes: Annotated[int, AtLeast(8)] = 600
     """Episodes drawn from it at most, or pairs."""
     other: Path | None = None
     """The other corpus, where the attribute is "corpus"."""
-    seed: int = 0
+    seed: Annotated[int, AtLeast(0)] = 0
     """Seed of draws; half of the routes fit, the other half test."""
     data: Path | None = None
     """The data folder, where it is not the run's."""
-    out: Path | None = None
+    out: Annotated[Path | None, WRITES_FOLDER] = None
     """Where the JSON and the report go; the run folder where it is left out."""
 
     def __call__(self) -> None:

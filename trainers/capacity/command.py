@@ -6,10 +6,12 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from rayforge.errors import ConfigurationError, MachineError
+from rayforge.settings import WRITES_FILE, AtLeast
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,13 @@ class PlanRun:
     """A configuration (`config.yaml` of a run, or a file for `--config`), or a run folder."""
     cluster: Path | None = None
     """Description of a cluster (docs/scaling.md); left out, this machine."""
-    tokens: int | None = None
+    tokens: Annotated[int | None, AtLeast(2)] = None
     """Tokens of prompt and response; left out, max_tokens of the configuration."""
     measure: bool = False
     """Measure what a core of this machine reaches in matrix products, instead of 30 GFLOP/s."""
     check: bool = False
     """Compare the description with the cluster that RAY_ADDRESS names."""
-    json: Path | None = None
+    json: Annotated[Path | None, WRITES_FILE] = None
     """Write the plan there as well."""
 
     def __call__(self) -> None:
@@ -45,8 +47,6 @@ class PlanRun:
         from trainers.capacity.measuring import core_gflops
         from trainers.capacity.plan import document_of, make_plan, read_run_configuration, text_of
 
-        if self.tokens is not None and self.tokens < 2:
-            raise ConfigurationError(f"tokens is {self.tokens}, expected 2 or more")
         config = read_run_configuration(self.file)
         cluster = read_cluster(self.cluster) if self.cluster else this_machine()
         if self.measure:

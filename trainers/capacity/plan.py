@@ -14,7 +14,7 @@ from trainers.alignment.config import AlignConfig
 from trainers.capacity import agents, alignment
 from trainers.capacity.cluster import GB, Cluster, Node
 from trainers.capacity.placement import Placement, Processes, place
-from trainers.configuration import from_dict, read_document
+from trainers.configuration import RUN_FILE, fits, from_dict, read_document
 from trainers.irl.config import IRLConfig
 
 
@@ -42,6 +42,12 @@ def read_run_configuration(file: Path) -> IRLConfig | AlignConfig:
     if file.is_dir():
         file = file / "config.yaml"
     document = read_document(file)
+    fitting = fits(IRLConfig, document) or fits(AlignConfig, document)
+    if file.name == RUN_FILE and not fitting:
+        raise ConfigurationError(
+            f"{file.parent} is the run of neither an agent nor an alignment, and only these are "
+            "planned"
+        )
     found: list[IRLConfig | AlignConfig] = []
     errors = []
     kinds: tuple[type[IRLConfig] | type[AlignConfig], ...] = (IRLConfig, AlignConfig)

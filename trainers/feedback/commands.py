@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
 from rayforge.errors import ConfigurationError
+from rayforge.settings import AtLeast
 from trainers.feedback.loop_commands import Failures, Loop, Mine, Report, Simulate, Tables, Teach
 from trainers.feedback.rewriting_commands import Labels, Rephrases, Rewrite, Serve
 
@@ -30,7 +31,7 @@ class Check:
     """A data folder in Room-to-Room's layout; buildings without a graph there are unknown."""
     users: Path | None = None
     """A text file with the known users, one a line."""
-    examples: int = 3
+    examples: Annotated[int, AtLeast(0)] = 3
     """Records that are named of each kind of fault."""
 
     def __call__(self) -> None:
@@ -38,8 +39,6 @@ class Check:
         from envs.sessions.log import read_log, sessions_of
         from rayforge.readers.content import read_text
 
-        if self.examples < 0:
-            raise ConfigurationError(f"examples must not be negative, got {self.examples}")
         buildings = users = None
         if self.data is not None:
             folder = self.data / "connectivity"

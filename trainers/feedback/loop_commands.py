@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from rayforge.errors import ConfigurationError, RunError
+from rayforge.settings import WRITES_FILE, WRITES_FOLDER, AtLeast
 from trainers.feedback.config import FeedbackConfig, TableConfig
 from trainers.runs.folder import named_folder
 
@@ -55,7 +56,7 @@ class Simulate:
     Example: rayforge feedback simulate log.jsonl --assistant runs/follower --days 5
     """
 
-    log: tyro.conf.Positional[Path]
+    log: tyro.conf.Positional[Annotated[Path, WRITES_FILE]]
     """The log that is written: .jsonl or .parquet."""
     settings: Annotated[FeedbackConfig, tyro.conf.arg(name="")]
 
@@ -85,10 +86,11 @@ class Tables:
     """
 
     log: tyro.conf.Positional[Path]
+    """The log that is counted."""
     settings: Annotated[TableConfig, tyro.conf.arg(name="")]
-    out: Path = Path("table.jsonl")
+    out: Annotated[Path, WRITES_FILE] = Path("table.jsonl")
     """Where the table goes."""
-    workers: int = 0
+    workers: Annotated[int, AtLeast(0)] = 0
     """Ray tasks that count; 0 counts in this process."""
 
     def __call__(self) -> None:
@@ -99,8 +101,6 @@ class Tables:
         from trainers.cluster import need_ray, own_ray
         from trainers.feedback.tables import rows_of, table_of, trials_of
 
-        if self.workers < 0:
-            raise ConfigurationError(f"workers must not be negative, got {self.workers}")
         log = read_log(self.log)
         print(log.summary())
         with own_ray():
@@ -125,17 +125,16 @@ class Mine:
     """
 
     log: tyro.conf.Positional[Path]
-    out: Path = Path("mined")
+    """The log that is mined."""
+    out: Annotated[Path, WRITES_FOLDER] = Path("mined")
     """Folder of demonstrations.json, unlabelled.json and preferences.jsonl."""
-    most_steps: int = 15
+    most_steps: Annotated[int, AtLeast(2)] = 15
     """Actions of a walk at most, as the agent's max_steps."""
 
     def __call__(self) -> None:
         from envs.sessions.log import read_log
         from trainers.feedback.mined import write_mined
 
-        if self.most_steps < 2:
-            raise ConfigurationError(f"most_steps must be at least 2, got {self.most_steps}")
         log = read_log(self.log)
         print(log.summary())
         found = write_mined(self.out, log.turns, self.most_steps)
@@ -152,13 +151,16 @@ class Teach:
       rayforge feedback teach lessons.json --user ann
     """
 
-    lessons: tyro.conf.Positional[Path]
+    lessons: tyro.conf.Positional[Annotated[Path, WRITES_FILE]]
     """The file of lessons."""
     user: str
+    """Whose names these are."""
     phrase: str = ""
+    """The private name."""
     means: str = ""
     """Words that stand for the phrase."""
     forget: bool = False
+    """Delete the phrase."""
 
     def __call__(self) -> None:
         from rayforge.feedback.teaching import CycleError, Lesson
@@ -171,7 +173,7 @@ class Teach:
             try:
                 old = memory.teach(Lesson(self.user, self.phrase, self.means))
             except (CycleError, ValueError) as error:
-                raise ConfigurationError(f"--phrase: {error}") from None
+                raise ConfigurationError(f"--user and --phrase: {error}") from None
             print("replaced" if old else "stored")
         elif self.forget:
             print("deleted" if memory.forget(self.user, self.phrase) else "there was no such name")
@@ -217,20 +219,18 @@ class Failures:
     """Data folder whose routes people want; empty: the run's own."""
     split: str = "held_out"
     """The split whose buildings are the homes."""
-    users: int = 200
+    users: Annotated[int, AtLeast(1)] = 200
     """Simulated users, where no log is named."""
-    days: int = 4
+    days: Annotated[int, AtLeast(1)] = 4
     """Their days."""
-    most: int = 1000
+    most: Annotated[int, AtLeast(1)] = 1000
     """Failed requests that are replayed at most."""
-    out: Path = Path("failures.json")
+    out: Annotated[Path, WRITES_FILE] = Path("failures.json")
     """Where the figures go; the page of the same name beside it."""
-    seed: int = 0
+    seed: Annotated[int, AtLeast(0)] = 0
+    """Seed of the users, and of which failures are replayed."""
 
     def __call__(self) -> None:
-        for name in ("users", "days", "most"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} must be at least 1, got {getattr(self, name)}")
         from dataclasses import replace
 
         from envs.sessions.log import read_log

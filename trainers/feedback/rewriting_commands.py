@@ -10,6 +10,7 @@ import tyro
 
 from rayforge.errors import ConfigurationError
 from rayforge.feedback.rewriting_config import LearningConfig
+from rayforge.settings import SHARE, WRITES_FILE, WRITES_FOLDER, AtLeast, Within
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -33,24 +34,22 @@ class Labels:
     """Folder of the labeller."""
     truth: Path | None = None
     """A log with truth to learn from, as simulated users make it."""
-    out: Path = Path("labels.parquet")
+    out: Annotated[Path, WRITES_FILE] = Path("labels.parquet")
     """Where the labels go."""
-    precision: float = 0.95
+    precision: Annotated[float, Within(0, 1, "(]")] = 0.95
     """Of the labels that are kept, on sessions held back from training."""
     text: str = "small"
     """Text encoder: small, wordllama, or the folder of a transformers model."""
-    epochs: int = 12
-    workers: int = 2
+    epochs: Annotated[int, AtLeast(1)] = 12
+    """Passes over the sessions with truth."""
+    workers: Annotated[int, AtLeast(1)] = 2
     """Processes of Ray Data."""
-    seed: int = 0
+    seed: Annotated[int, AtLeast(0)] = 0
+    """Seed of weights and of what an update draws."""
 
     def __call__(self) -> None:
         if self.log is None and self.truth is None:
             raise ConfigurationError("name a log to label, or --truth LOG to learn from, or both")
-        if not 0 < self.precision <= 1:
-            raise ConfigurationError(f"precision must be in (0, 1], got {self.precision}")
-        if self.workers < 1 or self.epochs < 1:
-            raise ConfigurationError("workers and epochs must be at least 1")
         from trainers.feedback.labels import label_log, train_on_log
 
         if self.truth is not None:
@@ -72,26 +71,24 @@ class Rephrases:
     """
 
     log: tyro.conf.Positional[Path]
-    out: Path = Path("rephrases.jsonl")
+    """The log in which they are looked for."""
+    out: Annotated[Path, WRITES_FILE] = Path("rephrases.jsonl")
     """Where the pairs go, one a line: request, rephrase, count, rate."""
     truth: Path | None = None
     """A log with truth: the spans of rephrases are learnt from it. Without one a rule on feedback
     finds them."""
     text: str = "small"
     """Text encoder: small, wordllama, or the folder of a transformers model."""
-    epochs: int = 8
-    least: int = 2
+    epochs: Annotated[int, AtLeast(1)] = 8
+    """Passes over the sessions with truth."""
+    least: Annotated[int, AtLeast(1)] = 2
     """Sessions in which a pair must occur."""
-    rate: float = 0.1
+    rate: Annotated[float, SHARE] = 0.1
     """Share of the sessions that begin with the request in which it must."""
-    seed: int = 0
+    seed: Annotated[int, AtLeast(0)] = 0
+    """Seed of weights and of what an update draws."""
 
     def __call__(self) -> None:
-        if self.least < 1 or not 0 <= self.rate <= 1 or self.epochs < 1:
-            raise ConfigurationError(
-                "least and epochs must be at least 1, rate within [0, 1], got"
-                f" {self.least}, {self.epochs} and {self.rate}"
-            )
         from trainers.feedback.rewrites import rephrases_of_log
 
         print(rephrases_of_log(
@@ -109,18 +106,19 @@ class Rewrite:
     """
 
     log: tyro.conf.Positional[Path]
-    out: Path = Path("runs/rewriter")
+    """The log that is learnt from."""
+    out: Annotated[Path, WRITES_FOLDER] = Path("runs/rewriter")
     """Folder of the rewriter; one that is there is replaced, and a running service takes it."""
     table: Path | None = None
     """A table of rewrites as JSON: {"REQUEST": ["REWRITE", SCORE], ...}."""
-    least_users: int = 3
+    least_users: Annotated[int, AtLeast(1)] = 3
     """Users who must have said a request before it may be answered to others."""
     learning: LearningConfig = field(default_factory=LearningConfig)
-    seed: int = 0
+    """How the rewriter is learnt."""
+    seed: Annotated[int, AtLeast(0)] = 0
+    """Seed of weights and of what an update draws."""
 
     def __call__(self) -> None:
-        if self.least_users < 1:
-            raise ConfigurationError(f"least-users must be at least 1, got {self.least_users}")
         from trainers.feedback.rewrites import rewriter_of_log
 
         print(rewriter_of_log(
@@ -145,15 +143,16 @@ class Serve:
     """Folder of the rewriter."""
     host: str = "127.0.0.1"
     """Where to listen; any other address than this machine's own needs --open."""
-    port: Annotated[int, tyro.conf.arg(help="Port; 0 picks a free one.")] = 8123
+    port: Annotated[int, Within(0, 65535)] = 8123
+    """Port; 0 picks a free one."""
     open: bool = False
     """Listen where other machines reach it. The token then goes over the network in the clear:
     put a proxy with TLS before it."""
     token_file: Path | None = None
     """File of the token; FOLDER.token by default, made where there is none."""
-    replicas: int = 1
+    replicas: Annotated[int, AtLeast(1)] = 1
     """Processes that answer; with two, one that dies is not noticed."""
-    ready: Path | None = None
+    ready: Annotated[Path | None, WRITES_FILE] = None
     """A file that gets HOST:PORT once requests are taken."""
 
     def __call__(self) -> None:
@@ -162,13 +161,10 @@ class Serve:
                 f"host {self.host[:80]!r} may be reached by other machines: add --open, or leave"
                 " host out"
             )
-        if not 0 <= self.port < 65536 or self.replicas < 1:
-            raise ConfigurationError(
-                "port must be in [0, 65535] and replicas at least 1, got"
-                f" {self.port} and {self.replicas}"
-            )
+        from rayforge.feedback.rewriter_files import check_rewriter
         from trainers.feedback.service import run_service, token_of
 
         folder = self.folder
+        check_rewriter(folder)  # before a token is made
         token = token_of(self.token_file or folder.with_name(f"{folder.name}.token"))
         run_service(folder, self.host, self.port, token, self.replicas, self.ready)

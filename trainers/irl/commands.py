@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from rayforge.errors import ConfigurationError
+from rayforge.settings import AtLeast, Within
 from trainers.cluster import choose_address
 from trainers.irl.adapt_config import AdaptConfig
 from trainers.irl.config import IRLConfig
@@ -71,12 +72,12 @@ class Evaluate:
     """"none": the policy, at first sight. "search": at first sight too, walking and turning back.
     "samples": the best of roll-outs in a model of the building. "map": the best of all ways on the
     building's graph. All but "none" need `rayforge irl plan` first."""
-    candidates: int = 16
+    candidates: Annotated[int, AtLeast(1)] = 16
     """Roll-outs of "samples", and places that "search" looks at."""
     checkpoint: Literal["last", "best"] = "last"
     """"last": the weights at the end of training. "best": those that validated best, of a run with
     --evaluate-every."""
-    shortlist: int = 0
+    shortlist: Annotated[int, AtLeast(0)] = 0
     """For how many candidates the goal generator is asked, those that the other scores choose;
     each stands for the candidates near its end. 0: for all, which is slower and a little better."""
 
@@ -85,12 +86,10 @@ class Evaluate:
     actions on the navigation mesh."""
 
     def __call__(self) -> None:
-        if self.candidates < 1:
-            raise ConfigurationError(f"candidates must be at least 1, got {self.candidates}")
         if self.planner != "none" and self.checkpoint == "best":
             raise ConfigurationError("a planner is fitted to the last weights: drop --checkpoint")
-        if self.shortlist < 0:
-            raise ConfigurationError(f"shortlist must not be negative, got {self.shortlist}")
+        if self.shortlist and self.planner == "none":
+            raise ConfigurationError("shortlist is for a planner: name one with --planner")
         if self.walked and self.planner not in ("map", "samples"):
             raise ConfigurationError("walked is for plans: say --planner map or --planner samples")
         from trainers.runs.folder import command_line
@@ -122,9 +121,9 @@ class RewardAnalysis:
     """Folder of the run."""
     split: str = "unseen"
     """A split of the data folder; "unseen" as in training."""
-    episodes: int = 600
+    episodes: Annotated[int, AtLeast(1)] = 600
     """Episodes drawn from it at most."""
-    seed: int = 0
+    seed: Annotated[int, AtLeast(0)] = 0
     """Seed of that draw, of roll-outs and of generated instructions."""
     data: Path | None = None
     """Another data folder than the run's."""
@@ -150,7 +149,7 @@ class Watch:
     """Folder of the run."""
     split: str = "val_seen"
     """A split that was evaluated."""
-    episodes: int = 60
+    episodes: Annotated[int, AtLeast(1)] = 60
     """Episodes shown at most, half of them failures where there are as many."""
     data: Path | None = None
     """The data folder, where it is not the run's."""
@@ -232,7 +231,7 @@ class Prune:
     """Folder of the run; its network.trunk is a circuit."""
     out: Path
     """Folder of the smaller run."""
-    keep: float = 0.25
+    keep: Annotated[float, Within(0, 1, "(]")] = 0.25
     """Share of the modules that stay."""
     threshold: bool = False
     """Keep of the links those above one half alone, at full strength."""

@@ -49,6 +49,10 @@ def test_where_to_start_from(untrained: Path, houses: Path, tmp_path: Path) -> N
     )
     (found,) = json.loads((tmp_path / "starts.json").read_text())["starts"]
     assert found["run"] == str(untrained) and np.isfinite(found["distance"])
+    with pytest.raises(SystemExit):  # rows of other episodes are not taken for these
+        cli.main(
+            ["analyse", "tasks", str(untrained), "--out", str(tmp_path), "--episodes", "5", *asked]
+        )
 
 
 @pytest.mark.parametrize(
@@ -56,7 +60,7 @@ def test_where_to_start_from(untrained: Path, houses: Path, tmp_path: Path) -> N
     [
         (["--most", "1"], "distances need two at least"),
         (["--for", "x"], "needs --among FOLDER"),
-        (["--processes", "-1"], "processes must be at least 0"),
+        (["--processes", "-1"], "processes must not be negative"),
     ],
 )
 def test_bad_input_is_one_line(
