@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from rayforge.errors import ConfigurationError
+
 _DAY_S = 86_400.0
 
 
@@ -79,6 +81,16 @@ def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     finally:
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def check_replaceable(folder: Path, mark: str) -> None:
+    """Raises ConfigurationError for a folder that is there and is not one of those that may be
+    replaced: they are empty, or hold the file `mark`."""
+    if folder.is_dir() and not (folder / mark).is_file() and any(folder.iterdir()):
+        raise ConfigurationError(
+            f"{folder} holds something else (it has no {mark}), which would be lost: name a new "
+            "folder"
+        )
 
 
 def clear_parts(folder: Path, *, below: bool = False, older_than_s: float = _DAY_S) -> None:

@@ -28,11 +28,12 @@ from rayforge.feedback.labeller import (
     slots_of,
 )
 from rayforge.feedback.text import spans_of
-from rayforge.files import whole_folder, write_json
+from rayforge.files import check_replaceable, whole_folder, write_json
 from rayforge.readers.arrays import read_tensors
 from rayforge.readers.faults import REASON, one_line
 from rayforge.readers.json_text import read_object
 
+MANIFEST = "labeller.json"
 HEADS = ("goal", "achieved", "intent", "slots", "satisfied")
 
 
@@ -390,15 +391,19 @@ def _slots(
 def save_labeller(
     model: Labeller, folder: Path, temperatures: dict[str, float], thresholds: dict[str, float]
 ) -> None:
-    """Write a labeller into a folder of its own, whole or not at all; one that is there goes."""
+    """Write a labeller into a folder of its own, whole or not at all; one that is there goes.
+
+    Raises ConfigurationError where the folder holds anything else.
+    """
     from safetensors.torch import save_file
 
+    check_replaceable(folder, MANIFEST)
     with whole_folder(folder, replace=True) as part:
         save_file(
             {n: v.contiguous() for n, v in model.state_dict().items()}, part / "model.safetensors"
         )
         write_json(
-            part / "labeller.json",
+            part / MANIFEST,
             {
                 "config": asdict(model.config), "temperatures": temperatures,
                 "thresholds": thresholds,
@@ -409,7 +414,7 @@ def save_labeller(
 def load_labeller(folder: Path) -> tuple[Labeller, dict[str, float], dict[str, float]]:
     """The labeller of a folder, its temperatures and thresholds; raises RunError for anything
     else."""
-    record = read_object(folder / "labeller.json", RunError)
+    record = read_object(folder / MANIFEST, RunError)
     try:
         given: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
@@ -420,8 +425,7 @@ def load_labeller(folder: Path) -> tuple[Labeller, dict[str, float], dict[str, f
         thresholds = {head: float(record["thresholds"][head]) for head in HEADS}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
-            f"{folder / 'labeller.json'}: not a labeller's ({one_line(error, REASON)}); "
-            "train it again"
+            f"{folder / MANIFEST}: not a labeller's ({one_line(error, REASON)}); train it again"
         ) from None
     model = Labeller(config)
     tensors = read_tensors(folder / "model.safetensors", RunError)

@@ -24,7 +24,7 @@ from rayforge.feedback.entries import Entry
 from rayforge.feedback.ranking import FEATURES, Ranker
 from rayforge.feedback.rewriting import Rewriter
 from rayforge.feedback.rewriting_config import EncoderConfig, RewritingConfig
-from rayforge.files import whole_folder, write_bytes, write_text
+from rayforge.files import check_replaceable, whole_folder, write_bytes, write_text
 from rayforge.readers.content import read_bytes
 from rayforge.readers.faults import reading
 from rayforge.readers.json_text import parse_json
@@ -36,7 +36,10 @@ _REMEDY = "make it again with `rayforge feedback rewrite`"
 
 
 def save_rewriter(rewriter: Rewriter, folder: Path) -> str:
-    """Write a rewriter into a folder of its own; one that is there is replaced. Its version."""
+    """Write a rewriter into a folder of its own; one that is there is replaced. Its version.
+
+    Raises ConfigurationError where the folder holds anything else.
+    """
     from safetensors.numpy import save
     from safetensors.torch import save as save_torch
 
@@ -55,6 +58,7 @@ def save_rewriter(rewriter: Rewriter, folder: Path) -> str:
         },
         indent=1,
     )  # fmt: skip
+    check_replaceable(folder, MANIFEST)
     with whole_folder(folder, replace=True) as part:
         for name, data in files.items():
             write_bytes(part / name, data)

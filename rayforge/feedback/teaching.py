@@ -84,8 +84,11 @@ class Memory:
         """Store a lesson; returns the one it replaces.
 
         Raises CycleError where its meaning needs the phrase itself, in however many steps, and
-        ValueError for a phrase without words or with more than `MOST_WORDS`. Then nothing changes.
+        ValueError for a phrase without words or with more than `MOST_WORDS`, and for a user without
+        a name. Then nothing changes.
         """
+        if not lesson.user.strip():
+            raise ValueError("a lesson is one user's, and the user has no name")
         key = key_of(lesson.phrase)
         if not 0 < len(key) <= MOST_WORDS:
             raise ValueError(f"a phrase has 1 to {MOST_WORDS} words, found {len(key)}")

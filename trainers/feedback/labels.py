@@ -14,6 +14,7 @@ from rayforge.errors import DataError
 from rayforge.feedback.labeller import Dialogue, Labeller, LabellerConfig
 from rayforge.feedback.labelling import (
     HEADS,
+    MANIFEST,
     calibrate,
     kept,
     label_dialogues,
@@ -22,7 +23,8 @@ from rayforge.feedback.labelling import (
     threshold_for,
     train_labeller,
 )
-from rayforge.files import whole_file
+from rayforge.feedback.text import fixed_vectors
+from rayforge.files import check_replaceable, whole_file
 from trainers.feedback.from_logs import NUMBERS, SLOTS, dialogue_of
 
 HELD_OUT = 5
@@ -170,6 +172,8 @@ def _by_ray_data(rows: list[dict[str, str]], model: Path, workers: int) -> list[
 
 def train_on_log(log: Path, out: Path, text: str, epochs: int, precision: float, seed: int) -> str:
     """Learn a labeller from a log with truth and write it into a folder; what it reaches."""
+    check_replaceable(out, MANIFEST)
+    fixed_vectors(text)
     found = read_log(log)
     dialogues = [dialogue_of(session) for session in sessions_of(found.turns)]
     model, temperatures, thresholds = learn_labels(

@@ -19,11 +19,12 @@ from rayforge.feedback.rephrases import (
     mine,
     train_reader,
 )
-from rayforge.feedback.rewriter_files import save_rewriter
+from rayforge.feedback.rewriter_files import MANIFEST, save_rewriter
 from rayforge.feedback.rewriting import Rewriter
 from rayforge.feedback.rewriting_config import LearningConfig
 from rayforge.feedback.rewriting_training import learn_rewriter
-from rayforge.files import write_text
+from rayforge.feedback.text import fixed_vectors
+from rayforge.files import check_replaceable, write_text
 from rayforge.readers.faults import REASON, kind_of, one_line
 from rayforge.readers.json_text import read_json_lines, read_object
 from trainers.feedback.from_logs import outcomes_of, said_of, samples_of, tails
@@ -60,6 +61,7 @@ def rephrases_of_log(
     seed: int,
 ) -> str:  # fmt: skip
     """Find the rephrases of a log, write the pairs that occur often enough; what was found."""
+    fixed_vectors(text)
     sessions = tails(sessions_in(log))
     if truth is not None:
         reader = learn_reader(sessions_in(truth), text, epochs, seed)
@@ -131,6 +133,8 @@ def rewriter_of_log(
     log: Path, out: Path, config: LearningConfig, table: Path | None, least_users: int, seed: int
 ) -> str:
     """Learn a rewriter from a log and write it into a folder; what it holds."""
+    check_replaceable(out, MANIFEST)
+    fixed_vectors(config.encoder.text)
     rows = read_rewrite_table(table) if table is not None else None
     sessions = sessions_in(log)
     turns = [turn for session in sessions for turn in session.turns]

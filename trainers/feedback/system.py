@@ -17,6 +17,21 @@ def metrics(config: FeedbackConfig) -> tuple[str, ...]:
     return tuple(f"{name}/{arm}" for arm in config.arms for name in FIGURES)
 
 
+def prepare(config: FeedbackConfig) -> None:
+    """Open the agent, its planner and its data, and the text encoder, before a run folder is made.
+
+    Raises ConfigurationError, DataError or RunError for what cannot be used.
+    """
+    from rayforge.feedback.text import fixed_vectors
+    from trainers.feedback.follower import Follower
+    from trainers.feedback.loop import Town
+
+    if {"global", "personal", "teaching"} & set(config.arms):
+        fixed_vectors(config.online.encoder.text)
+    follower = Follower.open(Path(config.assistant), config.planner, config.data, config.split)
+    Town.of(config, dict(follower.routes))
+
+
 def train(config: FeedbackConfig, run: Path, reports: range) -> Iterator[dict[str, float]]:
     from trainers.feedback import loop
 
@@ -28,6 +43,7 @@ FEEDBACK = System(
     configuration=FeedbackConfig,
     metrics=metrics,
     train=train,
+    prepare=prepare,
     reports=lambda config, asked: min(asked, config.days),
     use=("rayforge feedback report {run}",),
     commands=COMMANDS,

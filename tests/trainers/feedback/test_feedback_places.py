@@ -1,0 +1,57 @@
+"""What the commands of learning from use never overwrite, and never make for what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trainers.cli import main
+
+
+def line(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
+    """Exit code and the one line of a command that is refused."""
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in words])
+    said = capsys.readouterr().err
+    assert said.startswith("rayforge: ") and said.count("\n") == 1, said
+    assert isinstance(caught.value.code, int)
+    return caught.value.code, said
+
+
+def test_what_is_not_a_rewriter_or_labeller_is_never_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("method: gcbc\n")
+    log = tmp_path / "log.jsonl"
+    log.write_text("")
+    for words in (
+        ("feedback", "rewrite", log, "--out", run),
+        ("feedback", "labels", "--truth", log, "--model", run),
+    ):
+        code, error = line(capsys, *words)
+        assert (code, "holds something else" in error) == (2, True), error
+    assert [p.name for p in run.iterdir()] == ["config.yaml"]
+
+
+def test_nothing_is_made_for_what_cannot_be_served_or_looped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "rewriter.json" in line(capsys, "feedback", "serve", tmp_path / "no")[1]
+    for words in (
+        ("--assistant", tmp_path / "no"),
+        ("--assistant", tmp_path / "no", "--online.encoder.text", "nope"),
+    ):
+        line(capsys, "feedback", "loop", "--run", tmp_path / "run", *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lesson_needs_a_user(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "lessons.json"
+    words = ("feedback", "teach", file, "--user", " ", "--phrase", "a", "--means", "b")
+    assert "the user has no name" in line(capsys, *words)[1]
+    file.write_text(json.dumps([{"user": "", "phrase": "a", "meaning": "b"}]))
+    assert "record 0" in line(capsys, *words)[1]
