@@ -198,6 +198,17 @@ class _Part(NamedTuple):
     episodes: tuple[Episode, ...]
 
 
+def check_split(folder: Path, split: str) -> Path:
+    """The file of a split of a data folder. Raises DataError where there is none."""
+    file = split_file(folder, split)
+    if not file.exists():
+        raise DataError(
+            f"{folder}: no split {shown(split)} (no file {file.name});"
+            f" it has {_known_splits(folder)}"
+        )
+    return file
+
+
 def _read_splits(
     folder: Path, splits: Sequence[str], held_out: Sequence[str], only: Sequence[str]
 ) -> list[_Part]:
@@ -207,13 +218,7 @@ def _read_splits(
         raise DataError(f"splits: {', '.join(splits)} names a split twice")
     if HELD_OUT in splits and not held_out:
         raise DataError(f"split {HELD_OUT!r} is asked for, but no building is held out; name some")
-    files = {split: split_file(folder, split) for split in splits if split != HELD_OUT}
-    for split, file in files.items():
-        if not file.exists():
-            raise DataError(
-                f"{folder}: no split {shown(split)} (no file {file.name});"
-                f" it has {_known_splits(folder)}"
-            )
+    files = {split: check_split(folder, split) for split in splits if split != HELD_OUT}
     sources = {split: split_file(folder, split) for split in HELD_OUT_SOURCES}
     if held_out or only:
         files = files | {split: file for split, file in sources.items() if file.exists()}

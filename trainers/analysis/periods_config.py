@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -39,7 +40,7 @@ class PeriodsConfig:
     preferences: flipped."""
     experiments: tuple[str, ...] = ("removal", "window")
     """"removal": the deficit holds until a time. "window": it holds in a window of `length`."""
-    onsets: tuple[int, ...] = (0, 2, 4, 8, 12, 16)
+    onsets: Annotated[tuple[int, ...], AtLeast(0)] = (0, 2, 4, 8, 12, 16)
     """Times of removal, and of the windows' beginning, in blocks. No window begins at `clean`: no
     clean block would follow it, and it is what lasts that is studied."""
     length: Annotated[int, AtLeast(1)] = 4
@@ -48,7 +49,7 @@ class PeriodsConfig:
     """Blocks without the deficit, in every trial alike."""
     arms: tuple[str, ...] = ARMS
     """Step sizes: "running" on, "restarted" when the deficit ends, "constant"."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: Annotated[tuple[int, ...], AtLeast(0)] = (0, 1, 2)
     """Seeds; trials of one seed are paired."""
     learning_rate: Annotated[float, Above(0)] = 0.05
     """The first step size."""
@@ -66,10 +67,7 @@ class PeriodsConfig:
         _among("experiments", self.experiments, ("removal", "window"))
         _among("arms", self.arms, ARMS)
         for name in ("experiments", "onsets", "arms", "seeds"):
-            if not getattr(self, name):
-                raise ConfigurationError(f"{name} is empty: name one at least")
-        if min(self.onsets) < 0:
-            raise ConfigurationError(f"onsets must be at least 0, got {min(self.onsets)}")
+            check_different(name, getattr(self, name))
         # A window's trial has `clean` clean blocks and `length` damaged ones.
         if "window" in self.experiments and (
             max(self.onsets) > self.clean or min(self.onsets) == self.clean
@@ -88,6 +86,15 @@ class PeriodsConfig:
     @property
     def shift(self) -> Shift:
         return read_shift(self.deficit, KNOWN[self.subject], f"deficit of {self.subject}")
+
+
+def check_different(name: str, given: Sequence[Any]) -> None:
+    """Raises ConfigurationError for a list that is empty or has something twice."""
+    if not given:
+        raise ConfigurationError(f"{name} is empty: name one at least")
+    twice = next((one for one in given if given.count(one) > 1), None)
+    if twice is not None:
+        raise ConfigurationError(f"{name}: {str(twice)[:80]} stands twice; drop one")
 
 
 def _among(name: str, given: tuple[str, ...], known: tuple[str, ...]) -> None:

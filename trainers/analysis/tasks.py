@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from envs.graph.navigation_data import check_split
 from rayforge.errors import ConfigurationError, RunError, UserError
 from rayforge.evaluation.intervals import Interval, bootstrap_interval
 from rayforge.evaluation.reward_analysis import told_apart
@@ -41,7 +42,7 @@ from rayforge.reports.scatter import matrix_chart, scatter_chart
 from rayforge.reports.section import Cell, Pictures, Row, Section, Table, Text, cell
 from trainers.analysis.attributes import check_agents_run
 from trainers.analysis.results import note, write_results
-from trainers.analysis.trials import check_processes, fan_out
+from trainers.analysis.trials import check_processes, fan_out, keep_asked
 from trainers.irl.config import IRLConfig
 from trainers.irl.loading import agent_sizes, agent_with, load_weights
 from trainers.irl.run_folder import data_folder, load_run
@@ -115,11 +116,21 @@ def analyse_tasks(asked: Tasks, command: str) -> dict[str, Any]:
         )
         for name, rows in members.items()
     }  # fmt: skip
+    keep_asked(asked.out, _asked(asked, data))
     rows = fan_out(embed, trials, asked.out, asked.processes, "task")
     document = summarise_tasks(list(members), list(rows.values()), asked.by)
     write_results(asked.out, "tasks", document, f"Tasks by {asked.by}", _sections(document),
                   command)  # fmt: skip
     return document
+
+
+def _asked(asked: Tasks, data: str) -> dict[str, Any]:
+    """What the rows of a folder have in common."""
+    return {
+        "run": str(asked.run.absolute()), "data": data, "split": asked.split, "by": asked.by,
+        "estimator": asked.estimator, "episodes": asked.episodes, "head_steps": asked.head_steps,
+        "seed": asked.seed, "for": str(asked.for_ or ""),
+    }  # fmt: skip
 
 
 def _members(asked: Tasks, split: Demonstrations) -> dict[str, np.ndarray]:
@@ -398,6 +409,8 @@ def _starts(asked: Tasks, command: str) -> dict[str, Any]:
     how = Embedding(
         asked.run.absolute(), asked.estimator, asked.episodes, asked.head_steps, asked.seed
     )
+    check_split(Path(data), asked.split)
+    keep_asked(asked.out, _asked(asked, data))
     found = ranked_starts(runs, data, asked.split, (), how, asked.out, asked.processes)
     document = {"for": data, "starts": found}
     rows = [

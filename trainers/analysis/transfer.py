@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from envs.graph.navigation_data import check_split
 from rayforge.errors import ConfigurationError, DataError
 from rayforge.evaluation.calibration import calibration_error, reliability
 from rayforge.evaluation.intervals import bootstrap_interval
@@ -52,7 +53,7 @@ from trainers.analysis.transfer_results import (
     summarise_transfer,
     transfer_sections,
 )
-from trainers.analysis.trials import check_processes, fan_out
+from trainers.analysis.trials import check_processes, fan_out, keep_asked
 from trainers.configuration import from_dict, read_document, to_dict
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import scores_of
@@ -101,6 +102,8 @@ def analyse_transfer(file: Path, out: Path, processes: int, command: str) -> dic
     if _names_language_models(file):
         pairs = language_cells(file)
         _check_count(len({cell.name for cell in pairs.values()}))
+        of_all = next(iter(pairs.values()))
+        keep_asked(out, {"pairs": of_all.pairs, "seed": of_all.seed})
         rows, measured = fan_out(score_pairs, pairs, out, processes, "cell"), LANGUAGE_MODELS
     else:
         cells = _agents_cells(read_transfer(file), out, processes)
@@ -132,15 +135,29 @@ def _agents_cells(grid: TransferConfig, out: Path, processes: int) -> dict[str, 
         check_agents_run(run, "transfer")
         _check_camera(grid, load_run(run)[0], str(run))
     makings = _makings(grid, out)
+    _check_count(len(runs) + len(makings))
+    for target in grid.read_targets():
+        check_split(Path(target.data or grid.data), target.split)
+    keep_asked(out, _asked(grid))
     if makings:
         fan_out(make_run, makings, out / "made", processes, "run")
         runs |= {making.folder: _group(making.folder) for making in makings.values()}
-    _check_count(len(runs))
     return {
         f"{name} | {target.title if target else HOME}": Scoring(run, name, group, target, grid)
         for (run, group), name in zip(runs.items(), run_names(list(runs)), strict=True)
         for target in (None, *grid.read_targets())
     }
+
+
+def _asked(grid: TransferConfig) -> dict[str, Any]:
+    """What rows of a folder have in common; sources and variants may be added to it."""
+    asked = {
+        name: to_dict(grid)[name]
+        for name in ("data", "base", "home", "episodes", "perturbed", "seed")
+    }
+    for name in ("sources", "variants"):
+        asked |= {f"make {name} {k}": v for k, v in grid.make.get(name, {}).items()}
+    return asked
 
 
 def _check_camera(grid: TransferConfig, config: IRLConfig, name: str) -> None:
@@ -169,13 +186,7 @@ def _makings(grid: TransferConfig, out: Path) -> dict[str, Making]:
     )
     found = {}
     for source, wanted in made.sources.items():
-        names = scans[:wanted] if isinstance(wanted, int) else wanted
-        unknown = [name for name in names if name not in scans]
-        if unknown or not names:
-            raise ConfigurationError(
-                f"make: source {source}: {unknown[0] if unknown else wanted!r} is no training "
-                f"building of {grid.data}; there are {', '.join(scans[:4])}, ..."
-            )
+        names = _source(source, wanted, scans, grid.data)
         for variant, settings in made.variants.items():
             for seed in made.seeds:
                 config = small_config({**merged(grid.base, settings), "data": grid.data})
@@ -187,6 +198,29 @@ def _makings(grid: TransferConfig, out: Path) -> dict[str, Making]:
                 folder = (out / "runs" / name).absolute()
                 found[f"{name} of {made.updates} updates"] = Making(folder, config, tuple(names))
     return found
+
+
+def _source(source: str, wanted: Any, scans: list[str], data: str) -> list[str]:
+    """The buildings of a source: so many from the first, or those that are named."""
+    if isinstance(wanted, int) and not isinstance(wanted, bool):
+        if not 1 <= wanted <= len(scans):
+            raise ConfigurationError(
+                f"make: source {source}: {wanted} buildings are asked for, and {data} has "
+                f"{len(scans)} to train in: ask for 1 to {len(scans)}"
+            )
+        return scans[:wanted]
+    if not isinstance(wanted, list) or not wanted:
+        raise ConfigurationError(
+            f"make: source {source} must be a number of buildings or a list of their names, got "
+            f"{str(wanted)[:80]!r}"
+        )
+    unknown = [name for name in wanted if name not in scans]
+    if unknown:
+        raise ConfigurationError(
+            f"make: source {source}: {str(unknown[0])[:80]!r} is no training building of {data}; "
+            f"there are {', '.join(scans[:4])}, ..."
+        )
+    return [str(name) for name in wanted]
 
 
 def make_run(making: Making) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from envs.shifts.shift import CAMERA, FEATURES, WORDS, Shift, read_shift
 from rayforge.errors import ConfigurationError, DataError, RunError
 from rayforge.settings import AtLeast, check_limits
+from trainers.analysis.periods_config import check_different
 from trainers.configuration import from_dict, read_configuration
 
 
@@ -66,9 +67,17 @@ class Made:
     """Names of sources and the buildings of each: a list of names, or how many from the first."""
     variants: dict[str, Any] = field(default_factory=lambda: {"plain": {}})
     """Names of variants and the settings of each, as in a configuration of `irl train`."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: Annotated[tuple[int, ...], AtLeast(0)] = (0,)
+    """Seeds of each."""
     updates: Annotated[int, AtLeast(1)] = 150
     """Updates of each."""
+
+    def __post_init__(self) -> None:
+        check_limits(self, "make: ")
+        check_different("make: seeds", self.seeds)
+        for name in ("sources", "variants"):
+            if not getattr(self, name):
+                raise ConfigurationError(f"make: {name} is empty: name one at least")
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ class TransferConfig:
     """The split at home: a run's own buildings, as its configuration has them."""
     episodes: Annotated[int, AtLeast(10)] = 120
     """Episodes of a target at most."""
-    perturbed: tuple[float, ...] = (0.0, 0.02, 0.1)
+    perturbed: Annotated[tuple[float, ...], AtLeast(0)] = (0.0, 0.02, 0.1)
     """Sizes of the perturbation of features (0 is clean)."""
     seed: Annotated[int, AtLeast(0)] = 0
     """Seed of draws and shifts."""
@@ -99,8 +108,7 @@ class TransferConfig:
         check_titles([target.title for target in self.read_targets()])
         if not self.runs and not self.make:
             raise ConfigurationError("name runs, or say under make how to train them")
-        if any(size < 0 for size in self.perturbed):
-            raise ConfigurationError(f"perturbed must be at least 0, got {min(self.perturbed)}")
+        check_different("perturbed", self.perturbed)
         self.made  # noqa: B018
 
     def read_targets(self) -> list[Target]:

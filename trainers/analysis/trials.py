@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from rayforge.errors import ConfigurationError, MachineError
-from rayforge.files import write_text
-from rayforge.readers.json_text import read_json_lines
+from rayforge.files import write_json, write_text
+from rayforge.readers.faults import shown
+from rayforge.readers.json_text import read_json_lines, read_object
 from trainers.analysis.results import plain
 from trainers.cluster import need_ray, own_ray
 from trainers.runs.folder import held
@@ -24,6 +25,8 @@ from trainers.runs.stopping import stoppable
 Work = Callable[[Any], dict[str, Any]]
 
 ROWS = "rows.jsonl"
+ASKED = "asked.json"
+"""What the rows of a folder have in common."""
 RETRIES = 5
 """Times a trial is begun again where its process or node died."""
 
@@ -60,6 +63,22 @@ def run_trials(
                 if done == len(trials) or done % max(1, len(trials) // 20) == 0:
                     print(f"{say} {done}/{len(trials)}: {name}", flush=True)
     return {name: rows[name] for name in trials}
+
+
+def keep_asked(folder: Path, asked: Mapping[str, Any]) -> None:
+    """Note in a folder what its rows are of; raises ConfigurationError where those that it holds
+    are of something else: they would be taken for the new ones."""
+    file = folder / ASKED
+    before = read_object(file, ConfigurationError) if file.is_file() else {}
+    asked = plain(dict(asked))
+    for name, value in asked.items():
+        if name in before and before[name] != value:
+            raise ConfigurationError(
+                f"{folder} holds rows of which {name} was {shown(before[name])}, and now it is "
+                f"{shown(value)}: name another folder with --out"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(file, {**before, **asked})
 
 
 def read_rows(file: Path) -> dict[str, dict[str, Any]]:

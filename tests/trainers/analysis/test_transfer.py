@@ -62,7 +62,11 @@ def test_a_tiny_grid(houses: Path, tmp_path: Path) -> None:
         ({"targets": [{}, {}]}, "stands twice"),
         ({"targets": [{"data": "nowhere"}]}, "data folder nowhere does not exist"),
         ({"make": {}}, "name runs, or say under make"),
-        ({"perturbed": [-1.0]}, "perturbed must be at least 0"),
+        ({"perturbed": [-1.0]}, "perturbed must not be negative"),
+        ({"perturbed": []}, "perturbed is empty"),
+        ({"make": {"sources": {"one": 1}, "seeds": [-1]}}, "make: seeds must not be negative"),
+        ({"make": {"sources": {"one": 1}, "seeds": [0, 0]}}, "make: seeds: 0 stands twice"),
+        ({"make": {"sources": {}}}, "make: sources is empty"),
     ],
 )
 def test_a_bad_file_is_one_line(
@@ -72,6 +76,29 @@ def test_a_bad_file_is_one_line(
     file.write_text(yaml.safe_dump({**_grid(houses), **changes}))
     with pytest.raises(UserError, match=message):
         read_transfer(file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"make": {"sources": {"one": 99}}}, "99 buildings are asked for, and .* has 2"),
+        ({"make": {"sources": {"one": -1}}}, "-1 buildings are asked for"),
+        ({"make": {"sources": {"one": "lots"}}}, "a number of buildings or a list"),
+        ({"make": {"sources": {"one": ["nowhere"]}}}, "'nowhere' is no training building"),
+        ({"make": {"sources": {"one": 1, "two": 2}}}, "three runs at least, got 2"),
+        ({"targets": [{"split": "val_unsen"}]}, "no split 'val_unsen'"),
+    ],
+)
+def test_nothing_is_trained_for_a_grid_that_cannot_be_filled(
+    changes: dict[str, object], message: str, houses: Path, tmp_path: Path
+) -> None:
+    from trainers.analysis.transfer import analyse_transfer
+
+    file = tmp_path / "grid.yaml"
+    file.write_text(yaml.safe_dump({**_grid(houses), **changes}))
+    with pytest.raises(UserError, match=message):
+        analyse_transfer(file, tmp_path / "out", 0, "test")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_camera_of_rendered_runs_can_be_shifted(houses: Path, tmp_path: Path) -> None:

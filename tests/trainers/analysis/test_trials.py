@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from benchmarks.analysis_fanout import arithmetic
-from trainers.analysis.trials import ROWS, fan_out, read_rows, run_trials
+from rayforge.errors import ConfigurationError
+from trainers.analysis.trials import ROWS, fan_out, keep_asked, read_rows, run_trials
 
 CALLS: list[int] = []
 
@@ -55,3 +56,16 @@ def test_over_ray(cluster: None, tmp_path: Path) -> None:
     rows = fan_out(arithmetic, trials, tmp_path, 2)
     assert [rows[f"t{k}"]["seed"] for k in range(12)] == list(range(12))
     assert len((tmp_path / ROWS).read_text().splitlines()) == 12
+
+
+def test_rows_of_another_study_are_never_taken(tmp_path: Path) -> None:
+    asked = {"run": "runs/a", "seed": 0, "perturbed": (0.0, 0.1)}
+    keep_asked(tmp_path / "out", asked)
+    keep_asked(tmp_path / "out", asked | {"make sources more": 2})  # a study may grow
+    for name, value in (("run", "runs/b"), ("seed", 1), ("perturbed", (0.0,)),
+                        ("make sources more", 3)):  # fmt: skip
+        with pytest.raises(ConfigurationError, match=f"{name} was .* another folder with --out"):
+            keep_asked(tmp_path / "out", asked | {name: value})
+    (tmp_path / "out" / "asked.json").write_text("[1]")
+    with pytest.raises(ConfigurationError, match=r"asked\.json"):
+        keep_asked(tmp_path / "out", asked)
