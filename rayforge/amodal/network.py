@@ -118,6 +118,7 @@ class AmodalNetwork(nn.Module):
             raise ValueError(f"frames are {width} x {height} pixels; sides are multiples of {side}")
         self.config = config
         channels, hidden = config.channels, config.hidden
+        self.frame = (height, width)
         self.size = (height // side, width // side)
         flat = widths(channels)[-1] * self.size[0] * self.size[1]
         self.encoder = Encoder(6, channels)

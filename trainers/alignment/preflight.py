@@ -44,6 +44,11 @@ def check_named(config: AlignConfig) -> None:
                 raise RunError(
                     f"follower {run} is no run of `rayforge irl train`: it has no config.yaml"
                 )
+            if not (run / "vocabulary.json").is_file():
+                raise RunError(
+                    f"follower {run} is the run of another system, or not begun: name a finished "
+                    "run of `rayforge irl train` (it has a vocabulary.json)"
+                )
     elif not (config.score in SCORES or is_function(config.score) or Path(config.score).is_dir()):
         raise ConfigurationError(
             f"score {config.score[:80]!r} is none of {', '.join(SCORES)}, follower:RUN, a reward "

@@ -33,12 +33,22 @@ def training_clips(config: VideoConfig) -> list[VideoClip]:
     return _fitting(folder, [read_clip(folder / name) for name in names])
 
 
-def scored_clips(config: VideoConfig) -> list[VideoClip]:
-    """What is scored, with whole masks. Raises DataError likewise."""
+def scored_clips(config: VideoConfig, size: tuple[int, int] | None = None) -> list[VideoClip]:
+    """What is scored, with whole masks. Raises DataError likewise, and where frames are not of the
+    height and width that a network was trained with."""
     if config.test:
-        return _fitting(Path(config.test), read_clips(Path(config.test), truth=True))
-    folder, names = _folder(config, "test")
-    return _fitting(folder, [read_clip(folder / name, truth=True) for name in names])
+        folder = Path(config.test)
+        clips = _fitting(folder, read_clips(folder, truth=True))
+    else:
+        folder, names = _folder(config, "test")
+        clips = _fitting(folder, [read_clip(folder / name, truth=True) for name in names])
+    height, width = clips[0].visible.shape[1:]
+    if size is not None and (height, width) != size:
+        raise DataError(
+            f"{folder}: frames are {width} x {height} pixels, and the network is trained with "
+            f"{size[1]} x {size[0]}: scale them"
+        )
+    return clips
 
 
 def _folder(config: VideoConfig, part: str) -> tuple[Path, list[str]]:

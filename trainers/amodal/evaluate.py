@@ -32,7 +32,7 @@ def evaluate(run: Path, test: str, adaptation: int, command: str) -> dict[str, A
     config, network = load_network(run)
     config = replace(config, adaptation=adaptation, test=test or config.test)
     network.config = config
-    clips = scored_clips(config)
+    clips = scored_clips(config, network.frame)
     found = scored(config, network, [tensors_of(clip, config) for clip in clips])
     if not len(found["network"][0]):
         raise DataError(

@@ -18,9 +18,12 @@ def prepare(config: VideoConfig) -> None:
     """Make or check the clips that runs read."""
     from trainers.amodal.data import scored_clips, tensors_of, training_clips
 
-    for clip in training_clips(config):
+    clips = training_clips(config)
+    for clip in clips:
         tensors_of(clip, config)
-    scored_clips(config)
+    height, width = clips[0].visible.shape[1:]
+    for clip in scored_clips(config, (height, width)):
+        tensors_of(clip, config)
 
 
 def train(config: VideoConfig, run: Path, reports: range) -> Iterator[dict[str, float]]:

@@ -34,7 +34,7 @@ def watch(run: Path, clips: int) -> Path:
     if clips < 1:
         raise ConfigurationError(f"clips must be at least 1, got {clips}")
     config, network = load_network(run)
-    shown = scored_clips(config)[:clips]
+    shown = scored_clips(config, network.frame)[:clips]
     sheet: list[list[np.ndarray]] = []
     film = run / "watch.mp4"
     with whole_file(film) as part:

@@ -25,13 +25,24 @@ BOUNDS = ("floor", "ceiling")
 def read_completion(
     config: IRLConfig, vocabulary: Vocabulary, objects: Sequence[str]
 ) -> Completion | None:
-    """What `network.completed_mask` names; None where it names nothing.
+    """What `network.completed_mask` names; None where it names nothing. Raises as
+    `completing_network`."""
+    if not config.network.completed_mask:
+        return None
+    network = completing_network(config)
+    bounds = [k + 1 for k, name in enumerate(objects) if name in BOUNDS]
+    return Completion(
+        network, phrases_of(objects, vocabulary), bounds,
+        config.simulation.camera.field_of_view, config.simulation.motion.forward,
+    )  # fmt: skip
+
+
+def completing_network(config: IRLConfig) -> AmodalNetwork:
+    """The network of the run that `network.completed_mask` names.
 
     Raises RunError where the folder holds no trained network of `rayforge amodal`, and
     ConfigurationError where that one takes images of another size.
     """
-    if not config.network.completed_mask:
-        return None
     run = Path(config.network.completed_mask)
     path = latest(run / "checkpoints")
     if path is None:
@@ -51,11 +62,7 @@ def read_completion(
     own = {name: value for name, value in state["config"].items() if name in names}
     network = AmodalNetwork(from_dict(AmodalConfig, own), *size)
     network.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
-    bounds = [k + 1 for k, name in enumerate(objects) if name in BOUNDS]
-    return Completion(
-        network, phrases_of(objects, vocabulary), bounds, camera.field_of_view,
-        config.simulation.motion.forward,
-    )  # fmt: skip
+    return network
 
 
 def phrases_of(objects: Sequence[str], vocabulary: Vocabulary) -> list[Phrase]:

@@ -1,6 +1,6 @@
 """What an agent's training is refused for before anything heavy is imported, which alone takes
-seconds: a run folder that is taken, data that are not there, more CPUs than there are, a cluster
-that cannot be joined or used."""
+seconds: a run folder that is taken, data that are not there, runs of another system, more CPUs
+than there are, a cluster that cannot be joined or used."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rayforge.errors import ConfigurationError, DataError, MachineError
 from trainers.cluster import join_cluster
+from trainers.configuration import read_configuration
 from trainers.irl.config import IRLConfig
 from trainers.machine import processors
 from trainers.runs.folder import check_place
@@ -18,6 +19,7 @@ def check_run(config: IRLConfig, run: Path, resume: bool) -> None:
     """Raises UserError where this cannot start; joins the cluster that RAY_ADDRESS names."""
     check_place(run, resume)
     check_data(None if config.data == "houses" else Path(config.data))
+    check_named(config)
     gpus = config.learners if config.device == "cuda" else 0
     if not config.learners:  # others may be on other nodes
         check_device(config.device)
@@ -35,6 +37,18 @@ def check_data(folder: Path | None) -> None:
         raise DataError(f"data {folder} is a file; name the folder that holds it and connectivity/")
     if folder is not None and not folder.is_dir():
         raise DataError(f"data folder {folder} does not exist; `rayforge houses DIR` makes one")
+
+
+def check_named(config: IRLConfig) -> None:
+    """Raises UserError where a run that a setting names is none of the system that is needed: data
+    are read, for minutes in 3-D, before it is opened."""
+    for name in (config.start_from, config.reward_from):
+        if name:
+            read_configuration(IRLConfig, Path(name) / "config.yaml")
+    if config.network.completed_mask:
+        from trainers.irl.completing import completing_network
+
+        completing_network(config)
 
 
 def check_device(device: str) -> None:

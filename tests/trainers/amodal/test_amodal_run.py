@@ -73,3 +73,17 @@ def test_what_is_wrong_is_said_before_it_starts(config: VideoConfig, tmp_path: P
         watch(tmp_path, 0)
     with pytest.raises(ValueError, match="multiple of 16"):
         VideoConfig(side=40)
+
+
+def test_frames_of_another_size_are_no_test_of_a_network(
+    run: Path, config: VideoConfig, tmp_path: Path
+) -> None:
+    """Neither when it is scored nor, before anything is trained, in its own run."""
+    large = tmp_path / "large"
+    write_clips(large, crossing_shapes(2, 0, frames=8, size=48))
+    said = "frames are 48 x 48 pixels, and the network is trained with 32 x 32"
+    with pytest.raises(DataError, match=said):
+        evaluate(run, str(large), 0, "test")
+    with pytest.raises(DataError, match=said):
+        train(AMODAL, "amodal", replace(config, test=str(large)), tmp_path / "run", False)
+    assert not (tmp_path / "run").exists()
