@@ -33,10 +33,10 @@ from benchmarks.planning_tables import PLANNED, first_sight_table, mapped_table,
 from benchmarks.r2r import HELD_OUT, TUNING
 from benchmarks.sub_runs import finished, run_all
 from envs.episodes.r2r import write_r2r
-from rayforge.evaluation.intervals import bootstrap_interval
+from rayforge.evaluation.intervals import bootstrap_interval, paired_difference
 from rayforge.files import whole_folder, write_text, write_whole
 from rayforge.irl.demonstrations import Demonstrations
-from trainers.irl.choices import Choices, imagined, mapped
+from trainers.irl.choices import Choices, ensemble_success, imagined, mapped
 from trainers.irl.plan import FILES, PlannedAgent, open_agent
 from trainers.irl.planned import Plans, load_planner, planned_paths
 from trainers.irl.task import HELD_BACK, shuffled
@@ -296,9 +296,30 @@ class Planning:
                         told = f"{row}, another's instruction"
                         found.setdefault(told, {})[seed] = other.success(weights)
             parts.append(mapped_table(split, found))
+            parts.append(self._ensembles(split))
             parts.append(self._imagined_table(split))
             parts.append(self._first_sight_table(split))
         return "\n".join(parts)
+
+    def _ensembles(self, split: str) -> str:
+        """Success where the runs of all seeds plan together, beside the mean of each by itself."""
+        lines = [f"mapped, {split}, ensembles of seeds:", "",
+                 "| chosen by | seeds | ensemble | ensemble minus the mean of its members |",
+                 "|---|---|---|---|"]  # fmt: skip
+        for row, (name, names) in ROWS.items():
+            members = [
+                (asked, held.fit(names).weights)
+                for seed in self.seeds
+                if names and (held := self._load(name, seed, HELD_BACK)) is not None
+                and (asked := self._load(name, seed, split)) is not None
+            ]  # fmt: skip
+            if len(members) > 1:
+                together = ensemble_success(members)
+                alone = np.mean([asked.success(weights) for asked, weights in members], 0)
+                gained = span(paired_difference(together, alone), "+")
+                own = span(bootstrap_interval(together))
+                lines.append(f"| {row} | {len(members)} | {own} | {gained} |")
+        return "\n".join([*lines, ""])
 
     def _first_sight_table(self, split: str) -> str:
         found: dict[str, list[np.ndarray]] = {}

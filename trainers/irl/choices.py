@@ -114,6 +114,20 @@ class Choices(NamedTuple):
         return found
 
 
+def ensemble_success(members: Sequence[tuple[Choices, Mapping[str, float]]]) -> np.ndarray:
+    """`Choices.success` of an ensemble: what each member's scores make of the same candidates, by
+    its own weights, is averaged. float64 [n]."""
+    first = members[0][0]
+    parts = []
+    for choices, weights in members:
+        rows = [choices.names.index(name) for name in weights]
+        told = torch.tensor(list(weights.values()))
+        parts.append((choices.values[rows] * told[:, None, None]).sum(0))
+    mean = torch.stack(parts).mean(0, keepdim=True)
+    together = first._replace(names=("mean",), values=mean)
+    return together.success({"mean": 1.0})
+
+
 class Fitted(NamedTuple):
     """Weights by name, and the loss with them."""
 

@@ -59,7 +59,9 @@ class Train:
 class Evaluate:
     """Score a trained agent on a split, beside its controls.
 
-    Example: rayforge irl evaluate runs/r2r --split val_unseen --data ../r2r
+    Examples:
+      rayforge irl evaluate runs/r2r --split val_unseen --data ../r2r
+      rayforge irl evaluate runs/seed-0 --split val_unseen --planner map --ensemble runs/seed-1
     """
 
     run: tyro.conf.Positional[Path]
@@ -80,7 +82,9 @@ class Evaluate:
     shortlist: Annotated[int, AtLeast(0)] = 0
     """For how many candidates the goal generator is asked, those that the other scores choose;
     each stands for the candidates near its end. 0: for all, which is slower and a little better."""
-
+    ensemble: tuple[Path, ...] = ()
+    """Further runs on the same data that plan together with it: their scores are averaged. Each
+    has had its `rayforge irl plan`."""
     walked: bool = False
     """Walk the plans of "map" and "samples" in the 3-D scenes of the data as well, by low-level
     actions on the navigation mesh."""
@@ -90,6 +94,10 @@ class Evaluate:
             raise ConfigurationError("a planner is fitted to the last weights: drop --checkpoint")
         if self.shortlist and self.planner == "none":
             raise ConfigurationError("shortlist is for a planner: name one with --planner")
+        if self.ensemble and self.planner == "none":
+            raise ConfigurationError("an ensemble plans: say --planner map, samples or search")
+        if len({path.resolve() for path in (self.run, *self.ensemble)}) <= len(self.ensemble):
+            raise ConfigurationError("a run stands twice in the ensemble: name others")
         if self.walked and self.planner not in ("map", "samples"):
             raise ConfigurationError("walked is for plans: say --planner map or --planner samples")
         from trainers.runs.folder import command_line
@@ -99,7 +107,7 @@ class Evaluate:
 
             evaluate_planned(
                 self.run, self.split, self.data, self.planner, self.candidates, command_line(),
-                self.shortlist, self.walked,
+                self.shortlist, self.walked, self.ensemble,
             )  # fmt: skip
             return
         from trainers.irl.evaluate import evaluate_run

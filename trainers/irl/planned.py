@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -21,11 +21,22 @@ from rayforge.language.vocabulary import Vocabulary
 from rayforge.paths.arrays import Paths, join_paths
 from rayforge.paths.observation import GEOMETRY, SECTORS, GraphObserver
 from rayforge.paths.tree import PathTree
+from trainers.irl.algorithm import sizes_of
 from trainers.irl.choices import roll_outs
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import for_split, print_table
+from trainers.irl.loading import agent_with, load_weights
 from trainers.irl.plan import PlannedAgent, open_agent, read_planner
-from trainers.irl.planner import BATCH, LengthScore, Planner, Score, Ways, keys_of, scores_of
+from trainers.irl.planner import (
+    BATCH,
+    MEMBER,
+    LengthScore,
+    Planner,
+    Score,
+    Ways,
+    keys_of,
+    scores_of,
+)
 from trainers.irl.run_folder import data_folder, load_run, resolve_split
 from trainers.irl.search_walk import search
 from trainers.irl.task import Task, shuffled
@@ -49,19 +60,52 @@ class Plans(NamedTuple):
     weights: dict[str, dict[str, float]]
 
 
-def load_planner(run: Path, agent: PlannedAgent) -> Plans:
+def load_planner(run: Path, agent: PlannedAgent, others: Sequence[Path] = ()) -> Plans:
     """What `rayforge irl plan` wrote into a run's folder, for the agent in its buildings.
 
-    Raises RunError where it did not.
+    With `others` an ensemble plans: what each run makes of a candidate, its scores by its own
+    weights, is averaged. Candidates are the first run's. Raises RunError where a run has no
+    planner, and ConfigurationError for runs that do not read the same words and features.
     """
     document, reward = read_planner(run, agent)
     scores: dict[str, Score] = scores_of(agent.module, LengthScore(document["length"]), reward)
+    weights = {kind: dict(fitted["weights"]) for kind, fitted in document["fitted"].items()}
+    for number, other in enumerate(others, 2):
+        member = _member(other, run, agent)
+        told, reward = read_planner(other, member)
+        for name, score in scores_of(member.module, LengthScore(told["length"]), reward).items():
+            scores[f"{name}{MEMBER}{number}"] = score
+        for kind, own in weights.items():
+            for name, weight in told["fitted"][kind]["weights"].items():
+                own[f"{name}{MEMBER}{number}"] = weight
     buildings = agent.task.world.buildings
     low, high = document["edges"]
+    share = 1 + len(others)
     return Plans(
         Planner(buildings, scores, {}), Ways(buildings, (low, high), agent.config.max_steps),
-        {kind: fitted["weights"] for kind, fitted in document["fitted"].items()},
+        {kind: {name: weight / share for name, weight in own.items()}
+         for kind, own in weights.items()},
     )  # fmt: skip
+
+
+def _member(other: Path, run: Path, agent: PlannedAgent) -> PlannedAgent:
+    """The agent of a further run of an ensemble, in the buildings of the first one's."""
+    config, vocabulary, objects = load_run(other)
+    for name, own, first in (
+        ("vocabulary", vocabulary.words, agent.task.vocabulary.words),
+        ("objects", tuple(objects), tuple(agent.task.objects)),
+        ("features", config.features, agent.config.features),
+        ("neighbour_rooms", config.neighbour_rooms, agent.config.neighbour_rooms),
+        ("max_steps", config.max_steps, agent.config.max_steps),
+    ):
+        if own != first:
+            raise ConfigurationError(
+                f"{other} cannot plan together with {run}: its {name} differs. An ensemble is of "
+                "runs that differ in seed, sizes or training alone"
+            )
+    module = agent_with(load_weights(other, config), sizes_of(config, agent.task))
+    module.attach(agent.task.world.observer())
+    return agent._replace(config=config, module=module)
 
 
 def planner_on(
@@ -132,16 +176,16 @@ def planned_paths(
 @torch.no_grad()
 def evaluate_planned(
     run: Path, split: str, data: Path | None, kind: Kind, count: int, command: str,
-    shortlist: int = 0, walked: bool = False,
+    shortlist: int = 0, walked: bool = False, ensemble: Sequence[Path] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Score a split when the agent plans, beside another's instruction; writes
     `planned_SPLIT_KIND.json`. With `walked` the plans are walked in the 3-D scenes as well, by
-    low-level actions."""
+    low-level actions. The runs of `ensemble` plan together with it."""
     config, _, _ = load_run(run)
     folder = data or data_folder(config)
     name = resolve_split(split, folder, config)
     agent = open_agent(run, (name,), data, for_split(config, name))
-    plans = load_planner(run, agent)
+    plans = load_planner(run, agent, ensemble)
     asked, world = agent.task.splits[name], agent.task.world
     tokens = asked.paths.tokens
     others = tokens[shuffled(asked.building, asked.route, config.seed)]
@@ -156,7 +200,9 @@ def evaluate_planned(
         agents["walked in 3-D"] = summarise(walk_plans(agent, asked, own))
     document = {
         "split": name, "planner": kind, "setting": SETTINGS[kind], "data": str(folder),
-        "method": f"planner, {kind}", "seed": config.seed, "features": config.features,
+        "method": f"planner, {kind}" + (f", ensemble of {1 + len(ensemble)}" if ensemble else ""),
+        "ensemble": [str(other) for other in ensemble], "seed": config.seed,
+        "features": config.features,
         "candidates": list(plans.ways.edges) if kind == "map" else count,
         "shortlist": shortlist,
         "weights": plans.weights["map" if kind == "map" else "samples"],

@@ -228,6 +228,13 @@ class Scored(NamedTuple):
 
 COSTLY = "generator"
 """The score that costs more than all others: it writes the instruction once for every candidate."""
+MEMBER = " of member "
+"""Between a score's name and the number of the ensemble's member whose it is, from 2 on."""
+
+
+def is_costly(name: str) -> bool:
+    """Whether a score is a member's COSTLY one."""
+    return name.partition(MEMBER)[0] == COSTLY
 
 
 class Planner:
@@ -286,20 +293,21 @@ class Planner:
         """What the planner makes of the candidates of trees under instructions int16 [G, N]."""
         names = list(self.weights)
         weights = torch.tensor([self.weights[name] for name in names])
-        if not self.shortlist or COSTLY not in names or len(names) == 1:
+        others = [k for k, name in enumerate(names) if not is_costly(name)]
+        costly = [k for k, name in enumerate(names) if is_costly(name)]
+        if not self.shortlist or not others or not costly:
             scored = self.score(names, own, tokens, keys)
             near = alike(self.buildings, own, scored.present)
             return Beliefs(log_choice(scored.values, weights, scored.present), near)
-        others = [k for k, name in enumerate(names) if name != COSTLY]
         cheap = self.score([names[k] for k in others], own, tokens, keys)
         near = alike(self.buildings, own, cheap.present)
         log_p = log_choice(cheap.values, weights[others], cheap.present)
         asked, stands = representatives(log_p.exp(), near, self.shortlist)
-        costly = self.score([COSTLY], own, tokens, keys, asked).values[0]
-        lent = costly.gather(1, stands.clamp(min=0))
-        values = torch.cat([cheap.values, lent[None]])
-        order = torch.cat([weights[others], weights[[names.index(COSTLY)]]])
-        return Beliefs(log_choice(values, order, cheap.present & (stands >= 0)), near)
+        dear = self.score([names[k] for k in costly], own, tokens, keys, asked).values
+        lent = dear.gather(2, stands.clamp(min=0).expand(len(costly), -1, -1))
+        values = torch.cat([cheap.values, lent])
+        there = cheap.present & (stands >= 0)
+        return Beliefs(log_choice(values, weights[others + costly], there), near)
 
     def choose(
         self, own: Sequence[PathTree], tokens: np.ndarray, keys: Sequence[Key] | None = None

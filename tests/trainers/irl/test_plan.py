@@ -26,7 +26,7 @@ from rayforge.paths.tree import PathTree, TreeBatch
 from tests.trainers.conftest import untrained_run
 from trainers.cli import main
 from trainers.irl.algorithm import sizes_of
-from trainers.irl.choices import imagined, mapped
+from trainers.irl.choices import ensemble_success, imagined, mapped
 from trainers.irl.config import IRLConfig
 from trainers.irl.loading import load_agent, load_weights
 from trainers.irl.plan import (
@@ -123,6 +123,69 @@ def test_choices_are_what_the_planner_chooses(run: Path) -> None:
     np.testing.assert_array_equal(
         choices.success(weights), agent.task.world.reached(split, np.arange(len(split)), paths)
     )
+
+
+@pytest.fixture(scope="module")
+def second(
+    run: Path, tiny: IRLConfig, task: Task, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Another seed of it, which plans too."""
+    config = replace(tiny, held_back=0.3, seed=1)
+    second = untrained_run(tmp_path_factory.mktemp("planned") / "second", config, task)
+    plan_run(second, SMALL, "test")
+    return second
+
+
+def test_an_ensemble_averages_what_its_members_make_of_a_candidate(
+    run: Path, second: Path, agent: PlannedAgent
+) -> None:
+    split, alone = agent.task.splits["val_unseen"], load_planner(run, agent)
+    other = open_agent(second, ("val_unseen",))
+    plans = load_planner(run, agent, [second])
+    members = []
+    for one, own in ((alone, run), (load_planner(second, other), second)):
+        weights = one.weights["map"]
+        members.append((mapped(one.planner, one.ways, split, list(weights)), weights))
+        assert len(weights) == 4, own
+    paths = planned_paths(plans, agent, "map", split, split.paths.tokens, 1)
+    reached = agent.task.world.reached(split, np.arange(len(split)), paths)
+    np.testing.assert_array_equal(ensemble_success(members), reached)
+    # A run twice is itself, and a shortlist of all candidates asks for all.
+    twice = planned_paths(load_planner(run, agent, [run]), agent, "map", split,
+                          split.paths.tokens, 1)  # fmt: skip
+    same = planned_paths(alone, agent, "map", split, split.paths.tokens, 1)
+    np.testing.assert_array_equal(twice.viewpoint, same.viewpoint)
+    whole = planned_paths(plans, agent, "map", split, split.paths.tokens, 1, shortlist=1_000)
+    np.testing.assert_array_equal(whole.viewpoint, paths.viewpoint)
+
+
+def test_the_command_plans_by_an_ensemble(run: Path, second: Path) -> None:
+    words = ["irl", "evaluate", str(run), "--split", "val_unseen", "--planner", "samples"]
+    main([*words, "--candidates", "3", "--shortlist", "2", "--ensemble", str(second)])
+    found = json.loads((run / "planned_val_unseen_samples.json").read_text())
+    assert found["ensemble"] == [str(second)] and found["method"].endswith("ensemble of 2")
+    assert any("of member 2" in name for name in found["weights"])
+
+
+def test_runs_that_read_otherwise_do_not_plan_together(
+    run: Path, second: Path, agent: PlannedAgent, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    other = tmp_path / "other"
+    shutil.copytree(second, other)
+    words = json.loads((other / "vocabulary.json").read_text())
+    listed = words if isinstance(words, list) else words["words"]
+    listed[-1] = "zzz"
+    (other / "vocabulary.json").write_text(json.dumps(words))
+    with pytest.raises(ConfigurationError, match=r"cannot plan together .* its vocabulary differs"):
+        load_planner(run, agent, [other])
+    for flags, message in (
+        (["--ensemble", str(second)], "an ensemble plans"),
+        (["--planner", "map", "--ensemble", str(run)], "stands twice"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["irl", "evaluate", str(run), "--split", "val_unseen", *flags])
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("shortlist", [2, 5])
