@@ -21,6 +21,7 @@ import tyro
 from envs.houses.dataset import HousesConfig
 from envs.houses.route_houses import RouteHousesConfig
 from rayforge.errors import EXIT_CODES, ConfigurationError, MachineError, RunError, UserError
+from rayforge.readers.faults import one_line
 from rayforge.settings import (
     NOT_LEARNT,
     WRITES_FILE,
@@ -326,19 +327,39 @@ def _main(given: list[str]) -> None:
         print(f"rayforge: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except OSError as error:
-        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
-            print(f"rayforge: {error}; name another place", file=sys.stderr)
-            raise SystemExit(ConfigurationError.exit_code) from None
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if not full and error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+        said, code = _said_of(error)
+        if not said:
             raise
-        remedy = (
-            "free some disk space, and go on with --resume where it was training"
-            if full
-            else "give yourself the right to read and write there, or name another place"
+        print(f"rayforge: {said}", file=sys.stderr)
+        raise SystemExit(code) from None
+
+
+_NO_PLACE = (
+    errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO,
+    errno.ENODEV, errno.EIO, errno.ESTALE, errno.EEXIST, errno.ENOTEMPTY,
+)  # fmt: skip
+"""A file or folder that was named is none that can be used so."""
+
+
+def _said_of(error: OSError) -> tuple[str, int]:
+    """What the system refused and what to do, in one line, and the exit code; "" for what is a
+    fault of ours."""
+    said = one_line(error.strerror or error)
+    if error.filename is not None:
+        said += f": {one_line(os.fsdecode(error.filename))}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"{said}; free some disk space, and go on with --resume where it was training",
+            MachineError.exit_code,
         )
-        print(f"rayforge: {error}; {remedy}", file=sys.stderr)
-        raise SystemExit(MachineError.exit_code) from None
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return (
+            f"{said}; give yourself the right to read and write there, or name another place",
+            MachineError.exit_code,
+        )
+    if error.errno in _NO_PLACE and error.filename is not None:
+        return f"{said}; name another place", ConfigurationError.exit_code
+    return "", 0
 
 
 def _run(given: list[str]) -> None:

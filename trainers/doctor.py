@@ -20,6 +20,7 @@ from rayforge.errors import UserError
 from trainers.cluster import check_address, check_storage, stale_head
 from trainers.machine import (
     check_ray_folder,
+    check_temporary_folder,
     ensure_token,
     processors,
     ray_folder,
@@ -120,6 +121,8 @@ def examine(storage: str = "") -> int:
         "Ray's temporary folder (/tmp/ray)",
         needed=False,
     )
+    problem = _problem(check_temporary_folder)
+    say(not problem, f"temporary files go to {os.environ.get('TMPDIR') or '/tmp'}", problem)
     problem = _problem(check_ray_folder)
     say(not problem, f"room for Ray's sockets in {ray_folder()}", problem)
     if address:

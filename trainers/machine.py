@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from rayforge.errors import MachineError
+from rayforge.readers.faults import one_line
 
 SOCKET_BYTES = 107
 """The longest path of a socket, in bytes (Linux: `sun_path` less its end)."""
@@ -142,7 +143,25 @@ def check_ray_folder() -> None:
         raise MachineError(f"{name} cannot be written ({error.strerror}): {remedy}") from None
 
 
+def check_temporary_folder() -> None:
+    """Raises MachineError where TMPDIR names no folder that can be written: Python would take
+    another one without a word."""
+    named = os.environ.get("TMPDIR")
+    if not named:
+        return
+    try:
+        with tempfile.TemporaryFile(dir=named):
+            pass
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise MachineError(
+            f"TMPDIR is {one_line(named)}, where no temporary file can be written ({why}): make "
+            "that folder, name another, or unset TMPDIR"
+        ) from None
+
+
 def check_for_ray() -> None:
     """Whatever would keep Ray from starting here; raises MachineError with the variable to set."""
+    check_temporary_folder()
     check_ray_folder()
     ensure_token()

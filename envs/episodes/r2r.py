@@ -25,12 +25,15 @@ from envs.episodes.episode import Episode
 from envs.graph.navigation_graph import NavigationGraph
 from rayforge.errors import DataError
 from rayforge.files import write_text
+from rayforge.readers.content import is_blank
 from rayforge.readers.faults import kind_of, one_line, shown
 from rayforge.readers.json_text import read_json, read_json_lines
 
 REQUIRED = ("scan", "path_id", "path", "heading", "instructions")
 _RXR = ("scan", "path_id", "path", "heading", "instruction_id", "instruction")
 _FOLLOWER = ("demonstration_id", "instruction_id", "path")
+_HEADING = 1e4
+"""Radians beyond which a heading is a mistake: its sine means nothing any more."""
 _NAME = 200
 """Characters of a building's name: file names hold 255."""
 
@@ -221,7 +224,7 @@ def _route(place: str, record: Mapping[str, Any]) -> tuple[str, tuple[str, ...],
     path = _viewpoints(place, record["path"])
     if isinstance(heading, bool) or not isinstance(heading, int | float):
         raise DataError(f"{place}: heading must be a number (radians), found {shown(heading)}")
-    if not math.isfinite(heading):
+    if not math.isfinite(heading) or abs(heading) > _HEADING:
         raise DataError(f"{place}: heading must be finite (radians), found {shown(heading)}")
     return scan, path, float(heading)
 
@@ -244,7 +247,7 @@ def _id(place: str, record: Mapping[str, Any], key: str) -> int | str:
 def _text(place: str, name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise DataError(f"{place}: {name} must be a text, found {shown(value)}")
-    if not value.strip():
+    if is_blank(value):
         raise DataError(f"{place}: {name} is empty; remove it or write one")
     return value
 

@@ -17,6 +17,7 @@ from typing import Any
 from envs.episodes.continuous_episode import NO_RADIUS, ContinuousEpisode, Point
 from envs.episodes.split_files import splits_of
 from rayforge.errors import DataError
+from rayforge.readers.content import is_blank
 from rayforge.readers.faults import kind_of, one_line, shown
 from rayforge.readers.json_text import read_json
 
@@ -298,7 +299,7 @@ def _instruction(place: str, value: Any) -> str:
     text = instruction["instruction_text"]
     if not isinstance(text, str):
         raise DataError(f"{place}: instruction_text must be a text, found {shown(text)}")
-    if not text.strip():
+    if is_blank(text):
         raise DataError(f"{place}: the instruction is empty; remove the episode or write one")
     return text
 

@@ -29,7 +29,7 @@ from rayforge.files import whole_file, write_text
 from rayforge.readers.content import read_lines
 from rayforge.readers.faults import one_line, shown
 from rayforge.readers.json_text import parse_json
-from rayforge.readers.parquet import read_batches
+from rayforge.readers.parquet import read_rows
 
 GAP_S = 45.0
 """Seconds of silence that end a session."""
@@ -200,11 +200,13 @@ def append_turns(file: Path, turns: Iterable[Turn]) -> None:
 def _records(file: Path, faults: list[Fault]) -> Iterator[tuple[str, Any]]:
     """(place, record) of each record that is JSON at all, or a row."""
     if file.suffix == ".parquet":
-        number = 0
-        for batch in read_batches(file):
-            for record in batch.to_pylist():
-                number += 1
-                yield f"{file}: row {number}", record
+        for row, record in read_rows(file):
+            place = f"{file}: {row}"
+            if isinstance(record, Exception):
+                said = f"cannot be read ({one_line(record, 120) or type(record).__name__})"
+                faults.append(Fault(place, "not a record", said))
+            else:
+                yield place, record
         return
     if not file.name.endswith((".jsonl", ".jsonl.gz")):
         raise DataError(f"{file}: a session log ends in .jsonl, .jsonl.gz or .parquet")

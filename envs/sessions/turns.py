@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from rayforge.readers.content import is_blank
 from rayforge.readers.faults import kind_of, shown
 
 VERSION = 1
@@ -208,7 +209,7 @@ def _truth(value: Any) -> Truth:
 
 
 def _text(name: str, value: Any, *, empty: bool) -> None:
-    if not isinstance(value, str) or (not empty and not value.strip()):
+    if not isinstance(value, str) or (not empty and is_blank(value)):
         raise BadTurn("wrong value", f"{name} must be a text, found {shown(value)}")
     if len(value) > TEXT:
         raise BadTurn("wrong value", f"{name} has {len(value)} characters; {TEXT} at most")

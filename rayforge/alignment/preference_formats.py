@@ -22,7 +22,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -37,6 +36,7 @@ from rayforge.alignment.preference_sides import (
     repeated_once,
     split_sides,
 )
+from rayforge.readers.content import is_blank
 
 PROMPT_KEYS = ("question", "query", "instruction", "input")
 """Keys that hold the prompt where there is no key `prompt`."""
@@ -70,6 +70,7 @@ SAME_SCORES = "scored alike"
 REVERSED_SCORES = "scored the other way round"
 REPEATED_PROMPT = "prompt repeated in both sides and taken off them"
 REPEATED_ONCE = "prompt repeated in one side alone, which is kept as it is"
+UNSEEN_SIDE = "a side of characters that are not seen"
 REPEATED_INSIDE = "prompt repeated inside both sides, which are kept as they are"
 _SHAREGPT = {"human": "user", "gpt": "assistant"} | {
     role: role for role in ("user", "assistant", "system", "tool")
@@ -127,6 +128,8 @@ def _parse(record: dict[str, Any]) -> Preference:
         raise UnsoundRecord("empty side")
     if _blank(found.prompt):
         raise UnsoundRecord("empty prompt")
+    if _unseen(found.chosen) or _unseen(found.rejected):
+        found = replace(found, notes=(*found.notes, UNSEEN_SIDE))
     if found.scores is not None and found.scores[0] <= found.scores[1]:
         alike = found.scores[0] == found.scores[1]
         note = SAME_SCORES if alike else REVERSED_SCORES
@@ -370,12 +373,15 @@ def _encodable(text: str) -> str:
 
 
 def _blank(content: Content) -> bool:
-    """Whether nothing of it is seen: spaces, controls and marks of no width count for nothing."""
     if not isinstance(content, str):
         return all(_blank(m["content"]) and not m.get("tool_calls") for m in content)
-    return not content.strip() or all(
-        char.isspace() or unicodedata.category(char) in ("Cc", "Cf") for char in content
-    )
+    return not content.strip()
+
+
+def _unseen(content: Content) -> bool:
+    if not isinstance(content, str):
+        return all(_unseen(m["content"]) and not m.get("tool_calls") for m in content)
+    return is_blank(content)
 
 
 def _scores(record: dict[str, Any]) -> tuple[float, float] | None:

@@ -22,7 +22,7 @@ from rayforge.errors import DataError, PreferenceError
 from rayforge.readers.content import read_lines
 from rayforge.readers.faults import one_line, reading
 from rayforge.readers.json_text import parse_json
-from rayforge.readers.parquet import read_batches
+from rayforge.readers.parquet import read_rows
 
 __all__ = ["Preference", "Preferences", "check_source", "preference_key", "read_preferences"]
 
@@ -192,20 +192,14 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes | UnsoundRecord]]:
 
 
 def _parquet_records(path: Path) -> Iterator[_Item]:
-    number = 0
-    for batch in read_batches(path, PreferenceError):
-        for row in range(batch.num_rows):
-            number += 1
-            yield f"row {number}", _row(batch, row)
-
-
-def _row(batch: Any, row: int) -> Any:
-    try:
-        return batch.slice(row, 1).to_pylist(maps_as_pydicts="strict")[0]
-    except UnicodeDecodeError:
-        return UnsoundRecord("wrong encoding")
-    except Exception:  # dates and spans of time that Python cannot hold, a map's key twice
-        return UnsoundRecord("a value that cannot be read (a date out of range?)")
+    for place, row in read_rows(path, PreferenceError):
+        match row:
+            case UnicodeDecodeError():
+                yield place, UnsoundRecord("wrong encoding")
+            case Exception():
+                yield place, UnsoundRecord("a value that cannot be read (a date out of range?)")
+            case _:
+                yield place, row
 
 
 def _data_set_records(source: str) -> Iterator[_Item]:

@@ -21,6 +21,9 @@ SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>")
 _JOINERS = "\u200c\u200d"
 """Stand inside words of Indic scripts and of Persian, and are no letters."""
 
+_ALONE = "\u3041-\u3096\u30a1-\u30fa\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Characters of Chinese and Japanese, which are written without spaces: each is a word."""
+
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[^\w\s]")
 
@@ -31,8 +34,9 @@ def _word_with_marks() -> re.Pattern[str]:
     part of its word. Python's `\\w` knows letters and digits alone."""
     found = "".join(c for c in map(chr, range(0x300, 0x20000)) if unicodedata.category(c)[0] == "M")
     marks = f"[{found}\U000e0100-\U000e01ef{_JOINERS}]"
-    letters = rf"[^\W_](?:[^\W_]|{marks})*"
-    return re.compile(rf"{letters}(?:'{letters})?|[^\w\s]{marks}*")
+    letter = rf"(?:(?![{_ALONE}])[^\W_])"
+    letters = rf"{letter}(?:{letter}|{marks})*"
+    return re.compile(rf"{letters}(?:'{letters})?|[{_ALONE}]{marks}*|[^\w\s]{marks}*")
 
 
 def words_of(text: str) -> list[str]:

@@ -1,10 +1,11 @@
-"""Bytes and lines of files, packed by gzip or not, within the limits."""
+"""Bytes and lines of files, packed by gzip or not, within the limits; and blank texts."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import os
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,3 +87,10 @@ def check_size(place: str | Path, count: int, limit: int, kind: type[UserError])
             f"{place}: larger than the limit of {limits.size(limit)} (what is packed counts as "
             "unpacked); is it what it should be?"
         )
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text is seen: spaces, controls and marks without width alone."""
+    return not text.strip() or all(
+        char.isspace() or unicodedata.category(char) in ("Cc", "Cf") for char in text
+    )

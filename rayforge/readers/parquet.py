@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rayforge.errors import DataError, UserError
 from rayforge.readers import limits
@@ -44,6 +44,23 @@ def read_batches(file: Path, kind: type[UserError] = DataError) -> Iterator[pa.R
             read += batch.nbytes
             check_size(file, read, most, kind)
             yield batch
+
+
+def read_rows(
+    file: Path, kind: type[UserError] = DataError
+) -> Iterator[tuple[str, dict[str, Any] | Exception]]:
+    """("row 1", record) of each row; where a row cannot be read (text that is not UTF-8, a date
+    that Python cannot hold) the exception is in the record's place. Raises as `read_batches`."""
+    number = 0
+    for batch in read_batches(file, kind):
+        for row in range(batch.num_rows):
+            number += 1
+            found: dict[str, Any] | Exception
+            try:
+                found = batch.slice(row, 1).to_pylist(maps_as_pydicts="strict")[0]
+            except Exception as error:
+                found = error
+            yield f"row {number}", found
 
 
 def read_table(file: Path, kind: type[UserError] = DataError) -> pa.Table:

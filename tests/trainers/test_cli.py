@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from importlib.metadata import version
@@ -392,3 +393,43 @@ def test_an_old_name_of_a_command_is_taken(
     code, error = failing(capsys, "irl", "evidence", tmp_path / "nowhere")
     assert code == 4
     assert "irl evidence is an old name: write rayforge irl reward" in error
+
+
+@pytest.mark.parametrize(
+    "command", [["report"], ["irl", "watch"], ["amodal", "watch"], ["analyse", "information"]]
+)
+@pytest.mark.parametrize("name", ["x" * 300, "a" * 5000, "loop", "file/below"])
+def test_names_that_no_folder_can_have_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    command: list[str], name: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    Path("file").touch()
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, name])
+    assert stopped.value.code in (RunError.exit_code, ConfigurationError.exit_code)
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1 and len(said) < 500
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "kind"),
+    [(errno.ENAMETOOLONG, "name another place", ConfigurationError),
+     (errno.ELOOP, "name another place", ConfigurationError),
+     (errno.ENOSPC, "free some disk space", MachineError),
+     (errno.EROFS, "the right to", MachineError)],
+)  # fmt: skip
+def test_what_the_system_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    number: int, said: str, kind: type[UserError],
+) -> None:  # fmt: skip
+    def refuse(given: list[str]) -> None:
+        raise OSError(number, "Refused", "a\nb" * 100)
+
+    monkeypatch.setattr("trainers.cli._run", refuse)
+    with pytest.raises(SystemExit) as stopped:
+        main(["doctor"])
+    assert stopped.value.code == kind.exit_code
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and said in lines[0] and len(lines[0]) < 250

@@ -10,6 +10,7 @@ import pytest
 from rayforge.errors import MachineError
 from trainers.machine import (
     check_ray_folder,
+    check_temporary_folder,
     ensure_token,
     group_limit,
     processors,
@@ -125,3 +126,17 @@ def test_a_temporary_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPat
         check_ray_folder()
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
     check_ray_folder()
+
+
+@pytest.mark.parametrize("named", ["nowhere", "file", "n\nl", "x" * 300])
+def test_a_temporary_folder_that_is_none_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / named))
+    with pytest.raises(MachineError, match=r"TMPDIR is .*unset TMPDIR") as caught:
+        check_temporary_folder()
+    assert "\n" not in str(caught.value)
+    for sound in (str(tmp_path), ""):
+        monkeypatch.setenv("TMPDIR", sound)
+        check_temporary_folder()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from envs.episodes.r2r import check_paths, read_r2r, write_r2r
 from envs.graph.navigation_graph import read_connectivity
 from rayforge.errors import DataError
+from rayforge.readers.content import is_blank
 
 GOOD = {
     "scan": "alpha",
@@ -22,7 +23,7 @@ GOOD = {
     "instructions": ["Go on.", "Walk ahead."],
 }
 
-words = st.text(min_size=1).filter(str.strip)
+words = st.text(min_size=1).filter(lambda text: not is_blank(text))
 names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
 wholes = st.integers(-(2**63), 2**63 - 1)
 records = st.lists(
@@ -31,7 +32,7 @@ records = st.lists(
             "scan": names,
             "path_id": wholes | words,
             "path": st.lists(words, min_size=1, max_size=4),
-            "heading": st.floats(allow_nan=False, allow_infinity=False),
+            "heading": st.floats(-1e4, 1e4),
             "instructions": st.lists(words, min_size=1, max_size=3),
         },
         optional={"distance": st.floats(0, 100)},
@@ -78,6 +79,8 @@ def test_what_is_written_is_read(tmp_path: Path, records: list[dict[str, Any]]) 
         ({"heading": "north"}, "heading must be a number"),
         ({"heading": math.nan}, r"\(path_id 8\): heading must be finite .* found nan"),
         ({"heading": math.inf}, "heading must be finite"),
+        ({"heading": 1e308}, "heading must be finite"),
+        ({"instructions": ["\u200b \u200e"]}, "instruction 0 is empty"),
         ({"instructions": []}, "instructions must be a list of texts"),
         ({"instructions": "Go."}, "instructions must be a list of texts"),
         ({"instructions": ["Go.", " \n"]}, "instruction 1 is empty"),

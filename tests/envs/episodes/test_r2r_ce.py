@@ -25,6 +25,7 @@ from envs.episodes.r2r_ce import (
 from envs.episodes.r2r_ce_writer import words_of, write_r2r_ce
 from envs.graph.navigation_graph import read_connectivity
 from rayforge.errors import DataError
+from rayforge.readers.content import is_blank
 from tests.envs.episodes.ground_truth import write_ground_truth
 
 EPISODE = ContinuousEpisode(
@@ -40,7 +41,7 @@ EPISODE = ContinuousEpisode(
 )
 coordinates = st.floats(-1e3, 1e3)
 points = st.tuples(coordinates, coordinates, coordinates)
-names = st.text(min_size=1).filter(str.strip)
+names = st.text(min_size=1).filter(lambda text: not is_blank(text))
 episodes_lists = st.lists(
     st.builds(
         ContinuousEpisode,

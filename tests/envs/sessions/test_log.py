@@ -49,6 +49,7 @@ BAD = {
     "step outside": (line_of(TURN).replace('"step": 1', '"step": 2'), "wrong value"),
     "step alone": (line_of(TURN).replace("barge_in", "none"), "wrong value"),
     "nothing heard": (line_of(TURN).replace('"go to the bet room"', '" "'), "wrong value"),
+    "nothing seen": (line_of(TURN).replace('"go to the bet room"', '"\u200b"'), "wrong value"),
     "long": (line_of(TURN).replace("On my way.", "x" * 5000), "wrong value"),
     "new field": (line_of(NEXT).replace('"user"', '"mood": 1, "user"'), "wrong value"),
     "no goal": (line_of(TURN).replace('"goal": 0, ', ""), "missing field"),
@@ -150,3 +151,18 @@ def test_another_ending_is_refused(tmp_path: Path, name: str) -> None:
         write_log(tmp_path / name, [TURN])
     with pytest.raises(DataError, match="no such file"):
         read_log(tmp_path / "none.jsonl")
+
+
+def test_rows_that_cannot_be_read_are_counted_and_the_rest_is_used(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = tmp_path / "log.parquet"
+    write_log(file, [TURN, NEXT])
+    table = pq.read_table(file)
+    heard = pa.array([b"\xff", b"walk to the bedroom"]).cast(pa.binary()).view(pa.string())
+    place = table.column_names.index("heard")
+    pq.write_table(table.set_column(place, "heard", heard), file)
+    log = read_log(file)
+    assert log.turns == (NEXT,) and log.counts == {"not a record": 1}
+    assert log.faults[0].place == f"{file}: row 1"

@@ -15,6 +15,7 @@ import pytest
 from rayforge.alignment.preference_formats import (
     REPEATED_INSIDE,
     REVERSED_SCORES,
+    UNSEEN_SIDE,
     parse_record,
 )
 from rayforge.alignment.preference_sides import UnsoundRecord
@@ -68,7 +69,6 @@ def test_messages_in_other_forms_are_the_same_pair(record: dict[str, Any]) -> No
         ({"role": "assistant"}, "neither text nor messages"),
         (json.dumps(MESSAGES[1]), "messages written as a text"),
         (str(MESSAGES[1]), "messages written as a text"),
-        ("\u200b\u2060\ufeff", "empty side"),
     ],
 )  # fmt: skip
 def test_what_is_no_text_is_left_out_by_name(chosen: Any, reason: str) -> None:
@@ -144,3 +144,8 @@ def test_a_saved_row_that_cannot_be_decoded_is_one_line(tmp_path: Path) -> None:
     saved.save_to_disk(tmp_path / "saved")
     with pytest.raises(PreferenceError, match=r"saved: row 1: cannot be read \("):
         read_preferences(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("side", ["\u200b\u2060\ufeff", " \u200e\u00ad", "\u200b\n"])
+def test_a_side_that_is_not_seen_is_noted(side: str) -> None:
+    assert parse_record({"prompt": ASKED, "chosen": "a", "rejected": side}).notes == (UNSEEN_SIDE,)
