@@ -14,6 +14,7 @@ from rayforge.errors import ConfigurationError, DataError, RunError
 from rayforge.feedback.encoder import Query
 from rayforge.feedback.rewriter_files import load_rewriter
 from rayforge.feedback.rewriting_config import EncoderConfig, LearningConfig, RankerConfig
+from trainers.arguments import read_arguments
 from trainers.feedback.from_logs import (
     dialogue_of,
     outcomes_of,
@@ -151,12 +152,14 @@ def test_a_log_is_labelled_by_ray_data(cluster: None, tmp_path: Path) -> None:
 def test_what_commands_refuse(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="name a log"):
         Labels()()
-    with pytest.raises(ConfigurationError, match="precision"):
-        Labels(tmp_path / "x.jsonl", precision=1.5)()
-    with pytest.raises(ConfigurationError, match="least"):
-        Rephrases(tmp_path / "x.jsonl", least=0)()
-    with pytest.raises(ConfigurationError, match="least-users"):
-        Rewrite(tmp_path / "x.jsonl", least_users=0)()
+    log = str(tmp_path / "x.jsonl")
+    for command, words, said in (
+        (Labels, ["--precision", "1.5"], "precision must be in"),
+        (Rephrases, ["--least", "0"], "least must be at least 1"),
+        (Rewrite, ["--least-users", "0"], "least_users must be at least 1"),
+    ):
+        with pytest.raises(ConfigurationError, match=said):
+            read_arguments(command, [log, *words], prog="feedback")
     write_log(tmp_path / "x.jsonl", log_of(1, 1))
     with pytest.raises(RunError, match="no such file"):
         label_log(tmp_path / "x.jsonl", tmp_path / "none", tmp_path / "out.parquet", 1)
