@@ -30,6 +30,8 @@ BODY = 32 * 1024
 """Bytes of a request's body at most."""
 TEXT = 2_000
 """Characters of a request, and of each text before it."""
+BODY_S = 10.0
+"""Seconds that a body may take to come; its head may take as long as a connection stays open."""
 CONTEXT = 20
 """Texts before it."""
 NAME = 200
@@ -61,6 +63,7 @@ class Front:
         self._ask, self._token, self._senders, self._pause_s = ask, token, senders, pause_s
         self._waiting: asyncio.Queue[Item]
         self._tasks: list[asyncio.Task[None]] = []
+        self.body_s = BODY_S
         self.retried = 0
         """Batches that were asked again."""
 
@@ -88,7 +91,11 @@ class Front:
         self._check_token(request)
         if request.content_length is not None and request.content_length > BODY:
             raise web.HTTPRequestEntityTooLarge(BODY, request.content_length)
-        asked = parse_request(await request.read())
+        try:
+            body = await asyncio.wait_for(request.read(), self.body_s)
+        except TimeoutError:
+            raise web.HTTPRequestTimeout from None
+        asked = parse_request(body)
         answered: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         try:
             self._waiting.put_nowait((asked, time.monotonic(), answered))
@@ -159,6 +166,11 @@ async def _plain_errors(
     except web.HTTPRequestEntityTooLarge:
         text = f"the body is larger than {BODY} bytes\n"
         return web.Response(status=413, text=text, headers={"Connection": "close"})
+    except web.HTTPRequestTimeout:
+        text = f"the body did not come within {BODY_S:.0f} s\n"
+        return web.Response(status=408, text=text, headers={"Connection": "close"})
+    except ConnectionError:  # whoever hung up in the middle of a body; no fault to be logged
+        return web.Response(status=400, text="the body was cut short\n")
     except web.HTTPNotFound:
         return web.Response(status=404, text="there is POST /rewrite, and GET /health\n")
     except web.HTTPMethodNotAllowed as error:

@@ -152,6 +152,36 @@ def test_what_is_no_http_is_refused_in_one_line(
     assert not caplog.records
 
 
+def test_a_body_that_comes_slowly_or_breaks_off_ends(caplog: pytest.LogCaptureFixture) -> None:
+    """A client that never sends the rest holds no connection for ever, and one that hangs up is no
+    fault of the service."""
+    head = (
+        f"POST /rewrite HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n"
+        "Content-Length: 500\r\n\r\n{"
+    ).encode()
+    front = Front(echo, TOKEN)
+    front.body_s = 0.2
+
+    async def slowly(session: ClientSession, url: str) -> None:
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(head)
+        answer = await asyncio.wait_for(reader.read(), 20)
+        assert answer.startswith(b"HTTP/1.1 408 ") and b"the body did not come" in answer
+        _, gone = await asyncio.open_connection(host, int(port))
+        gone.write(head)
+        await gone.drain()
+        await asyncio.sleep(0.05)
+        gone.transport.abort()
+        body = json.dumps({"request": "go"})
+        async with session.post(f"{url}/rewrite", data=body, headers=ENTITLED) as reply:
+            assert reply.status == 200
+        writer.close()
+
+    talk(front, slowly)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 def test_waiting_requests_go_together_and_keep_their_answers() -> None:
     sizes = []
 
