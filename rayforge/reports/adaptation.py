@@ -48,7 +48,7 @@ def _section(document: dict[str, Any]) -> Section:
     walks = document["settings"]["walks"]
     change: list[Part] = [
         Text(
-            f"Success on {spoken(split)}: {found.mean:+.3f} {span(found)} against the run before, "
+            f"Success on {spoken(split)}: {found.mean:+z.3f} {span(found)} against the run before, "
             f"paired over {found.n:,} episodes.", "answer",
         )
         for split, figure in document.get("change", {}).items()

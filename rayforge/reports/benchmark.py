@@ -147,7 +147,7 @@ def _differences(setting: SettingPage) -> list[Section]:
             Cell(c.name, f"{spoken(c.split)}, {c.episodes.n:,} shared episodes, {c.seeds.n} shared "
                          "seeds"),
             [cell(c.episodes, signed=True), cell(c.seeds, signed=True),
-             Cell(f"{c.ratio:+.0%}" if math.isfinite(c.ratio) else "—")],
+             Cell(f"{c.ratio:+z.0%}" if math.isfinite(c.ratio) else "—")],
         )
         for c in setting.compared
     ]  # fmt: skip

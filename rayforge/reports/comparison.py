@@ -221,9 +221,9 @@ def _metrics(pairs: Sequence[_Pair]) -> list[str]:
 
 def _said(d: Difference, metric: str, split: str) -> str:
     items = ITEMS.get(split, "episodes")
-    over = f"{d.items.mean:+.3f} {span(d.items, signed=True)} over {d.items.n:,} shared {items}"
+    over = f"{d.items.mean:+z.3f} {span(d.items, signed=True)} over {d.items.n:,} shared {items}"
     if d.seeds.n > 1:
-        over += f", {d.seeds.mean:+.3f} {span(d.seeds, signed=True)} over {d.seeds.n} shared seeds"
+        over += f", {d.seeds.mean:+z.3f} {span(d.seeds, signed=True)} over {d.seeds.n} shared seeds"
     verdict = {
         1: f"{d.a} is better than {d.b}",
         -1: f"{d.b} is better than {d.a}",

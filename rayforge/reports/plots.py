@@ -236,9 +236,9 @@ def difference_chart(title: str, rows: Sequence[Difference], hint: str = "") -> 
                 parts.append(_whisker(axis(found.low), axis(found.high), at))
             kind = f"{'dot' if inside else 'ring'} {colour}"
             parts.append(mark("circle", kind=kind, cx=axis(found.mean), cy=at, r=5.0))
-            value = f"{found.mean:+.3f}"
+            value = f"{found.mean:+z.3f}"
             parts.append(mark("text", value, kind="label end", x=WIDTH - 4, y=at + 4))
-    says = f"{title}: " + ", ".join(f"{d.a} minus {d.b} {d.items.mean:+.3f}" for d in rows)
+    says = f"{title}: " + ", ".join(f"{d.a} minus {d.b} {d.items.mean:+z.3f}" for d in rows)
     return Picture(title, joined(parts), WIDTH, height, says, hint=hint)
 
 

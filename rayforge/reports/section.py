@@ -174,7 +174,7 @@ def cell(found: Interval, decimals: int = 3, signed: bool = False) -> Cell:
     """A mean with its interval below; a dash where there is none."""
     if not math.isfinite(found.mean):
         return Cell("—")
-    sign = "+" if signed else ""
+    sign = "+z" if signed else "z"  # z: no minus before a zero
     return Cell(f"{found.mean:{sign}.{decimals}f}", span(found, decimals, signed))
 
 
@@ -182,7 +182,7 @@ def span(found: Interval, decimals: int = 3, signed: bool = False) -> str:
     """`[low, high]`, or "" where the interval is unknown."""
     if not (math.isfinite(found.low) and math.isfinite(found.high)):
         return ""
-    sign = "+" if signed else ""
+    sign = "+z" if signed else "z"  # z: no minus before a zero
     return f"[{found.low:{sign}.{decimals}f}, {found.high:{sign}.{decimals}f}]"
 
 

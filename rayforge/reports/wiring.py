@@ -37,7 +37,7 @@ def wiring(folder: Path) -> list[Section]:
         return [Section("Circuit", [Text(words, "gone")])]
     said = (
         f"{modules} modules that process and {outputs} that are read out (squares). Linked ones "
-        "stand near each other; colours are clusters. "
+        "stand near each other; colours are clusters, each with the number of its modules. "
     )
     said += (
         "Each instruction makes its own wiring: the larger a module, the more of it gets to an "

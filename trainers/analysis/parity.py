@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from envs.houses.house import ROOM_NAMES
+from envs.houses.lexicon import ROOM_WORDS
 from rayforge.errors import ConfigurationError, RunError
 from rayforge.evaluation.intervals import bootstrap_interval
 from rayforge.evaluation.metrics import SUCCESS_METRES
@@ -160,6 +161,7 @@ def walk_on(policy: Any, world: Any, split: Any) -> Walked:
     actions = np.zeros((count, limit), np.int8)
     instructions = policy.instruction_encoder(torch.from_numpy(split.paths.tokens).long())
     memory = None
+    print(f"walking {count} episodes past their STOPs", flush=True)
     for step in range(limit):
         seen = agents.observe(policy, rows, step)
         code, memory = policy.trunk.step(seen, instructions, memory)
@@ -249,7 +251,15 @@ def _agent(asked: Parity) -> tuple[Decisions, dict[str, Any]]:
             f"attribute {asked.attribute} has one value alone in half of the routes: give more "
             "--episodes"
         )
-    return d, {"success": _success(walked, group, values, d, fits)}
+    return d, {"success": _success(walked, group, values, d, fits), "groups": _groups(values)}
+
+
+def _groups(values: np.ndarray) -> list[str]:
+    """What `two_groups` holds against each other, in words."""
+    if values.dtype.kind in "iuf":
+        return [f"more than {np.median(values):g} words", "the others"]
+    kinds, counts = np.unique(values, return_counts=True)
+    return [str(kinds[counts.argmax()]), "the others"]
 
 
 def _success(
@@ -355,9 +365,9 @@ def _sections(document: dict[str, Any]) -> list[Section]:
         ("Attribute told by a last layer on frozen features", f"{aware['features']:.3f}"),
         ("The best constant", f"{aware['constant']:.3f}"),
         ("Fair decisions told by f + b g + c",
-         f"{one['agreement']:.3f} (b = {one['ratio']:+.2f})"),
+         f"{one['agreement']:.3f} (b = {one['ratio']:+z.2f})"),
         ("Unfair decisions told by fair and g",
-         f"{two['agreement']:.3f} (b = {two['ratio']:+.2f})"),
+         f"{two['agreement']:.3f} (b = {two['ratio']:+z.2f})"),
     ]  # fmt: skip
     sections = [
         Section("Accuracy and parity", [
@@ -374,9 +384,10 @@ def _sections(document: dict[str, Any]) -> list[Section]:
     ]  # fmt: skip
     success = document.get("success")
     if success:
+        groups = document["groups"]
         table = [
             Row(Cell("all"), [cell(success["before"]), cell(success["after"])], own=True),
-            Row(Cell("difference between the groups"),
+            Row(Cell(f"difference: {_group(groups[0], document)} against {groups[1]}"),
                 [cell(success["difference_before"], signed=True),
                  cell(success["difference_after"], signed=True)]),
             *[Row(Cell(_group(name, document)), [cell(v["before"]), cell(v["after"])])
@@ -392,7 +403,9 @@ def _sections(document: dict[str, Any]) -> list[Section]:
 
 def _group(name: str, document: dict[str, Any]) -> str:
     """A group as tables call it: rooms by their kind instead of its letter."""
-    return ROOM_NAMES.get(name, name) if document["attribute"] == "room" else name
+    if document["attribute"] != "room":
+        return name
+    return ROOM_WORDS[name][0] if name in ROOM_WORDS else ROOM_NAMES.get(name, name)
 
 
 def _signed(value: float) -> str:

@@ -373,7 +373,7 @@ def _reading_parts(arms: dict[str, Any]) -> list[Part]:
     ]  # fmt: skip
     follows = [r.get("sensitivity_against_trace") for r in readings.values()]
     if any(value is not None for value in follows):
-        known = [Cell("—" if value is None else f"{value:+.2f}") for value in follows]
+        known = [Cell("—" if value is None else f"{value:+z.2f}") for value in follows]
         rows.append(Row(Cell("correlation of sensitivity with the trace"), known))
     parts: list[Part] = [Table(["Step size", *readings], rows)]
     if any(r.get("learnt") is False for r in readings.values()):

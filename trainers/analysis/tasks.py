@@ -288,7 +288,7 @@ def _sections(document: dict[str, Any]) -> list[Section]:
         labels=len(names) <= 24, hint=hint,
     )  # fmt: skip
     matrix = matrix_chart("Distances", np.asarray(document["symmetric"]), names,
-                          "Darker is farther. Point at a field for its value.")  # fmt: skip
+                          "Darker is farther. Columns are in the order of the rows.")  # fmt: skip
     rows = [
         Row(Cell(name), [Cell(near), Cell(f"{norm:.3g}"), Cell(f"{choices:.1f}")])
         for name, near, norm, choices in zip(

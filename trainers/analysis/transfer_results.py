@@ -211,4 +211,4 @@ def _worst(document: dict[str, Any]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:+.2f}" if np.isfinite(value) else "—"
+    return f"{value:+z.2f}" if np.isfinite(value) else "—"

@@ -294,7 +294,7 @@ def failure_parts(document: Mapping[str, Any]) -> list[Part]:
     rows = []
     for share in document["shares"]:
         found = document["injected"].get(share["stage"])
-        named = Cell(f"{found['right']:.3f}", f"{found['count']} faults") if found else Cell("—")
+        named = Cell(f"{found['right']:.3f}", f"of {found['count']}") if found else Cell("—")
         span = f"[{share['low']:.3f}, {share['high']:.3f}]"
         rows.append(Row(Cell(share["stage"]), [Cell(f"{share['mean']:.3f}", span), named]))
     parts: list[Part] = [

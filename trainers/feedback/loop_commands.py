@@ -236,10 +236,11 @@ class Failures:
         from envs.sessions.log import read_log
         from rayforge.files import write_json, write_text
         from rayforge.reports.page import report_page
-        from rayforge.reports.section import Section
+        from rayforge.reports.section import Code, Facts, Section
         from trainers.feedback.failures import analyse, failure_parts
         from trainers.feedback.follower import Follower
         from trainers.feedback.loop import simulated
+        from trainers.runs.folder import command_line
 
         follower = Follower.open(self.run, "none", self.data, self.split)
         if self.log is None:
@@ -252,13 +253,15 @@ class Failures:
             turns = list(log.turns)
         document = analyse(follower, turns, self.most, self.seed)
         write_json(self.out, document)
-        parts = failure_parts(document)
-        page = report_page(self.run.resolve().name, "Failure points", [Section("", parts)])
+        made = Section("How it was made", [Facts([("Command", Code(command_line()))])])
+        sections = [Section("", failure_parts(document)), made]
+        page = report_page(self.run.resolve().name, "Failure points", sections)
         write_text(self.out.with_suffix(".html"), page)
         for share in document["shares"]:
-            right = document["injected"].get(share["stage"], {}).get("right", float("nan"))
+            found = document["injected"].get(share["stage"])
+            right = f"{found['right']:.3f} of {found['count']}" if found else "none were injected"
             print(
                 f"{share['stage']:<12}{share['mean']:.3f} [{share['low']:.3f}, {share['high']:.3f}]"
-                f"   injected faults named right: {right:.3f}"
+                f"   injected faults named right: {right}"
             )
         print(f"{document['failed']} failures in {document['seconds']} s; {self.out}")

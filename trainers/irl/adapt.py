@@ -368,8 +368,8 @@ def _compare(run: Path, out: Path) -> None:
         split = file.stem.removeprefix("episodes_")
         document["change"][split] = difference.as_dict()
         print(
-            f"{split}: success {difference.mean:+.3f} [{difference.low:+.3f}, "
-            f"{difference.high:+.3f}] against {run}, paired over {difference.n} episodes{how}",
+            f"{split}: success {difference.mean:+z.3f} [{difference.low:+z.3f}, "
+            f"{difference.high:+z.3f}] against {run}, paired over {difference.n} episodes{how}",
             flush=True,
         )
     write_json(out / "adaptation.json", document)

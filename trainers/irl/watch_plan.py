@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from rayforge.language.vocabulary import PAD
+from rayforge.language.vocabulary import END, PAD, UNKNOWN
 from trainers.irl.evaluate import for_split
 from trainers.irl.plan import FILES, open_agent
 from trainers.irl.planned import load_planner
 from trainers.irl.planner import keys_of
 from trainers.irl.run_folder import load_run
 
+SAID = {END: "(end)", UNKNOWN: "(unknown word)"}
+"""What special words are called on the page."""
 WAYS = 64
 """Candidates of an episode that are shown at most, the likeliest ones in the end."""
 
@@ -35,6 +37,7 @@ def with_plans(
     plans = load_planner(run, agent)
     planner = plans.planner.with_weights(plans.weights["map"])
     asked, buildings = agent.task.splits[split], agent.task.world.buildings
+    vocabulary = agent.task.vocabulary
     rows = {episode.episode_id: row for row, episode in enumerate(asked.episodes)}
     shown = []
     for episode in episodes:
@@ -55,7 +58,7 @@ def with_plans(
             {
                 **episode,
                 "plan": {
-                    "words": [agent.task.vocabulary.words[int(token)] for token in tokens[:count]],
+                    "words": [SAID.get(int(k), vocabulary.words[int(k)]) for k in tokens[:count]],
                     "ways": [
                         [names[v] for v in tree.paths.viewpoint[k, : tree.paths.length[k]]]
                         for k in best

@@ -9,6 +9,8 @@ import pytest
 
 from rayforge.evaluation.intervals import Interval
 from rayforge.reports.plots import Series, interval_chart, line_chart, running_mean, show
+from rayforge.reports.scatter import matrix_chart, scatter_chart
+from rayforge.reports.section import cell
 
 
 def _lines(drawing: str) -> list[str]:
@@ -76,3 +78,29 @@ def test_ticks_that_lie_close_read_differently() -> None:
     (chart,) = line_chart("Loss", [Series("loss", x, 1.3801 + 0.0004 * x)])
     labels = re.findall(r'class="tick end"[^>]*>([^<]+)<', chart.drawing)
     assert len(labels) > 2 and len(set(labels)) == len(labels)
+
+
+def test_labels_of_points_stay_inside_and_apart() -> None:
+    x, y = np.array([0.0, 1.0, 1.0, 1.0, 0.5]), np.array([0.0, 1.0, 1.0, 0.999, 0.5])
+    names = ["house00000", "house00001", "house00002", "house00003", "house00004"]
+    (picture,) = scatter_chart("Map", [("", x, y, names)], x="a", y="b", labels=True)
+    found = re.findall(r'<text class="tick" x="([\d.]+)" y="([\d.]+)">(house\d+)', picture.drawing)
+    assert {name for *_, name in found} >= {"house00000", "house00001", "house00004"}
+    boxes = [(float(a), float(b), float(a) + 6.4 * len(name)) for a, b, name in found]
+    assert all(left >= 0 and right <= picture.width for left, _, right in boxes)
+    for k, (left, low, right) in enumerate(boxes):
+        for other, height, end in boxes[k + 1 :]:
+            assert right <= other or end <= left or abs(low - height) >= 11
+
+
+def test_distances_of_two_tasks_are_seen() -> None:
+    """One distance is the least and the greatest: it is dark, and the diagonal is not."""
+    (picture,) = matrix_chart("Distances", np.array([[0.0, 0.4], [0.4, 0.0]]), ["a", "b"], "Dark.")
+    assert re.findall(r'fill-opacity="([\d.]+)"', picture.drawing) == ["0.05", "1", "1", "0.05"]
+    assert picture.hint == "Dark. From 0.4 to 0.4."
+
+
+def test_a_zero_has_no_minus() -> None:
+    shown = cell(Interval(-0.0001, -0.0004, 0.0002, 3), signed=True)
+    assert (shown.words, shown.below) == ("+0.000", "[+0.000, +0.000]")
+    assert cell(Interval(-0.0001, -0.2, 0.1, 3)).words == "0.000"
