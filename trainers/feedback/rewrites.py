@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from envs.progress import Progress
 from envs.sessions.log import Session
 from envs.sessions.turns import SIGNALS, Turn
 from rayforge.errors import DataError
@@ -34,7 +35,9 @@ from trainers.feedback.labels import sessions_in
 def learn_reader(sessions: Sequence[Session], text: str, epochs: int, seed: int = 0) -> SpanReader:
     """A reader of rephrases from sessions with truth."""
     config = RephraseConfig(SIGNALS, text, epochs=epochs)
-    return train_reader(config, [said_of(session) for session in tails(sessions)], seed)
+    with Progress("learning rephrases: epochs", epochs) as progress:
+        said = [said_of(session) for session in tails(sessions)]
+        return train_reader(config, said, seed, progress.add)
 
 
 def by_feedback(sessions: Sequence[Session], window_s: float = 120.0) -> list[Found | None]:
@@ -96,8 +99,28 @@ def read_pairs(file: Path) -> list[Mined]:
 
 
 def read_rewrite_table(file: Path) -> dict[str, tuple[str, float]]:
-    """A table of rewrites: {"REQUEST": ["REWRITE", SCORE], ...}; raises DataError else."""
-    found = {}
+    """A table of rewrites: {"REQUEST": ["REWRITE", SCORE], ...}, or the lines that `rayforge
+    feedback tables` writes; raises DataError else.
+
+    Those lines are of a place each. A request that is rewritten differently from one place to
+    another is left out: a service does not know where it is said.
+    """
+    found: dict[str, tuple[str, float]] = {}
+    if file.suffix == ".jsonl":
+        unlike: set[str] = set()
+        for place, record in read_json_lines(file):
+            row = record if isinstance(record, dict) else {}
+            request, rewrite, score = (row.get(name) for name in ("request", "rewrite", "score"))
+            if (
+                not isinstance(request, str) or not isinstance(rewrite, str)
+                or isinstance(score, bool) or not isinstance(score, int | float)
+            ):  # fmt: skip
+                raise DataError(f"{place}: no row of a table: it needs request, rewrite and score")
+            before = found.setdefault(request, (rewrite, float(score)))
+            found[request] = max(before, (rewrite, float(score)), key=lambda row: row[1])
+            if before[0] != rewrite:
+                unlike.add(request)
+        return {request: row for request, row in found.items() if request not in unlike}
     for request, row in read_object(file).items():
         if (
             not isinstance(row, list) or len(row) != 2 or not isinstance(row[0], str)

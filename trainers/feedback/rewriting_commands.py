@@ -110,7 +110,8 @@ class Rewrite:
     out: Annotated[Path, WRITES_FOLDER] = Path("runs/rewriter")
     """Folder of the rewriter; one that is there is replaced, and a running service takes it."""
     table: Path | None = None
-    """A table of rewrites as JSON: {"REQUEST": ["REWRITE", SCORE], ...}."""
+    """A table of rewrites: the .jsonl of `feedback tables`, or JSON: {"REQUEST": ["REWRITE",
+    SCORE], ...}."""
     least_users: Annotated[int, AtLeast(1)] = 3
     """Users who must have said a request before it may be answered to others."""
     learning: LearningConfig = field(default_factory=LearningConfig)

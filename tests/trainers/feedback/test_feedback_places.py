@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from rayforge.errors import DataError
 from trainers.cli import main
+from trainers.feedback.rewrites import read_rewrite_table
 
 
 def line(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
@@ -55,3 +57,22 @@ def test_a_lesson_needs_a_user(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "the user has no name" in line(capsys, *words)[1]
     file.write_text(json.dumps([{"user": "", "phrase": "a", "meaning": "b"}]))
     assert "record 0" in line(capsys, *words)[1]
+
+
+def test_a_rewriter_takes_the_table_that_tables_writes(tmp_path: Path) -> None:
+    """One row a place; what two places rewrite differently has no answer without a place."""
+    table = tmp_path / "table.jsonl"
+    rows = [
+        {"building": "a", "request": "x", "rewrite": "y", "score": 0.5},
+        {"building": "b", "request": "x", "rewrite": "y", "score": 0.7},
+        {"building": "a", "request": "u", "rewrite": "v", "score": 0.9},
+        {"building": "b", "request": "u", "rewrite": "w", "score": 0.8},
+    ]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_rewrite_table(table) == {"x": ("y", 0.7)}
+    (tmp_path / "table.json").write_text('{"x": ["y", 0.5]}')
+    assert read_rewrite_table(tmp_path / "table.json") == {"x": ("y", 0.5)}
+    for bad in ("[1]", '{"request": "x"}', '{"request": 1, "rewrite": "y", "score": 1}'):
+        table.write_text(bad + "\n")
+        with pytest.raises(DataError, match="line 1: no row of a table"):
+            read_rewrite_table(table)
