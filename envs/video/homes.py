@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from envs.progress import Progress
 from envs.simulators.embedded.bodies import (
     Body,
     MovingBody,
@@ -93,15 +94,17 @@ def _gathered(
     rng = np.random.default_rng(seed)
     houses: dict[Path, House] = {}
     found: list[VideoClip] = []
-    for _ in range(TRIES * count):
-        if len(found) == count:
-            return found
-        mesh = meshes[len(found) % len(meshes)]
-        if mesh not in houses:
-            houses[mesh] = House(mesh, camera)
-        clip = make(houses[mesh], rng, frames, f"{kind}-{len(found):03d}")
-        if clip is not None and clip.says_something:
-            found.append(clip)
+    with Progress(f"making clips of kind {kind}", count) as progress:
+        for _ in range(TRIES * count):
+            if len(found) == count:
+                return found
+            mesh = meshes[len(found) % len(meshes)]
+            if mesh not in houses:
+                houses[mesh] = House(mesh, camera)
+            clip = make(houses[mesh], rng, frames, f"{kind}-{len(found):03d}")
+            if clip is not None and clip.says_something:
+                found.append(clip)
+            progress.add(len(found) - progress.count)
     raise DataError(
         f"{meshes[0].parent}: {len(found)} of {count} clips were found in {TRIES * count} tries; "
         "ask for fewer or give more houses"

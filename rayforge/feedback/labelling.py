@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -128,11 +128,12 @@ def slot_texts(dialogues: Sequence[Dialogue]) -> dict[str, list[str]]:
 
 def train_labeller(
     config: LabellerConfig, dialogues: Sequence[Dialogue], seed: int = 0,
-    unlabelled: Sequence[Dialogue] = (),
+    unlabelled: Sequence[Dialogue] = (), after_epoch: Callable[[], object] | None = None,
 ) -> Labeller:  # fmt: skip
     """A labeller: pretrained on swapped replies of all dialogues, then trained on the labels.
 
-    The same dialogues and seed give the same labeller. Raises ValueError where there is none.
+    The same dialogues and seed give the same labeller. `after_epoch` is called after each pass over
+    the labels. Raises ValueError where there is none.
     """
     if not dialogues:
         raise ValueError("a labeller needs dialogues to learn from, got none")
@@ -157,6 +158,8 @@ def train_labeller(
                 batch = as_batch(config, rows, model)
                 targets = as_targets(config, rows, batch)
                 _step(model, optimisers, label_loss(model(batch), targets, batch.mask))
+            if after_epoch is not None:
+                after_epoch()
     return model.eval()
 
 

@@ -9,7 +9,7 @@ were read; the null, the marks and the match with the first request are designed
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
@@ -236,10 +236,13 @@ class SpanReader(nn.Module):
         return start, end, known
 
 
-def train_reader(config: RephraseConfig, sessions: Sequence[Session], seed: int = 0) -> SpanReader:
+def train_reader(
+    config: RephraseConfig, sessions: Sequence[Session], seed: int = 0,
+    after_epoch: Callable[[], object] | None = None,
+) -> SpanReader:  # fmt: skip
     """A reader trained on sessions with known rephrases; the same ones and seed give the same.
 
-    Raises ValueError where there are none.
+    `after_epoch` is called after each pass. Raises ValueError where there are none.
     """
     usable = [session for session in sessions if len(session.turns) > 1]
     if not usable:
@@ -273,6 +276,8 @@ def train_reader(config: RephraseConfig, sessions: Sequence[Session], seed: int 
                 )
                 for optimiser in optimisers:
                     optimiser.step()
+            if after_epoch is not None:
+                after_epoch()
     return reader.eval()
 
 

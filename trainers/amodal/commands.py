@@ -77,4 +77,5 @@ class AmodalWatch:
     def __call__(self) -> None:
         from trainers.amodal.watch import watch
 
-        print(watch(self.run, self.clips))
+        film = watch(self.run, self.clips)
+        print(f"{film} and {film.with_suffix('.png')}")

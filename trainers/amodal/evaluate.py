@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from envs.progress import Progress
 from rayforge.amodal.clips import Clip
 from rayforge.amodal.learning import completed
 from rayforge.amodal.network import AmodalNetwork
@@ -68,15 +69,17 @@ def scored(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """IoU of each scored frame, whole and hidden, of the network and of the controls."""
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for clip in clips:
-        masks: dict[str, Tensor] = {
-            "network": completed(network, clip)[0],
-            "visible": clip.visible > 0.5,
-            "carried": carried_view(clip),
-        }
-        for name, mask in masks.items():
-            part = scores(mask, clip, config.least_hidden, config.most_hidden)
-            found.setdefault(name, []).append(part)
+    with Progress("scoring clips", len(clips)) as progress:
+        for clip in clips:
+            masks: dict[str, Tensor] = {
+                "network": completed(network, clip)[0],
+                "visible": clip.visible > 0.5,
+                "carried": carried_view(clip),
+            }
+            for name, mask in masks.items():
+                part = scores(mask, clip, config.least_hidden, config.most_hidden)
+                found.setdefault(name, []).append(part)
+            progress.add()
     return {
         name: (np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
         for name, parts in found.items()

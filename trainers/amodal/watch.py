@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from envs.progress import Progress
 from envs.video.clip import VideoClip
 from rayforge.amodal.learning import completed
 from rayforge.amodal.network import AmodalNetwork
@@ -30,17 +31,24 @@ SHOWN = 6
 
 
 def watch(run: Path, clips: int) -> Path:
-    """Write `watch.mp4` and the contact sheet `watch.png`; the film's path."""
+    """Write `watch.mp4` and the contact sheet `watch.png` beside it; the film's path."""
     if clips < 1:
         raise ConfigurationError(f"clips must be at least 1, got {clips}")
     config, network = load_network(run)
     shown = scored_clips(config, network.frame)[:clips]
     sheet: list[list[np.ndarray]] = []
     film = run / "watch.mp4"
-    with whole_file(film) as part:
-        write_film(part, _frames(config, network, shown, sheet), PER_SECOND)
+    with whole_file(film) as part, Progress("drawing frames", sum(map(len, shown))) as progress:
+        frames = _frames(config, network, shown, sheet)
+        write_film(part, _counted(frames, progress), PER_SECOND)
     write_whole(run / "watch.png", lambda s: contact_sheet(sheet).save(s, format="PNG"))
     return film
+
+
+def _counted(frames: Iterator[np.ndarray], progress: Progress) -> Iterator[np.ndarray]:
+    for frame in frames:
+        progress.add()
+        yield frame
 
 
 def _frames(

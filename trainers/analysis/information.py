@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from envs.progress import Progress
 from rayforge.errors import ConfigurationError, RunError
 from rayforge.evaluation.intervals import Interval
 from rayforge.information.gaussian import (
@@ -88,6 +89,7 @@ def _agent_stages(asked: Information) -> list[dict[str, Any]]:
     for name, state in kept:
         policy.load_state_dict(state)
         policy.eval()
+        print(f"measuring the {name} policy", flush=True)
         probe = probe_of(policy, observer, split, asked.probe, asked.batches, asked.seed)
         found = policy_trace(policy, probe, seed=asked.seed, depth=2, diagonal=True)
         stage = _stage(name, found, dict(policy.named_parameters()), asked.beta)
@@ -111,7 +113,9 @@ def _language_stages(asked: Information) -> list[dict[str, Any]]:
     texts = probe_texts(pairs, asked.probe, asked.seed)
     start = asked.run / "start"
     stages = []
-    for folder in ([start] if (start / "config.json").is_file() else []) + folders:
+    whole = ([start] if (start / "config.json").is_file() else []) + folders
+    for number, folder in enumerate(whole, 1):
+        print(f"measuring {folder} ({number}/{len(whole)})", flush=True)
         found = model_trace(folder, texts, asked.batches, seed=asked.seed, diagonal=True)
         model = load_weights(folder, torch.float32)
         named = {layer_name(n): p for n, p in model.named_parameters()}
@@ -169,10 +173,13 @@ def _policy_noise(
         result: tuple[Tensor, Tensor] = functional_call(whole, named, (batch,))
         return result
 
-    def loss(values: dict[str, Tensor]) -> Tensor:
-        return run(values, probe[next(turn) % len(probe)])[0]
+    with Progress("learning the noise", asked.noise_steps) as progress:
 
-    logs = learnt_noise(loss, weights, asked.beta, prior, asked.noise_steps, seed=asked.seed)
+        def loss(values: dict[str, Tensor]) -> Tensor:
+            progress.add()
+            return run(values, probe[next(turn) % len(probe)])[0]
+
+        logs = learnt_noise(loss, weights, asked.beta, prior, asked.noise_steps, seed=asked.seed)
     own = rows_information(weights, logs, prior)
     generator = torch.Generator().manual_seed(asked.seed)
     curve_of = []

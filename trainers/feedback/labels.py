@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.progress import Progress
 from envs.sessions.log import Session, read_log, sessions_of
 from envs.sessions.turns import INTENTS, SIGNALS
 from rayforge.errors import DataError
@@ -55,7 +56,8 @@ def learn_labels(
         )
     train = [d for n, d in enumerate(known) if n % HELD_OUT]
     held = known[::HELD_OUT]
-    model = train_labeller(config, train, seed, unlabelled)
+    with Progress("learning labels: epochs", config.epochs) as progress:
+        model = train_labeller(config, train, seed, unlabelled, progress.add)
     temperatures = calibrate(model, held)
     chances = chances_and_right(model, held, temperatures)
     thresholds = {head: threshold_for(*chances[head], precision) for head in HEADS}

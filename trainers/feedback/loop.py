@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from envs.progress import Progress
 from envs.sessions.log import append_turns, read_log, write_log
 from envs.sessions.noise import confusions, vocabulary_of
 from envs.sessions.people import Person, Route, people
@@ -170,11 +171,12 @@ def simulated(
     """A log with truth of an assistant that learns nothing: `rayforge feedback simulate`."""
     town = Town.of(config, routes)
     served = Served(follower)
-    return [
-        turn
-        for day in range(config.days)
-        for turn in simulate_day(
-            config.people, town.users, town.routes, town.sounds, day, config.seed, served,
-            follower.metres,
-        )
-    ]  # fmt: skip
+    turns: list[Turn] = []
+    with Progress("simulating days", config.days) as progress:
+        for day in range(config.days):
+            turns += simulate_day(
+                config.people, town.users, town.routes, town.sounds, day, config.seed, served,
+                follower.metres,
+            )  # fmt: skip
+            progress.add()
+    return turns

@@ -24,6 +24,7 @@ import torch
 from envs.graph.agents import GraphAgents
 from envs.graph.buildings import Buildings, heading_bin
 from envs.graph.simulator import GraphSimulator
+from envs.progress import Progress
 from rayforge.evaluation.metrics import SUCCESS_METRES
 from rayforge.feedback.failure_points import STAGES, replay_points
 from rayforge.irl.trunks.memory import Memory
@@ -112,8 +113,11 @@ class Replay:
         if oracles >= STOP:
             goals: np.ndarray = self._goal[rows]
             return goals
-        parts = [self._walk(oracles, rows[k : k + TOGETHER])[:, -1]
-                 for k in range(0, len(rows), TOGETHER)]  # fmt: skip
+        parts = []
+        with Progress(f"replaying with {oracles} oracles", len(rows)) as progress:
+            for k in range(0, len(rows), TOGETHER):
+                parts.append(self._walk(oracles, rows[k : k + TOGETHER])[:, -1])
+                progress.add(len(parts[-1]))
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
     def walks(self, rows: np.ndarray) -> list[list[str]]:
