@@ -34,7 +34,12 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary name with the same ending, for what writes a file by its name; when the block is
-    left without an error, the file gets the name `path`."""
+    left without an error, the file gets the name `path`.
+
+    Raises ConfigurationError where a device or a pipe has that name: the file would take its place.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ConfigurationError(f"{path} is a device or a pipe: name a file")
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield part

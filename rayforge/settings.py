@@ -171,6 +171,12 @@ def at_most(config: Sized, sizes: dict[str, int]) -> Sized:
     return dataclasses.replace(config, **lowered)  # type: ignore[type-var]
 
 
+MOST = 2**31 - 1
+"""The largest whole number that a setting takes, but for seeds: all are sizes, counts or ports."""
+HUGE = 1e30
+"""A number with a point is below; single precision ends at 3e38."""
+
+
 def check_limits(config: Any, place: str = "") -> None:
     """Hold the numbers of a configuration against their limits; called by its `__post_init__`.
 
@@ -185,6 +191,11 @@ def check_limits(config: Any, place: str = "") -> None:
             for number in value if isinstance(value, tuple) else (value,):
                 if number is not None and (math.isnan(number) or not limit.holds(number)):
                     raise ValueError(f"{place}{name} {limit}, got {value}")
+        for number in value if isinstance(value, tuple) else (value,):
+            if type(number) is int and abs(number) > MOST and name != "seed":
+                raise ValueError(f"{place}{name} must be at most {MOST:,}, got {number}")
+            if type(number) is float and not abs(number) < HUGE:
+                raise ValueError(f"{place}{name} must be a number below {HUGE:g}, got {number}")
 
 
 def before_named(kind: Any, named: typing.Collection[str]) -> dict[str, Any]:

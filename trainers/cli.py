@@ -119,7 +119,7 @@ class Houses:
     """
 
     folder: tyro.conf.Positional[Path]
-    """Where the data set is written; it must not hold one yet."""
+    """Where the data set is written; one that was generated there is replaced, nothing else is."""
     settings: Annotated[HousesConfig, tyro.conf.arg(name="")]
 
     def __call__(self) -> None:
@@ -326,12 +326,25 @@ def _main(given: list[str]) -> None:
     except UserError as error:
         print(f"rayforge: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    except MemoryError as error:
+        print(f"rayforge: {_too_much(error)}", file=sys.stderr)
+        raise SystemExit(MachineError.exit_code) from None
+    except RuntimeError as error:
+        if "allocate" not in str(error) or "memory" not in str(error):  # torch's own MemoryError
+            raise
+        print(f"rayforge: {_too_much(error)}", file=sys.stderr)
+        raise SystemExit(MachineError.exit_code) from None
     except OSError as error:
         said, code = _said_of(error)
         if not said:
             raise
         print(f"rayforge: {said}", file=sys.stderr)
         raise SystemExit(code) from None
+
+
+def _too_much(error: Exception) -> str:
+    said = one_line(error, 160) or "out of memory"
+    return f"not enough memory ({said}): ask for less (smaller sizes or batches), or give it more"
 
 
 _NO_PLACE = (

@@ -26,6 +26,7 @@ from rayforge.errors import DataError
 from rayforge.files import whole_folder
 from rayforge.readers.faults import kind_of, shown
 from rayforge.readers.json_text import read_json
+from rayforge.settings import check_limits
 
 HOUSES_FILE = "houses.json"
 SPLITS = ("train", "val_seen", "val_unseen")
@@ -58,6 +59,7 @@ class HousesConfig:
     """Also write every house as a 3-D scene, and its paths as R2R-CE episodes."""
 
     def __post_init__(self) -> None:
+        check_limits(self)
         for name, least in (
             ("train_houses", 1),
             ("unseen_houses", 0),

@@ -53,6 +53,7 @@ def write_route_houses(folder: Path, config: RouteHousesConfig) -> int:
 
     Raises DataError where the folder is not empty or cannot be written.
     """
+    _check_free(folder.resolve())
     splits: dict[str, list[Told]] = {}
     houses: dict[str, House] = {}
     prompts: set[str] = set()
@@ -82,6 +83,13 @@ def kept_route_maps(cache: Path, task: RouteTask) -> Path:
     return folder
 
 
+def _check_free(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file; name a folder")
+    if folder.exists() and any(folder.iterdir()):
+        raise DataError(f"{folder} is not empty; name a new folder")
+
+
 def _write(
     folder: Path,
     splits: Mapping[str, Sequence[tuple[Route, Sequence[str]]]],
@@ -89,8 +97,7 @@ def _write(
     seed: int,
 ) -> None:
     folder = folder.resolve()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} is not empty; name a new folder")
+    _check_free(folder)
     try:
         with whole_folder(folder) as part:
             (part / "connectivity").mkdir()

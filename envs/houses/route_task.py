@@ -34,6 +34,7 @@ from envs.houses.routes import (
 )
 from envs.progress import Progress
 from rayforge.language.vocabulary import words_of
+from rayforge.settings import check_limits
 
 _WORDINGS = 8  # good ones and bad ones of a route, of which the shortest and longest are used
 _ROUTES_PER_HOUSE = 100
@@ -64,6 +65,7 @@ class RouteTaskConfig:
     """The same seed gives the same bytes. The shares change neither routes nor houses."""
 
     def __post_init__(self) -> None:
+        check_limits(self)
         for name, least in (("pairs", 1), ("start_routes", 0), ("test_routes", 1), ("seed", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:

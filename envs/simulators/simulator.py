@@ -18,7 +18,7 @@ from typing import Annotated, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from rayforge.settings import Before
+from rayforge.settings import Before, Within, check_limits
 
 Rules = Literal["0.3.4", "0.3.3"]
 """The two ways in which habitat-sim finds a floor and stops at a wall, by the version that began
@@ -40,35 +40,38 @@ class Action(IntEnum):
 class Body:
     """The agent that walks, and the grid on which its floor is found (habitat-sim's defaults)."""
 
-    height: float = 1.5
+    height: Annotated[float, Within(0, 100, "(]")] = 1.5
     """Metres of headroom that it needs."""
-    radius: float = 0.1
+    radius: Annotated[float, Within(0, 10)] = 0.1
     """Metres that it keeps from obstacles."""
-    climb: float = 0.2
+    climb: Annotated[float, Within(0, 10)] = 0.2
     """Highest step in metres."""
-    slope: float = 45.0
+    slope: Annotated[float, Within(0, 90)] = 45.0
     """Steepest floor in degrees."""
-    cell: float = 0.05
+    cell: Annotated[float, Within(0.005, 10)] = 0.05
     """Side in metres of a cell of floor."""
-    cell_height: float = 0.2
+    cell_height: Annotated[float, Within(0.005, 10)] = 0.2
     """Height in metres of a cell."""
+
+    def __post_init__(self) -> None:
+        check_limits(self, "simulation.body.")
 
 
 @dataclass(frozen=True)
 class Camera:
     """What an agent sees: one pinhole camera that serves every sensor switched on."""
 
-    width: int = 64
+    width: Annotated[int, Within(1, 8192)] = 64
     """Pixels of a row."""
-    height: int = 64
+    height: Annotated[int, Within(1, 8192)] = 64
     """Pixels of a column."""
-    field_of_view: float = 90.0
+    field_of_view: Annotated[float, Within(0, 180, "()")] = 90.0
     """Horizontal degrees."""
-    above_floor: float = 1.25
+    above_floor: Annotated[float, Within(-100, 100)] = 1.25
     """Metres from the agent's position up to the camera."""
-    pitch: float = 0.0
+    pitch: Annotated[float, Within(-360, 360)] = 0.0
     """Degrees that it looks up (down, where negative)."""
-    roll: float = 0.0
+    roll: Annotated[float, Within(-360, 360)] = 0.0
     """Degrees that it is turned around the agent's line ahead, after the pitch: counter-clockwise
     seen from behind, so that the picture turns clockwise (habitat-sim's orientation)."""
     colour: bool = True
@@ -78,17 +81,23 @@ class Camera:
     semantic: bool = True
     """Ids of objects."""
 
+    def __post_init__(self) -> None:
+        check_limits(self, "simulation.camera.")
+
 
 @dataclass(frozen=True)
 class Motion:
     """What the low-level actions do."""
 
-    forward: float = 0.25
+    forward: Annotated[float, Within(0, 10, "(]")] = 0.25
     """Metres of a move_forward."""
-    turn: float = 15.0
+    turn: Annotated[float, Within(0, 360, "(]")] = 15.0
     """Degrees of a turn."""
     sliding: bool = True
     """Whether an agent that meets a wall slides along it or stops there."""
+
+    def __post_init__(self) -> None:
+        check_limits(self, "simulation.motion.")
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,9 @@ class SimulatorConfig:
     """The GPU that renders; -1 on a machine without one."""
     lighting: bool = False
     """habitat-sim only: image-based lighting (half a minute a simulator on software GL)."""
+
+    def __post_init__(self) -> None:
+        check_limits(self, "simulation.")
 
 
 class Placed(NamedTuple):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from rayforge.settings import Above, check_limits
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -21,6 +23,7 @@ _CHAT = (
     "{% if message.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
 )
+
 _PIECES = r" ?[\w'-]+| ?[^\w\s]|\s"
 _BYTES = 256
 
@@ -42,13 +45,14 @@ class TinyModelConfig:
     vocabulary: int = 4096
     """Most different tokens. A corpus with fewer words is split into words, a larger one into
     byte pairs."""
-    initial_range: float = 0.08
+    initial_range: Annotated[float, Above(0)] = 0.08
     """Standard deviation of the first weights; with the usual 0.02 a model this narrow has not
     learnt to copy after 800 steps."""
     seed: int = 0
     """Of the first weights."""
 
     def __post_init__(self) -> None:
+        check_limits(self)
         for name in ("width", "layers", "heads", "inner", "context"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from rayforge import files
-from rayforge.files import clear_parts, whole_file, whole_folder, write_json, write_text
+from rayforge.errors import ConfigurationError
+from rayforge.files import (
+    clear_parts,
+    whole_file,
+    whole_folder,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -97,3 +106,13 @@ def test_parts_are_cleared_by_age_and_nothing_else(tmp_path: Path) -> None:
     clear_parts(tmp_path, older_than_s=0.0)
     assert names(tmp_path) == [".writable", "spare.part"]
     clear_parts(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("write", [write_text, write_bytes])
+def test_a_pipe_is_not_replaced(tmp_path: Path, write: Callable[..., None]) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigurationError, match="is a device or a pipe"):
+        write(pipe, "a" if write is write_text else b"a")
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]

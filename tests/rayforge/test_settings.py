@@ -96,3 +96,23 @@ def test_a_file_of_before_a_setting_had_a_name() -> None:
 
     assert before_named(Group, ["a"]) == {"rules": "old"}
     assert before_named(Group, []) == before_named(Group, ["a", "rules"]) == {}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30, -1e308])
+def test_a_number_is_finite_and_single_precision_holds_it(value: float) -> None:
+    with pytest.raises(ValueError, match=r"inner.rate must be"):
+        Inner(rate=value)
+
+
+@pytest.mark.parametrize("value", [2**31, 2**63 - 1, -(2**40)])
+def test_a_size_is_below_two_thousand_million_and_a_seed_is_not(value: int) -> None:
+    @dataclass(frozen=True)
+    class Seeded:
+        seed: int = 0
+
+        def __post_init__(self) -> None:
+            check_limits(self)
+
+    with pytest.raises(ValueError, match=r"inner.size must be at most 2,147,483,647, got"):
+        Inner(size=value)
+    assert Seeded(value).seed == value
