@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rayforge.errors import ConfigurationError
 from rayforge.files import write_json, write_text
 from rayforge.irl.agent import Agent
 from rayforge.irl.decisions import score_decisions
@@ -43,6 +44,18 @@ def small_config(base: dict[str, Any]) -> IRLConfig:
     """
     network = {**SMALL["network"], **base.get("network", {})}
     return from_dict(IRLConfig, {**SMALL, **base, "network": network})
+
+
+def clone_config(base: dict[str, Any]) -> IRLConfig:
+    """`small_config` of a study of clones in navigation graphs. Raises ConfigurationError for
+    another world or method: it would be left unread."""
+    config = small_config(base)
+    if config.env != "graph" or config.method != "gcbc":
+        raise ConfigurationError(
+            f"base: studies clone (method gcbc) in navigation graphs (env graph), got method "
+            f"{config.method} and env {config.env}"
+        )
+    return config
 
 
 @cache

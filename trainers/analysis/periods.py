@@ -79,9 +79,9 @@ def _prepare(config: PeriodsConfig) -> None:
 
         room_split(config.data, config.views, config.views * 3 // 5)
     elif config.subject == "clone":
-        from trainers.analysis.cloning import read_cached, small_config
+        from trainers.analysis.cloning import clone_config, read_cached
 
-        read_cached(small_config({**config.base, "data": config.data}), ("train", "val_unseen"))
+        read_cached(clone_config({**config.base, "data": config.data}), ("train", "val_unseen"))
     else:
         from trainers.analysis.preferences import prepare_preferences
 
@@ -144,17 +144,17 @@ def _clone_trial(trial: Trial) -> dict[str, Any]:
     from trainers.analysis.cloning import (
         Block,
         clone,
+        clone_config,
         expert_accuracy,
         new_agent,
         read_cached,
-        small_config,
     )
     from trainers.irl.evaluate import scores_of
     from trainers.irl.information import policy_trace, probe_of
 
     torch.set_num_threads(1)
     config = trial.config
-    settings = small_config({**config.base, "data": config.data})
+    settings = clone_config({**config.base, "data": config.data})
     task = read_cached(settings, ("train", "val_unseen"))
     split, test = task.splits["train"], task.splits["val_unseen"]
     shift, paths, observer = config.shift, None, None

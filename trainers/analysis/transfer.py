@@ -31,11 +31,11 @@ from trainers.analysis.attributes import check_agents_run, goal_rooms
 from trainers.analysis.cloning import (
     Block,
     clone,
+    clone_config,
     keep_run,
     new_agent,
     of_buildings,
     read_cached,
-    small_config,
 )
 from trainers.analysis.results import write_results
 from trainers.analysis.targets import seen_otherwise, told_otherwise, told_twice
@@ -180,7 +180,7 @@ def _makings(grid: TransferConfig, out: Path) -> dict[str, Making]:
     made = grid.made
     if made is None:
         return {}
-    base = small_config({**grid.base, "data": grid.data})
+    base = clone_config({**grid.base, "data": grid.data})
     scans = sorted(
         {e.scan for e in read_cached(base, ("train", grid.home)).splits["train"].episodes}
     )
@@ -189,7 +189,7 @@ def _makings(grid: TransferConfig, out: Path) -> dict[str, Making]:
         names = _source(source, wanted, scans, grid.data)
         for variant, settings in made.variants.items():
             for seed in made.seeds:
-                config = small_config({**merged(grid.base, settings), "data": grid.data})
+                config = clone_config({**merged(grid.base, settings), "data": grid.data})
                 config = replace(
                     config, buildings=tuple(names), seed=seed, clone_updates=made.updates
                 )

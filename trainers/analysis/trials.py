@@ -69,6 +69,10 @@ def keep_asked(folder: Path, asked: Mapping[str, Any]) -> None:
     """Note in a folder what its rows are of; raises ConfigurationError where those that it holds
     are of something else: they would be taken for the new ones."""
     file = folder / ASKED
+    if not file.is_file() and (folder / ROWS).is_file():
+        raise ConfigurationError(
+            f"{folder} holds rows of an older version of RayForge: name another folder with --out"
+        )
     before = read_object(file, ConfigurationError) if file.is_file() else {}
     asked = plain(dict(asked))
     for name, value in asked.items():

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 import ray
 import torch
 
+from envs.episodes.episode import Episode
 from envs.episodes.r2r import read_r2r, write_r2r
 from envs.graph.navigation_data import nearest_name
 from envs.graph.navigation_graph import SUFFIX
@@ -85,12 +86,13 @@ def adapt(
         check_cpus(settings.runners, "")
     config = replace(config, data=str(folder))
     load_weights(run, load_run(run)[0])
+    pairs = _pairs_of(settings, scans) if settings.pairs else []
     begun = {"run": str(run), "scans": list(scans), "settings": asdict(settings)}
     with stoppable(lambda: f"the same command goes on: {command}"):
         _begin(out, begun)
         clear_parts(out, below=True, older_than_s=0.0)
         if settings.pairs:
-            _take_pairs(run, out, settings, scans)
+            _take_pairs(run, out, settings, pairs)
         elif settings.walks == "none":
             _describe_nothing(run, out, settings)
         elif not (out / "further.json").is_file():
@@ -196,15 +198,18 @@ def _begin(out: Path, begun: dict[str, Any]) -> None:
     print(f"going on with {out}", flush=True)
 
 
-def _take_pairs(run: Path, out: Path, settings: AdaptConfig, scans: tuple[str, ...]) -> None:
-    """`further.json` of the pairs that the settings name, those of the new buildings.
-
-    Raises DataError where there are none.
-    """
+def _pairs_of(settings: AdaptConfig, scans: tuple[str, ...]) -> list[Episode]:
+    """The pairs that the settings name, those of the new buildings. Raises DataError where there
+    are none."""
     file = Path(settings.pairs)
     pairs = [episode for episode in read_r2r(file) if episode.scan in scans and not episode.blind]
     if not pairs:
         raise DataError(f"{file}: no pair of instruction and path in {', '.join(scans)[:80]}")
+    return pairs
+
+
+def _take_pairs(run: Path, out: Path, settings: AdaptConfig, pairs: Sequence[Episode]) -> None:
+    """`further.json` of the pairs that the settings name."""
     write_r2r(
         out / "further.json",
         [

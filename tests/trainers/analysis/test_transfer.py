@@ -87,6 +87,8 @@ def test_a_bad_file_is_one_line(
         ({"make": {"sources": {"one": ["nowhere"]}}}, "'nowhere' is no training building"),
         ({"make": {"sources": {"one": 1, "two": 2}}}, "three runs at least, got 2"),
         ({"targets": [{"split": "val_unsen"}]}, "no split 'val_unsen'"),
+        ({"base": {"env": "continuous"}}, "got method gcbc and env continuous"),
+        ({"base": {"method": "gail"}}, "got method gail and env graph"),
     ],
 )
 def test_nothing_is_trained_for_a_grid_that_cannot_be_filled(

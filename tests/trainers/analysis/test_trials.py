@@ -69,3 +69,9 @@ def test_rows_of_another_study_are_never_taken(tmp_path: Path) -> None:
     (tmp_path / "out" / "asked.json").write_text("[1]")
     with pytest.raises(ConfigurationError, match=r"asked\.json"):
         keep_asked(tmp_path / "out", asked)
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / ROWS).write_text("")
+    with pytest.raises(ConfigurationError, match="rows of an older version"):
+        keep_asked(old, asked)
+    assert [file.name for file in old.iterdir()] == [ROWS]
