@@ -1,13 +1,16 @@
 """Dialogue data that others published, read by their formats.
 
 Contextual rewrites: Alexa CQR (Regan et al. 2019; the Stanford in-car dialogues with rewrites),
-CANARD (Elgohary et al. 2019) and QReCC (Anantha et al. 2021). Intents and slots: Snips (2017;
+CANARD (Elgohary et al. 2019), QReCC (Anantha et al. 2021) and TREC CAsT (Dalton et al. 2020:
+topics with rewritten turns). Intents and slots: Snips (2017;
 pieces of text with slot names), the three text files `seq.in`, `seq.out`, `label` (Goo et al. 2018)
-that ATIS and Snips go round in, and MASSIVE (FitzGerald et al. 2022; JSON lines with `annot_utt`).
+that ATIS and Snips go round in, MASSIVE (FitzGerald et al. 2022; JSON lines with `annot_utt`) and
+SLURP (Bastianelli et al. 2020; JSON lines with `sentence_annotation`).
 """
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from collections.abc import Iterator
@@ -71,21 +74,23 @@ def read_rewrites(file: Path) -> list[Rewrite]:
             raise DataError(f"{place}: a dialogue is an object, found {kind_of(record)}")
         if "dialogue" in record:
             found += _cqr(record, number, place)
-        elif "Rewrite" in record:
+        elif "Rewrite" in record or "Truth_rewrite" in record:
             found.append(_canard(record, conversations, place))
+        elif isinstance(record.get("turn"), list):
+            found += _cast(record, number, place)
         else:
             raise DataError(
-                f"{place}: neither a CQR dialogue (key 'dialogue') nor a CANARD or QReCC question"
-                " (key 'Rewrite')"
+                f"{place}: no CQR dialogue (key 'dialogue'), no CANARD or QReCC question (key"
+                " 'Rewrite') and no CAsT topic (key 'turn')"
             )
     if not found:
-        raise DataError(f"{file}: holds no rewrites; expected CQR, CANARD or QReCC")
+        raise DataError(f"{file}: holds no rewrites; expected CQR, CANARD, QReCC or CAsT")
     return found
 
 
 def _records(file: Path) -> Iterator[tuple[str, Any]]:
     """(place, record) of a JSON list or of JSON lines: published files are either."""
-    data = read_bytes(file)
+    data = read_bytes(file).removeprefix(codecs.BOM_UTF8)
     if data.lstrip()[:1] == b"[":
         records = parse_json(data, file)
         if not isinstance(records, list):
@@ -129,13 +134,28 @@ def _canard(record: dict[str, Any], conversations: dict[Any, int], place: str) -
     """CANARD's keys, or QReCC's: there the context is another key's. Questions of one conversation
     share its identifier; `conversations` numbers them. Without one, each is by itself."""
     context = _texts(record, "History" if "History" in record else "Context", place)
-    question, gold = _text(record, "Question", place), _text(record, "Rewrite", place)
+    key = "Rewrite" if "Rewrite" in record else "Truth_rewrite"
+    question, gold = _text(record, "Question", place), _text(record, key, place)
     named = record.get("QuAC_dialog_id", record.get("Conversation_no"))
     if named is not None and not isinstance(named, str | int):
         raise DataError(f"{place}: a conversation is named by text or number, not {shown(named)}")
-    key = (len(conversations),) if named is None else named
-    dialogue = conversations.setdefault(key, len(conversations))
+    dialogue = conversations.setdefault(
+        (len(conversations),) if named is None else named, len(conversations)
+    )
     return Rewrite(dialogue, context, question, None if gold == question else gold)
+
+
+def _cast(record: dict[str, Any], number: int, place: str) -> Iterator[Rewrite]:
+    """The turns of a topic of TREC CAsT of which people wrote a rewrite; what was asked before is
+    their context."""
+    asked: list[str] = []
+    for index, turn in enumerate(_list(record, "turn", place)):
+        where = f"{place}, turn {index}"
+        said = _text(turn, "raw_utterance", where)
+        if turn.get("manual_rewritten_utterance") is not None:
+            gold = _text(turn, "manual_rewritten_utterance", where)
+            yield Rewrite(number, tuple(asked), said, None if gold == said else gold)
+        asked.append(said)
 
 
 def read_utterances(source: Path) -> list[Utterance]:
@@ -193,15 +213,19 @@ def _trimmed(text: str, slots: list[tuple[int, int, str]]) -> Iterator[tuple[int
 
 
 def read_massive(file: Path) -> dict[str, list[Utterance]]:
-    """Utterances of a MASSIVE file (`en-US.jsonl`) by its partitions: "train", "dev", "test".
+    """Utterances of a MASSIVE file (`en-US.jsonl`) by its partitions: "train", "dev", "test"; of a
+    SLURP file (`train.jsonl`, `devel.jsonl`) all are of the one that its name says.
 
-    Slots are those of `annot_utt` ("wake me at [time : five am]"). Raises DataError at the first
+    Slots are those of the annotation ("wake me at [time : five am]"). Raises DataError at the first
     line that is not of the format, or where there is none.
     """
     found: dict[str, list[Utterance]] = {}
     for place, record in _records(file):
-        partition, intent = _text(record, "partition", place), _text(record, "intent", place)
-        annotated, text, slots = _text(record, "annot_utt", place), "", []
+        slurp = isinstance(record, dict) and "sentence_annotation" in record
+        partition = _slurp_part(file) if slurp else _text(record, "partition", place)
+        intent = _text(record, "intent", place)
+        key = "sentence_annotation" if slurp else "annot_utt"
+        annotated, text, slots = _text(record, key, place), "", []
         end = 0
         for match in _SLOT.finditer(annotated):
             text += annotated[end : match.start()]
@@ -216,6 +240,11 @@ def read_massive(file: Path) -> dict[str, list[Utterance]]:
     if not found:
         raise DataError(f"{file}: holds no utterances")
     return found
+
+
+def _slurp_part(file: Path) -> str:
+    name = file.name.partition(".")[0]
+    return {"devel": "dev", "train_synthetic": "train"}.get(name, name)
 
 
 _SLOT = re.compile(r"\[([^\[\]:]+):\s*([^\[\]]*)\]")

@@ -110,7 +110,7 @@ def _changed(path: list[Any], value: Any) -> dict[str, Any]:
     ("record", "said"),
     [
         ([], "record 1: a dialogue is an object, found a list"),
-        ({"x": 1}, "neither a CQR dialogue"),
+        ({"x": 1}, "no CQR dialogue"),
         (_changed(["dialogue"], 3), "'dialogue' must be a list"),
         (_changed(["dialogue", 1, "data"], ...), "turn 1: 'data' must be an object"),
         (_changed(["dialogue", 2, "data", "utterance"], 5), "turn 2: 'utterance' must be a text"),
@@ -192,3 +192,45 @@ def test_the_published_files_are_read_whole(shared_data: Path) -> None:
         if intent.is_dir():
             assert len(read_utterances(intent / f"validate_{intent.name}.json")) == 100
             assert all(read_engine(f) for f in intent.glob("*_metrics.json"))
+
+
+def test_topics_of_cast_are_rewrites_with_what_was_asked_before(tmp_path: Path) -> None:
+    turns = [
+        {"raw_utterance": "Who was Ann?", "manual_rewritten_utterance": "Who was Ann?"},
+        {"number": 2, "raw_utterance": "And her?"},
+        {"number": 3, "raw_utterance": "Why?", "manual_rewritten_utterance": "Why was Ann?"},
+    ]  # fmt: skip
+    file = tmp_path / "cast.json"
+    file.write_bytes(
+        b"\xef\xbb\xbf" + json.dumps([{"number": 1, "turn": turns}], indent=1).encode()
+    )
+    first, second = read_rewrites(file)
+    assert (first.request, first.gold, first.context) == ("Who was Ann?", None, ())
+    assert (second.request, second.gold) == ("Why?", "Why was Ann?")
+    assert second.context == ("Who was Ann?", "And her?")
+    file.write_text(json.dumps([{"turn": [{"number": 1}]}]))
+    with pytest.raises(DataError, match="record 1, turn 0: 'raw_utterance' must be a text"):
+        read_rewrites(file)
+
+
+def test_qreccs_other_key_and_a_record_of_no_format(tmp_path: Path) -> None:
+    file = tmp_path / "qrecc.json"
+    question = {"Context": [], "Question": "Why?", "Truth_rewrite": "Why, Ann?"}
+    file.write_text(json.dumps([question]))
+    assert read_rewrites(file)[0].gold == "Why, Ann?"
+    file.write_text(json.dumps([{"goal": {}, "log": []}]))
+    with pytest.raises(DataError, match=r"record 1: no CQR .* no CANARD .* no CAsT"):
+        read_rewrites(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("devel.jsonl", "dev"), ("train_synthetic.jsonl", "train"),
+                       ("test.jsonl", "test")],
+)  # fmt: skip
+def test_slurp_is_read_by_its_files_name(tmp_path: Path, name: str, part: str) -> None:
+    line = {"slurp_id": 1, "sentence": "wake me at five", "intent": "alarm_set",
+            "sentence_annotation": "wake me at [time : five]"}  # fmt: skip
+    (tmp_path / name).write_text(json.dumps(line) + "\n")
+    found = read_massive(tmp_path / name)
+    assert list(found) == [part]
+    assert found[part][0].slots == ((11, 15, "time"),)
