@@ -80,8 +80,10 @@ def _say_where_it_listens() -> None:
 def own_signals() -> Iterator[None]:
     """Keep this process's ways to stop over a block in which Ray sets its own.
 
-    Ray's handler of SIGTERM ends the process by SIGABRT, without a checkpoint or a word. Elsewhere
-    than in the main thread Ray sets none, and there is nothing to keep.
+    Ray's handler of SIGTERM ends the process by SIGABRT, without a checkpoint or a word. It has one
+    for Python's eyes, which is kept out here, and one behind Python's back (that of its failure
+    reports), over which Python's is set anew. Elsewhere than in the main thread Ray sets none, and
+    there is nothing to keep.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -97,6 +99,14 @@ def own_signals() -> Iterator[None]:
         yield
     finally:
         signal.signal = own
+        _take_signals_back()
+
+
+def _take_signals_back() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        handler = signal.getsignal(number)
+        if handler is not None:  # None: not set by Python, and not known
+            signal.signal(number, handler)
 
 
 def choose_address(address: str) -> None:
@@ -133,12 +143,8 @@ def leave_ray() -> None:
     if "ray" not in sys.modules:
         return
     sys.modules["ray"].shutdown()
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for number in (signal.SIGTERM, signal.SIGINT):
-        handler = signal.getsignal(number)
-        if handler is not None:  # None: not set by Python, and not known
-            signal.signal(number, handler)
+    if threading.current_thread() is threading.main_thread():
+        _take_signals_back()
 
 
 def need_ray(cpus: int, *, log_to_driver: bool) -> None:

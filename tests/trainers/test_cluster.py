@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -178,6 +179,21 @@ def test_ways_to_stop_outlive_a_library_that_sets_its_own() -> None:
             signal.signal(number, signal.SIG_IGN)
         raise ZeroDivisionError
     assert {number: signal.getsignal(number) for number in numbers} == before
+
+
+def test_ways_to_stop_outlive_a_handler_behind_pythons_back() -> None:
+    """Ray's library in C++ takes SIGTERM where Python does not see it."""
+    came: list[int] = []
+    system = ctypes.CDLL(None)
+    system.signal.argtypes, system.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+    before = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+    try:
+        with own_signals():
+            system.signal(signal.SIGTERM, 1)  # SIG_IGN
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert came == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 LEFT_RAY = """
