@@ -45,6 +45,10 @@ FLAGS: dict[str, tuple[Any, ...]] = {
     "generator.free_nats": (0.0, 2.0),
     "network.dropout": (0.3, 0.0),
     "network.feature_dropout": (0.4, 0.0),
+    "network.trunk": ("lstm", "transformer", "circuit", "circuit-conditioned"),
+    "network.circuit.links": ("mean", "threshold"),
+    "network.circuit.prior": ("planted-partition", "none"),
+    "information_every": (0, 2),
 }
 FORBIDDEN = {("forcing", "continuous")}
 """Pairs of values that a configuration refuses, as its documentation says."""
