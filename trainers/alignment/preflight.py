@@ -14,6 +14,7 @@ from trainers.alignment.config import SCORES, AlignConfig
 from trainers.alignment.named_code import COMMAND, FOLLOWER, is_function
 from trainers.cluster import check_shared, join_cluster
 from trainers.machine import processors
+from trainers.runs.checkpoint import latest
 from trainers.runs.folder import check_place
 
 
@@ -49,6 +50,8 @@ def check_named(config: AlignConfig) -> None:
                     f"follower {run} is the run of another system, or not begun: name a finished "
                     "run of `rayforge irl train` (it has a vocabulary.json)"
                 )
+            if latest(run / "checkpoints") is None:
+                raise RunError(f"follower {run} has no checkpoint yet; train it first")
     elif not (config.score in SCORES or is_function(config.score) or Path(config.score).is_dir()):
         raise ConfigurationError(
             f"score {config.score[:80]!r} is none of {', '.join(SCORES)}, follower:RUN, a reward "

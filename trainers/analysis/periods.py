@@ -34,7 +34,7 @@ from trainers.analysis.periods_config import (
     trials_of,
 )
 from trainers.analysis.results import note, write_results
-from trainers.analysis.trials import check_processes, fan_out
+from trainers.analysis.trials import ROWS, check_processes, fan_out
 from trainers.configuration import read_configuration, to_yaml
 
 CONFIG = "periods.yaml"
@@ -61,6 +61,10 @@ def analyse_periods(file: Path, out: Path, processes: int, command: str) -> dict
 def _check_same(config: PeriodsConfig, out: Path) -> None:
     """Rows of a folder are of one study: raises ConfigurationError where it holds another's."""
     if not (out / CONFIG).is_file():
+        if (out / ROWS).is_file():
+            raise ConfigurationError(
+                f"{out} holds rows of another study: name another folder with --out"
+            )
         return
     before = read_configuration(PeriodsConfig, out / CONFIG)
     for name in ("data", "subject", "deficit", "length", "clean", "learning_rate", "decay", "views",

@@ -314,7 +314,8 @@ def _sections(document: dict[str, Any]) -> list[Section]:
 
 
 def finished_runs(folder: Path) -> list[Path]:
-    """Runs of agents in navigation graphs below a folder that have a checkpoint."""
+    """Runs of agents in navigation graphs below a folder that have a checkpoint, and whose data are
+    still there."""
     from rayforge.reports.alignment import is_alignment_run
 
     places = sorted({f.parent for depth in ("", "*/", "*/*/") for f in folder.glob(
@@ -325,7 +326,8 @@ def finished_runs(folder: Path) -> list[Path]:
         if (run / "vocabulary.json").is_file()
         and not is_alignment_run(run)
         and latest(run / "checkpoints") is not None
-        and load_run(run)[0].env == "graph"
+        and (config := load_run(run)[0]).env == "graph"
+        and (config.data == "houses" or Path(config.data).is_dir())
     ]
 
 

@@ -7,6 +7,7 @@ weights of all scores are fitted on the same instructions by maximum likelihood.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from rayforge.errors import ConfigurationError, DataError, DivergedError, RunError
 from rayforge.files import write_json, write_whole
@@ -62,6 +63,8 @@ MISMATCHED = 0.5
 IMAGINED = 16
 """Roll-outs for which weights of imagined candidates are fitted."""
 FILES = "planner.safetensors", "planner.json"
+KEPT = ("form", "edges", "fitted", "length", "settings")
+"""What the second one holds at least."""
 """In a run's folder: the reward's weights, and settings and weights of the scores."""
 
 
@@ -113,6 +116,7 @@ def plan_run(run: Path, settings: PlanConfig, command: str) -> dict[str, Any]:
         )
     document = {
         "settings": asdict(settings), "form": None if reward is None else reward.form,
+        "policy": digest_of(module.policy),
         "edges": ways.edges, "command": command, "fitted": fitted,
         "length": length.log_ratio.tolist(), "curve": curve,
         "seconds": time.perf_counter() - started,
@@ -175,6 +179,12 @@ def read_planner(run: Path, agent: PlannedAgent) -> tuple[dict[str, Any], PathRe
             f"{run} has no planner ({one_line(_why(error))}): make it with `rayforge "
             f"irl plan {run}`"
         ) from error
+    lacking = [name for name in KEPT if not isinstance(document, dict) or name not in document]
+    if lacking:
+        raise RunError(
+            f"{run / FILES[1]} is no planner of this version: it has no {lacking[0]}; make it "
+            f"again with `rayforge irl plan {run}`"
+        )
     if document["form"] is None:
         return document, None
     sizes = sizes_of(agent.config, agent.task)
@@ -182,8 +192,33 @@ def read_planner(run: Path, agent: PlannedAgent) -> tuple[dict[str, Any], PathRe
         sizes["vocabulary"], sizes["dimension"], agent.config.network, document["form"]
     )
     weights = read_weights(run / FILES[0])
-    reward.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    try:
+        reward.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    except RuntimeError as error:
+        raise RunError(
+            f"{run / FILES[0]} is of another run or its networks have other sizes "
+            f"({one_line(error, 120)}): make it again with `rayforge irl plan {run}`"
+        ) from None
     return document, reward
+
+
+def digest_of(policy: nn.Module) -> str:
+    """What tells the weights of one policy from another's."""
+    digest = hashlib.sha256()
+    for name, value in sorted(policy.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def check_own(run: Path, document: dict[str, Any], agent: PlannedAgent) -> None:
+    """Raises RunError where a planner was fitted to another policy than the agent's: a file of
+    another run, or of this one before it was trained further. Older files do not say."""
+    if document.get("policy", own := digest_of(agent.module.policy)) != own:
+        raise RunError(
+            f"{run / FILES[1]} was made for another policy than {run} has now (another run's, or "
+            f"its own before more training): make it again with `rayforge irl plan {run}`"
+        )
 
 
 def edges_of(train: Demonstrations) -> tuple[int, int]:

@@ -26,7 +26,7 @@ from trainers.irl.choices import roll_outs
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import for_split, print_table
 from trainers.irl.loading import agent_with, load_weights
-from trainers.irl.plan import PlannedAgent, open_agent, read_planner
+from trainers.irl.plan import PlannedAgent, check_own, open_agent, read_planner
 from trainers.irl.planner import (
     BATCH,
     MEMBER,
@@ -68,11 +68,13 @@ def load_planner(run: Path, agent: PlannedAgent, others: Sequence[Path] = ()) ->
     planner, and ConfigurationError for runs that do not read the same words and features.
     """
     document, reward = read_planner(run, agent)
+    check_own(run, document, agent)
     scores: dict[str, Score] = scores_of(agent.module, LengthScore(document["length"]), reward)
     weights = {kind: dict(fitted["weights"]) for kind, fitted in document["fitted"].items()}
     for number, other in enumerate(others, 2):
         member = _member(other, run, agent)
         told, reward = read_planner(other, member)
+        check_own(other, told, member)
         for name, score in scores_of(member.module, LengthScore(told["length"]), reward).items():
             scores[f"{name}{MEMBER}{number}"] = score
         for kind, own in weights.items():

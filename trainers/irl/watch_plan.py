@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rayforge.errors import RunError
 from rayforge.language.vocabulary import END, PAD, UNKNOWN
 from trainers.irl.evaluate import for_split
 from trainers.irl.plan import FILES, open_agent
@@ -34,7 +36,11 @@ def with_plans(
         return list(episodes)
     config, _, _ = load_run(run)
     agent = open_agent(run, (split,), data, for_split(config, split))
-    plans = load_planner(run, agent)
+    try:
+        plans = load_planner(run, agent)
+    except RunError as error:  # of before more training, say: the episodes are shown without it
+        print(f"without what the planner believes: {error}", file=sys.stderr)
+        return list(episodes)
     planner = plans.planner.with_weights(plans.weights["map"])
     asked, buildings = agent.task.splits[split], agent.task.world.buildings
     vocabulary = agent.task.vocabulary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from benchmarks.demo_planning import three_settings
@@ -408,6 +410,33 @@ def test_a_search_makes_planners_and_measures_them_on_buildings_for_tuning(
         PLAN.prepare(PlanTrialConfig())
     with pytest.raises(RunError, match="is no run"):
         PLAN.prepare(PlanTrialConfig(run=str(tmp_path / "nothing")))
+
+
+def test_the_planner_of_another_run_is_refused(
+    run: Path, agent: PlannedAgent, tmp_path: Path
+) -> None:
+    """Another run's file, one of other sizes, one of an older form, and the run's own after its
+    policy was trained further."""
+    other = tmp_path / "run"
+    shutil.copytree(run, other)
+    document = json.loads((run / "planner.json").read_text())
+    (other / "planner.json").write_text(json.dumps({**document, "policy": "of another run"}))
+    with pytest.raises(RunError, match=r"made for another policy .* make it again with"):
+        load_planner(other, agent)
+    (other / "planner.json").write_text(json.dumps(document))
+    changed = agent._replace(module=copy.deepcopy(agent.module))
+    with torch.no_grad():
+        next(changed.module.policy.parameters()).add_(1.0)
+    with pytest.raises(RunError, match="its own before more training"):
+        load_planner(other, changed)
+    (other / "planner.safetensors").write_bytes(save({"scorer.weight": torch.zeros(2, 3)}))
+    with pytest.raises(RunError, match=r"planner.safetensors is of another run") as caught:
+        load_planner(other, agent)
+    assert "\n" not in str(caught.value)
+    for kept in ([], {name: document[name] for name in ("form", "settings")}):
+        (other / "planner.json").write_text(json.dumps(kept))
+        with pytest.raises(RunError, match="no planner of this version: it has no"):
+            load_planner(other, agent)
 
 
 def test_a_kept_reward_is_weighed_anew(run: Path, tmp_path: Path) -> None:
