@@ -13,7 +13,7 @@ from rayforge.reports.section import Key, Picture
 
 _HEIGHT = 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 16, 20, 40
-_LETTER = 6.4
+_LETTER = 7.0
 """Pixels of a letter of a label, a wide one."""
 
 

@@ -166,9 +166,8 @@ def transfer_sections(document: dict[str, Any], measured: Measured) -> list[Sect
             "Calibration",
             [Pictures(line_chart(
                 "Of decisions with such a confidence, the share that was right",
-                [_reliability(document, target, k)
-                 for k, target in enumerate((HOME, document["worst"]))],
-                x="confidence", y="share right", hint="On the diagonal: calibrated. All runs.",
+                _calibration(document), x="confidence", y="share right",
+                hint="Grey: right as often as confident. All runs.",
             ))],
             "Does a run know when it is wrong?",
         ),
@@ -187,6 +186,17 @@ def transfer_sections(document: dict[str, Any], measured: Measured) -> list[Sect
              if robust else Text(unknown, "gone")],
         ),
     ]  # fmt: skip
+
+
+def _calibration(document: dict[str, Any]) -> list[Series]:
+    """The curves at home and on the worst target, and what a calibrated run would have."""
+    curves = [
+        _reliability(document, target, k) for k, target in enumerate((HOME, document["worst"]))
+    ]
+    x = np.concatenate([curve.x for curve in curves])
+    known = x[np.isfinite(x)]
+    ends = np.array([known.min(), known.max()]) if len(known) else np.zeros(0)
+    return [*curves, Series("calibrated", ends, ends, quiet=True)]
 
 
 def _reliability(document: dict[str, Any], target: str, colour: int) -> Series:

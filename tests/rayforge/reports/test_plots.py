@@ -86,7 +86,7 @@ def test_labels_of_points_stay_inside_and_apart() -> None:
     (picture,) = scatter_chart("Map", [("", x, y, names)], x="a", y="b", labels=True)
     found = re.findall(r'<text class="tick" x="([\d.]+)" y="([\d.]+)">(house\d+)', picture.drawing)
     assert {name for *_, name in found} >= {"house00000", "house00001", "house00004"}
-    boxes = [(float(a), float(b), float(a) + 6.4 * len(name)) for a, b, name in found]
+    boxes = [(float(a), float(b), float(a) + 7.0 * len(name)) for a, b, name in found]
     assert all(left >= 0 and right <= picture.width for left, _, right in boxes)
     for k, (left, low, right) in enumerate(boxes):
         for other, height, end in boxes[k + 1 :]:
