@@ -57,7 +57,8 @@ def check_places(asked: Any) -> None:
     """Look at the files and folders that a command will write, before it begins.
 
     Raises ConfigurationError for a folder in the place of a file, a file in that of a folder, a
-    file in a folder that is not there, and a folder that cannot be written.
+    file that the command reads, a file in a folder that is not there, and a folder that cannot be
+    written.
     """
     for nature, file in ((WRITES_FILE, True), (WRITES_FOLDER, False)):
         for name in settings_with(type(asked), nature):
@@ -68,6 +69,10 @@ def check_places(asked: Any) -> None:
             if place.exists() and place.is_dir() == file:
                 found, wanted = ("folder", "file") if file else ("file", "folder")
                 raise ConfigurationError(f"{said} is a {found}: name a {wanted}")
+            if file and (read := _read_from(asked, name, place)):
+                raise ConfigurationError(
+                    f"{said} is what {read} reads, and would be lost: name another file"
+                )
             if file and not place.parent.exists():
                 raise ConfigurationError(f"{said}: there is no folder {place.parent}: make it")
             there = next(p for p in (place, *place.absolute().parents) if p.exists())
@@ -75,6 +80,15 @@ def check_places(asked: Any) -> None:
                 raise ConfigurationError(f"{said}: {there} is a file, and no folder")
             if not os.access(there, os.W_OK):
                 raise ConfigurationError(f"{said}: {there} cannot be written: name another place")
+
+
+def _read_from(asked: Any, written: str, place: Path) -> str:
+    """The other argument of a command that names the file `place` as well; "" where none does."""
+    for name, _, _ in annotated(asked.__class__):
+        value = getattr(asked, name)
+        if name != written and isinstance(value, Path) and value.resolve() == place.resolve():
+            return name.rstrip("_")
+    return ""
 
 
 def one_line_of(box: str) -> str:

@@ -113,6 +113,25 @@ def test_places_that_cannot_be_written(
         check_places(asked)
 
 
+def test_what_a_command_reads_is_never_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log, for one, that is named for the table as well."""
+    monkeypatch.chdir(tmp_path)
+    log = tmp_path / "log.jsonl"
+    log.write_text("kept")
+    for words in (
+        f"feedback tables log.jsonl --out {log}",
+        "feedback rephrases log.jsonl --out ./log.jsonl",
+        "feedback labels log.jsonl --out log.jsonl",
+        "feedback failures run --log log.jsonl --out log.jsonl",
+        "plan log.jsonl --json log.jsonl",
+    ):
+        code, error = line(capsys, *words.split())
+        assert (code, "would be lost" in error) == (2, True), error
+    assert log.read_text() == "kept" and len(list(tmp_path.iterdir())) == 1
+
+
 def test_commands_that_write_say_where() -> None:
     """A path named `out` is looked at before the command begins, but where it is a run's folder,
     which has checks of its own."""
