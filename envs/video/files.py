@@ -175,7 +175,7 @@ def _pixels(folder: Path, kind: str, number: int, size: tuple[int, int]) -> Imag
     if not file.is_file():
         raise DataError(f"{file} is missing: every frame has a {kind}_NNNN.png")
     with reading(file, DataError, "write it again"):
-        image = Image.open(file)
+        image = Image.open(file, formats=("PNG",))
         if (image.height, image.width) != size:
             raise DataError(
                 f"{file}: frame {number} is {image.width} x {image.height} pixels, and clip.json "

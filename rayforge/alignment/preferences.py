@@ -10,6 +10,7 @@ import codecs
 import gzip
 import hashlib
 import json
+import os
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -88,11 +89,16 @@ def read_preferences(source: str | Path) -> Preferences:
 
 def check_source(source: str) -> None:
     """Raises PreferenceError where a source that can only be a file or a folder is not there."""
-    if Path(source).is_file():
+    if not source.strip():
+        raise PreferenceError("no preference data is named: name a file, a folder or a data set")
+    path = Path(source.partition(":")[0])
+    if Path(source).is_file() or path.is_dir():
         return
     if any(source.endswith(suffix) for suffix in (*_LINES, ".parquet")):
         raise PreferenceError(f"preference file {source} does not exist")
-    if source.startswith(("/", ".", "~")) and not Path(source.partition(":")[0]).is_dir():
+    # What begins with a folder that is here is a path, and no name on the hub.
+    here = len(path.parts) > 1 and os.path.lexists(path.parts[0])
+    if here or source.startswith(("/", ".", "~")):
         raise PreferenceError(f"preference folder {source} does not exist")
 
 
@@ -219,7 +225,11 @@ def _data_set_records(source: str) -> Iterator[_Item]:
 def _load(name: str, split: str) -> Any:
     """The one split of a data set on disk or on the hub that is asked for."""
     import datasets
+    from huggingface_hub.utils import logging
 
+    datasets.disable_progress_bars()
+    # Its tries to reach the hub; what came of them is said below.
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     folder = Path(name)
     parts = name.split("/")
     try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from rayforge.errors import RunError
+from rayforge.readers.faults import REASON, one_line
+from rayforge.readers.json_text import read_object
 from rayforge.reports.run_folder import interval
 from rayforge.reports.section import (
     Cell,
@@ -36,9 +38,9 @@ def adaptation(run: Path) -> list[Section]:
     if not file.is_file():
         return []
     try:
-        return [_section(json.loads(file.read_text()))]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        text = f"{file.name} cannot be read: {error!r}"
+        return [_section(read_object(file, RunError))]
+    except (RunError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
+        text = f"{file.name} cannot be read: {one_line(repr(error), REASON)}"
         return [Section("Adaptation", [Text(text, "gone")])]
 
 

@@ -61,8 +61,9 @@ def prepare_run(config: AlignConfig) -> Prepared:
     """
     check_machine(config)
     check_engine(config)
-    source = read_source(config)
-    folder = source.start() if config.model == "tiny" else find_model(config.model)
+    named = None if config.model == "tiny" else find_model(config.model)
+    source = read_source(config)  # may take a while: routes are made at first
+    folder = source.start() if named is None else named
     for line in token_notes(folder):
         print(line, file=sys.stderr, flush=True)
     tokeniser = load_tokeniser(folder)

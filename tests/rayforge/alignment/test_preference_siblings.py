@@ -19,7 +19,7 @@ from rayforge.alignment.preference_formats import (
     parse_record,
 )
 from rayforge.alignment.preference_sides import UnsoundRecord
-from rayforge.alignment.preferences import read_preferences
+from rayforge.alignment.preferences import check_source, read_preferences
 from rayforge.errors import PreferenceError
 
 ASKED = "How far is the sea?"
@@ -149,3 +149,20 @@ def test_a_saved_row_that_cannot_be_decoded_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("side", ["\u200b\u2060\ufeff", " \u200e\u00ad", "\u200b\n"])
 def test_a_side_that_is_not_seen_is_noted(side: str) -> None:
     assert parse_record({"prompt": ASKED, "chosen": "a", "rejected": side}).notes == (UNSEEN_SIDE,)
+
+
+def test_a_path_that_begins_here_is_not_looked_for_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("file").touch()
+    Path("loop").symlink_to("loop")
+    for name in ("data/mine", "data/mine/more:test", "file/below", "loop/below", "./mine", "~/x"):
+        with pytest.raises(PreferenceError, match=f"preference folder {name} does not exist"):
+            check_source(name)
+    for name in ("", "  "):
+        with pytest.raises(PreferenceError, match="no preference data is named"):
+            check_source(name)
+    for name in ("data", "data:test", "name/on-the-hub", "name/on-the-hub/folder:test"):
+        check_source(name)
