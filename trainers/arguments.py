@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
-import math
 import os
 import re
 from pathlib import Path
@@ -30,7 +28,6 @@ def read_arguments(command: Any, words: list[str], prog: str, **given: Any) -> A
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             asked = tyro.cli(command, args=words, prog=prog, **given)
         check_limits(asked)
-        check_finite(asked)
         check_places(asked)
         return asked
     except SystemExit as end:
@@ -39,18 +36,6 @@ def read_arguments(command: Any, words: list[str], prog: str, **given: Any) -> A
         raise ConfigurationError(f"{one_line_of(said.getvalue())}; see {prog} --help") from None
     except ValueError as error:  # a setting out of its range, said by the configuration itself
         raise ConfigurationError(str(error)) from None
-
-
-def check_finite(asked: Any, place: str = "") -> None:
-    """Raises ConfigurationError for a number among the settings, at whatever depth, that is not
-    finite; files are held to the same."""
-    for name, _, _ in annotated(asked.__class__):
-        value = getattr(asked, name)
-        if dataclasses.is_dataclass(value):
-            check_finite(value, f"{place}{name}.".removeprefix("settings."))
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, float) and not math.isfinite(number):
-                raise ConfigurationError(f"{place}{name} must be a finite number, got {value}")
 
 
 def check_places(asked: Any) -> None:
