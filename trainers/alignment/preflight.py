@@ -14,7 +14,6 @@ from trainers.alignment.config import SCORES, AlignConfig
 from trainers.alignment.named_code import COMMAND, FOLLOWER, is_function
 from trainers.cluster import check_shared, join_cluster
 from trainers.machine import processors
-from trainers.runs.checkpoint import latest
 from trainers.runs.folder import check_place
 
 
@@ -39,6 +38,8 @@ def check_named(config: AlignConfig) -> None:
     """Raises UserError where a score or judge is written as nothing that there is, or names a
     follower that is not there: data and models are made or read before either is tried."""
     if config.score.startswith(FOLLOWER):
+        from trainers.runs.checkpoint import latest
+
         for name in config.score.split(","):
             run = Path(name.removeprefix(FOLLOWER))
             if not (run / "config.yaml").is_file():
