@@ -347,6 +347,8 @@ def _too_much(error: Exception) -> str:
     return f"not enough memory ({said}): ask for less (smaller sizes or batches), or give it more"
 
 
+_PLACE_SHOWN = 400
+"""Characters of a file's place in a message: more than of values, for it has to be found."""
 _NO_PLACE = (
     errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO,
     errno.ENODEV, errno.EIO, errno.ESTALE, errno.EEXIST, errno.ENOTEMPTY,
@@ -359,7 +361,7 @@ def _said_of(error: OSError) -> tuple[str, int]:
     fault of ours."""
     said = one_line(error.strerror or error)
     if error.filename is not None:
-        said += f": {one_line(os.fsdecode(error.filename))}"
+        said += f": {one_line(os.fsdecode(error.filename), _PLACE_SHOWN)}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"{said}; free some disk space, and go on with --resume where it was training",

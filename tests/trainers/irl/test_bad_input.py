@@ -397,6 +397,18 @@ def test_a_full_disk_anywhere_else(
     assert message.startswith(f"No space left on device: {run / 'metrics.jsonl'}; free")
 
 
+def test_a_long_place_is_told_whole(
+    refused: Refused, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / ("long" * 20) / "metrics.jsonl"
+
+    def no_space(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
+
+    monkeypatch.setattr("trainers.irl.run.train", no_space)
+    assert f"{place}; free" in refused("irl", "train", "--resume", run)
+
+
 def test_reading_a_checkpoint_does_not_touch_the_random_numbers(run: Path) -> None:
     torch.manual_seed(7)
     expected = torch.get_rng_state()
