@@ -8,20 +8,11 @@ import pytest
 
 from rayforge.errors import ConfigurationError
 from rayforge.settings import WRITES_FILE, WRITES_FOLDER, settings_with
+from tests.trainers.refusal import line
 from trainers.arguments import check_places, read_arguments
-from trainers.cli import COMMANDS, main
+from trainers.cli import COMMANDS
 from trainers.feedback.loop_commands import Tables
 from trainers.help import _entries, help_of
-
-
-def line(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
-    """Exit code and the one line of a command that is refused."""
-    with pytest.raises(SystemExit) as caught:
-        main([str(word) for word in words])
-    said = capsys.readouterr().err
-    assert said.startswith("rayforge: ") and said.count("\n") == 1, said
-    assert isinstance(caught.value.code, int)
-    return caught.value.code, said
 
 
 @pytest.mark.parametrize(

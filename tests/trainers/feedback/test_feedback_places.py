@@ -8,18 +8,8 @@ from pathlib import Path
 import pytest
 
 from rayforge.errors import DataError
-from trainers.cli import main
+from tests.trainers.refusal import line
 from trainers.feedback.rewrites import read_rewrite_table
-
-
-def line(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
-    """Exit code and the one line of a command that is refused."""
-    with pytest.raises(SystemExit) as caught:
-        main([str(word) for word in words])
-    said = capsys.readouterr().err
-    assert said.startswith("rayforge: ") and said.count("\n") == 1, said
-    assert isinstance(caught.value.code, int)
-    return caught.value.code, said
 
 
 def test_what_is_not_a_rewriter_or_labeller_is_never_replaced(
