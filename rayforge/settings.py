@@ -173,7 +173,7 @@ def at_most(config: Sized, sizes: dict[str, int]) -> Sized:
 
 MOST = 2**31 - 1
 """The largest whole number that a setting takes, but for seeds: all are sizes, counts or ports."""
-HUGE = 1e30
+HUGE = 1e36
 """A number with a point is below; single precision ends at 3e38."""
 
 
