@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 from rayforge.errors import MachineError
 from trainers import ALONE, LOOPBACK
 from trainers.machine import check_for_ray
+from trainers.runs.stopping import SIGNALS
 
 CONNECT_S = 3.0
 """How long an address has to answer."""
@@ -28,6 +30,12 @@ STORAGE_S = 8.0
 
 WORKER_S = 60.0
 """How long a node has to start a process that tries its storage."""
+
+ACTION_BYTES = 512
+"""More than a `struct sigaction` has on any system."""
+
+ANEW_S = 0.005
+"""How often the own actions for signals are set anew while Ray sets its own."""
 
 TOKEN_REMEDY = (
     "give it the cluster's token: RAY_AUTH_MODE=token with the file ~/.ray/auth_token, or "
@@ -80,33 +88,55 @@ def _say_where_it_listens() -> None:
 def own_signals() -> Iterator[None]:
     """Keep this process's ways to stop over a block in which Ray sets its own.
 
-    Ray's handler of SIGTERM ends the process by SIGABRT, without a checkpoint or a word. It has one
-    for Python's eyes, which is kept out here, and one behind Python's back (that of its failure
-    reports), over which Python's is set anew. Elsewhere than in the main thread Ray sets none, and
-    there is nothing to keep.
+    Ray's handler of SIGTERM ends the process by SIGABRT, without a checkpoint or a word, and its
+    shutdown sets the system's own action. What it sets by Python is kept out here; over what its
+    library in C++ sets behind Python's back the own is set anew. Elsewhere than in the main thread
+    Ray sets none, and there is nothing to keep.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    own, numbers = signal.signal, (signal.SIGTERM, signal.SIGINT)
+    own = signal.signal
 
     def others(number: int, handler: Any) -> Any:
-        return signal.getsignal(number) if number in numbers else own(number, handler)
+        return signal.getsignal(number) if number in SIGNALS else own(number, handler)
 
     # Set back afterwards, Ray's would be there for the seconds that its start takes.
     signal.signal = others  # type: ignore[assignment]
     try:
-        yield
+        with _own_actions():
+            yield
     finally:
         signal.signal = own
-        _take_signals_back()
 
 
-def _take_signals_back() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        handler = signal.getsignal(number)
-        if handler is not None:  # None: not set by Python, and not known
-            signal.signal(number, handler)
+@contextmanager
+def _own_actions() -> Iterator[None]:
+    """Set the actions that the system knows for SIGNALS anew, every few milliseconds, and at last.
+
+    By the system's own sigaction: Python's `signal` may be called by the main thread alone, which
+    is in Ray's library.
+    """
+    system = ctypes.CDLL(None)
+    kept = {number: ctypes.create_string_buffer(ACTION_BYTES) for number in SIGNALS}
+    for number, action in kept.items():
+        system.sigaction(int(number), None, action)
+    left = threading.Event()
+
+    def set_anew() -> None:
+        gone = False
+        while not gone:
+            gone = left.wait(ANEW_S)
+            for number, action in kept.items():
+                system.sigaction(int(number), action, None)
+
+    thread = threading.Thread(target=set_anew, name="own-signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        left.set()
+        thread.join()
 
 
 def choose_address(address: str) -> None:
@@ -135,16 +165,10 @@ def own_ray() -> Iterator[None]:
 
 def leave_ray() -> None:
     """Leave the cluster that this process has joined or started, if any; it can be stopped as
-    before.
-
-    Ray's shutdown sets the system's own actions for signals, behind Python's back: from then on
-    SIGTERM would end the process without a word.
-    """
-    if "ray" not in sys.modules:
-        return
-    sys.modules["ray"].shutdown()
-    if threading.current_thread() is threading.main_thread():
-        _take_signals_back()
+    before, and meanwhile."""
+    if "ray" in sys.modules:
+        with own_signals():
+            sys.modules["ray"].shutdown()
 
 
 def need_ray(cpus: int, *, log_to_driver: bool) -> None:

@@ -196,6 +196,30 @@ def test_ways_to_stop_outlive_a_handler_behind_pythons_back() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
+TAKEN = """
+import ctypes, os, signal, time
+from trainers.cluster import own_signals
+
+came = []
+signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+with own_signals():
+    for number in (signal.SIGTERM, signal.SIGINT):
+        ctypes.CDLL(None).signal(number, None)  # SIG_DFL: the next one would end the process
+    time.sleep(0.5)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(os.getpid(), number)
+    time.sleep(0.01)
+    assert sorted(came) == [signal.SIGINT, signal.SIGTERM]
+"""
+
+
+def test_a_signal_is_heard_while_a_library_takes_it_away() -> None:
+    """Ray's shutdown goes on for a while after it has taken SIGTERM."""
+    said = subprocess.run([sys.executable, "-c", TAKEN], text=True, capture_output=True, timeout=60)
+    assert (said.returncode, said.stderr) == (0, "")
+
+
 LEFT_RAY = """
 import os, signal, sys, time
 from trainers.cluster import need_ray, own_ray

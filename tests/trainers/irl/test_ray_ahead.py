@@ -95,10 +95,11 @@ def test_a_run_begins_with_fewer_runners_and_grows(build: Build, tiny: IRLConfig
     algorithm = build(replace(tiny, runners=5, fewest_runners=1, updates=10_000))
     group = algorithm.env_runner_group
     assert group.num_healthy_remote_env_runners() == 1
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 220
     while group.num_healthy_remote_env_runners() < 3:
-        assert time.monotonic() < deadline, "did not grow in 90 s of training"
+        assert time.monotonic() < deadline, ray.available_resources()
         algorithm.train()
+        time.sleep(0.5)  # new runners start on the same processors
     algorithm.train()
     assert sorted(algorithm.negatives.state()["serial"]) == list(
         range(algorithm.counts["episodes"])

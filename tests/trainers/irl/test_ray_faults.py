@@ -59,9 +59,9 @@ def die_in_step(number: int) -> Callable[[PathRunner], None]:
 
 
 def train_until(algorithm: LangGoalIRL, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 200
     while not condition():
-        assert time.monotonic() < deadline, "did not come about in 90 s of training"
+        assert time.monotonic() < deadline, "did not come about in 200 s of training"
         algorithm.train()
 
 

@@ -33,19 +33,19 @@ def train(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, errors = process.communicate(timeout=150)
+    out, errors = process.communicate(timeout=250)
     return process.returncode, out, errors
 
 
 def wait_for_checkpoint(process: subprocess.Popen[str], run: Path, number: int) -> None:
     """Until the run has a checkpoint of that many updates or more."""
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 200
     while True:
         newest = latest(run / "checkpoints")
         if newest is not None and int(newest.name) >= number:
             return
         assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, f"no checkpoint {number} in 100 s"
+        assert time.monotonic() < deadline, f"no checkpoint {number} in 200 s"
         time.sleep(0.02)
 
 

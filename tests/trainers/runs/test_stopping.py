@@ -77,7 +77,7 @@ def ended(code: str, number: signal.Signals, times: int = 1) -> tuple[int, str]:
     for _ in range(times):
         process.send_signal(number)
         time.sleep(0.1)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     return process.returncode, errors
 
 
@@ -110,7 +110,7 @@ def test_a_command_is_stopped_while_it_imports() -> None:
     while not int(re.findall(r"SigCgt:\t(\w+)", status.read_text())[0], 16) & caught:
         time.sleep(0.01)  # Python itself takes a moment
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (130, f"rayforge: stopped by SIGINT; {BEFORE}\n")
     assert not Path("never").exists()
 
