@@ -60,7 +60,7 @@ def parse_json(text: str | bytes, place: str | Path, kind: type[UserError] = Dat
         except json.JSONDecodeError as error:
             raise kind(
                 f"{place}: not valid JSON ({error.msg} at line {error.lineno}, column"
-                f" {error.colno}); is the file cut short or not unpacked?"
+                f" {error.colno}); is it cut short or not unpacked?"
             ) from error
         except RecursionError as error:
             raise kind(f"{place}: not valid JSON here (nested too deep)") from error

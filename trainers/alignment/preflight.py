@@ -34,6 +34,20 @@ def check_run(config: AlignConfig, run: Path, resume: bool) -> None:
         check_shared(str(run.absolute()))  # every node reads models there, and writes them
 
 
+def idle_notes(config: AlignConfig) -> list[str]:
+    """A line for each setting that was given and that this run has no use for."""
+    notes = []
+    if config.shard and not config.workers:
+        notes.append("shard splits a model among workers, and workers is 0: nothing is split")
+    if config.method in ("dpo", "random", "iterative"):
+        notes += [
+            f"method {config.method} chooses nothing by its margins: {name} changes nothing"
+            for name in ("length_control", "length_head")
+            if getattr(config, name)
+        ]
+    return [f"note: {note}" for note in notes]
+
+
 def check_named(config: AlignConfig) -> None:
     """Raises UserError where a score or judge is written as nothing that there is, or names a
     follower that is not there: data and models are made or read before either is tried."""

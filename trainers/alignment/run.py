@@ -28,6 +28,7 @@ from trainers.alignment.preflight import (
     check_engine,
     check_run,
     check_turns,
+    idle_notes,
     join_for_workers,
     parts_of,
 )
@@ -64,7 +65,7 @@ def prepare_run(config: AlignConfig) -> Prepared:
     named = None if config.model == "tiny" else find_model(config.model)
     source = read_source(config)  # may take a while: routes are made at first
     folder = source.start() if named is None else named
-    for line in token_notes(folder):
+    for line in (*idle_notes(config), *token_notes(folder)):
         print(line, file=sys.stderr, flush=True)
     tokeniser = load_tokeniser(folder)
     task = make_task(config, tokeniser, folder, source)

@@ -65,6 +65,12 @@ class Cluster:
         check_limits(self)
         if not self.nodes:
             raise ValueError("nodes is empty: name at least one kind of node")
+        names = [node.name for node in self.nodes]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f"two kinds of nodes are named {twice!r}: give each a name, or one kind a count"
+            )
 
 
 def read_cluster(file: Path) -> Cluster:

@@ -10,6 +10,7 @@ import pytest
 from rayforge.alignment import margin
 from trainers.alignment import config as module
 from trainers.alignment.config import AlignConfig
+from trainers.alignment.preflight import idle_notes
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,15 @@ def test_what_cannot_work_is_refused(settings: dict[str, Any], said: str) -> Non
 def test_one_response_is_enough_where_nothing_is_generated() -> None:
     assert not AlignConfig(method="sera", responses=1, generated_share=(0.0,)).generates
     assert not AlignConfig(responses=1, method="dpo").generates
+
+
+def test_settings_that_change_nothing_are_named() -> None:
+    assert idle_notes(AlignConfig(method="sera", length_head=True)) == []
+    assert idle_notes(AlignConfig(workers=2, shard=True)) == []
+    assert idle_notes(AlignConfig(method="dpo", length_head=True, shard=True)) == [
+        "note: shard splits a model among workers, and workers is 0: nothing is split",
+        "note: method dpo chooses nothing by its margins: length_head changes nothing",
+    ]
 
 
 def test_all_methods_take_equally_many_steps() -> None:

@@ -87,6 +87,10 @@ def test_more_gpus_than_there_are_is_said_at_once(billion: Path) -> None:
         ("nodes: [{name: a, cpus: 4}]", "node 'a': memory_gb is missing"),
         ("nodes: [{name: a, cpus: 4, memory_gb: 8, gpus: 1}]", "say gpu_memory_gb, gpu_tflops"),
         ("nodes: []", "nodes is empty"),
+        (
+            "nodes: [{name: a, memory_gb: 8}, {name: a, memory_gb: 9}]",
+            "two kinds of nodes are named 'a'",
+        ),
         ("nodes: [{name: a, cpu: 4, memory_gb: 8}]", "did you mean nodes.cpus"),
         ("nodes: [{name: a, cpus: 0, memory_gb: 8}]", "cpus"),
         ("nodes: 4", "must be a list"),
