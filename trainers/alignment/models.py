@@ -167,17 +167,33 @@ def _cut(text: str, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+HUB_S = 5.0
+"""Seconds that the hub has to answer. Its client waits for ever for one that a wall hides."""
+
+
 def _snapshot(name: str) -> Path:
-    from huggingface_hub import snapshot_download
+    """What the hub has of a model; where it does not answer, the copy of it that is on the disk."""
+    from huggingface_hub import HfApi, snapshot_download
 
     kinds = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
     try:
-        return Path(snapshot_download(name, allow_patterns=kinds))
+        HfApi().model_info(name, timeout=HUB_S)
     except Exception as error:  # the hub's client raises many kinds, all of which mean this
-        raise MachineError(
-            f"model {name} is no folder and could not be fetched from the hub "
-            f"({type(error).__name__}); name a folder, or check name and network"
-        ) from None
+        try:
+            return Path(snapshot_download(name, allow_patterns=kinds, local_files_only=True))
+        except Exception:
+            raise _not_fetched(name, error) from None
+    try:
+        return Path(snapshot_download(name, allow_patterns=kinds))
+    except Exception as error:
+        raise _not_fetched(name, error) from None
+
+
+def _not_fetched(name: str, error: Exception) -> MachineError:
+    return MachineError(
+        f"model {_cut(name)} is no folder and could not be fetched from the hub "
+        f"({type(error).__name__}); name a folder, or check name and network"
+    )
 
 
 def fingerprint(folder: Path) -> Checkpoint:

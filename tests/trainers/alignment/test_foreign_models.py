@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rayforge.alignment.preferences import Preference, read_preferences
-from rayforge.errors import ConfigurationError, UserError
+from rayforge.errors import ConfigurationError, MachineError, UserError
 from tests.trainers.alignment.foreign import (
     CHATML,
     GEMMA,
@@ -29,7 +29,9 @@ from trainers.alignment.config import AlignConfig
 from trainers.alignment.generation import Responses, Sampling, sample
 from trainers.alignment.judging import reward_model
 from trainers.alignment.models import (
+    HUB_S,
     end_tokens,
+    find_model,
     load_model,
     load_tokeniser,
     token_notes,
@@ -364,3 +366,31 @@ def test_a_poisoned_checkpoint_runs_no_code(small: AlignConfig, tmp_path: Path) 
         train(config, run, True, "test")
     assert "\n" not in str(caught.value)
     assert not marker.exists()
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    asked: list[Any] = []
+    there = False
+
+    def silent(_: Any, name: str, timeout: float) -> None:
+        asked.append(timeout)
+        raise TimeoutError
+
+    def snapshot(name: str, allow_patterns: list[str], local_files_only: bool = False) -> str:
+        assert local_files_only, "the hub does not answer"
+        if not there:
+            raise FileNotFoundError
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", silent)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    with pytest.raises(MachineError, match=r"could not be fetched from the hub \(TimeoutError\)"):
+        find_model("somebody/model")
+    assert asked == [HUB_S]
+    there = True
+    foreign_model(tmp_path, None)
+    assert find_model("somebody/model") == tmp_path  # the copy on the disk
