@@ -37,7 +37,7 @@ from trainers.alignment.rounds import Rounds
 from trainers.alignment.task import Task, make_task
 from trainers.cluster import own_ray, start_here
 from trainers.configuration import placed, read_configuration, to_yaml
-from trainers.runs.folder import hardware, held, prepare
+from trainers.runs.folder import hardware, working_in
 from trainers.runs.identity import check_settings
 from trainers.runs.pool import Pool
 from trainers.runs.result import Result
@@ -120,9 +120,7 @@ def train(
             check_resumable(run, config)
         prepared = prepare_run(config)
         print(f"learning rate {config.step_size:g} ({_whose(config)})", flush=True)
-        if not resume:
-            prepare(run)
-        with held(run), stoppable(resume_with("rayforge align train", run)):
+        with working_in(run, new=not resume), stoppable(resume_with("rayforge align train", run)):
             return _train(config, run, resume, command, prepared)
 
 

@@ -43,7 +43,7 @@ from trainers.irl.validation import (
 )
 from trainers.irl.wiring import is_circuit, write_wiring
 from trainers.runs.checkpoint import Checkpoint, latest, save_checkpoint
-from trainers.runs.folder import clear_figures, forget_after, hardware, held, prepare
+from trainers.runs.folder import clear_figures, forget_after, hardware, working_in
 from trainers.runs.progress import ProgressLines
 from trainers.runs.prometheus import PrometheusGauges
 from trainers.runs.result import Result
@@ -66,9 +66,7 @@ def train(
     with own_ray():
         check_run(config, run, resume)
         check_trackers(config.track)
-        if not resume:
-            prepare(run)
-        with held(run), stoppable(resume_with("rayforge irl train", run)):
+        with working_in(run, new=not resume), stoppable(resume_with("rayforge irl train", run)):
             clear_parts(run, below=True, older_than_s=0.0)
             return _train(config, run, resume, command)
 

@@ -11,7 +11,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rayforge.errors import ConfigurationError, RunError
@@ -34,8 +34,9 @@ def check_place(run: Path, resume: bool) -> None:
         check_free(run)
     elif run.is_dir():
         check_writable(run)
-    with held(run):
-        pass  # nobody else trains there
+    if (run / ".lock").exists():
+        with held(run):
+            pass  # nobody else trains there
 
 
 def check_free(run: Path) -> None:
@@ -85,6 +86,44 @@ def clear_figures(run: Path) -> None:
     """Remove the figures of a run that begins anew."""
     (run / "metrics.jsonl").unlink(missing_ok=True)
     shutil.rmtree(run / "tensorboard", ignore_errors=True)
+
+
+@contextmanager
+def working_in(run: Path, new: bool) -> Iterator[None]:
+    """Make the folder of a new run, and keep other processes from it.
+
+    Where the block fails before anything is written there, nothing of the folder is left. Raises
+    RunError where the folder is taken or cannot be written.
+    """
+    if new:
+        check_free(run)
+    with made(run):
+        if new:
+            check_writable(run)
+        with held(run):
+            yield
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder where there is none. Where the block fails and the folder is empty but for its
+    lock, the lock is removed, and so are the folders that were made here."""
+    lock = folder / ".lock"
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    locked = lock.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"run folder {folder} cannot be made: {error.strerror}") from error
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            if not locked and [*folder.iterdir()] == [lock]:
+                lock.unlink()
+            for place in new:
+                place.rmdir()  # an error where it holds something: those above do then too
+        raise
 
 
 @contextmanager

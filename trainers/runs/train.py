@@ -16,7 +16,7 @@ from rayforge.readers.json_text import read_json_lines
 from rayforge.reports.page import report_page
 from rayforge.reports.section import Cell, Code, Facts, Row, Section, Table, Text
 from trainers.configuration import placed, read_configuration, to_yaml
-from trainers.runs.folder import check_place, command_line, forget_after, hardware, held, prepare
+from trainers.runs.folder import check_place, command_line, forget_after, hardware, working_in
 from trainers.runs.identity import check_settings
 from trainers.runs.stopping import resume_with, stoppable
 from trainers.runs.system import System
@@ -38,10 +38,10 @@ def train(system: System, command: str, config: Any, run: Path, resume: bool) ->
         saved = read_configuration(system.configuration, run / "config.yaml")
         check_settings(saved, config, str(run))
     system.prepare(config)
-    if not resume:
-        prepare(run)
-        write_json(run / "run.json", {"command": command_line(), "hardware": hardware()})
-    with held(run), stoppable(resume_with(f"rayforge {command}", run)):
+    line = resume_with(f"rayforge {command}", run)
+    with working_in(run, new=not resume), stoppable(line):
+        if not resume:
+            write_json(run / "run.json", {"command": command_line(), "hardware": hardware()})
         clear_parts(run, below=True, older_than_s=0.0)
         write_text(run / "config.yaml", to_yaml(config))
         done = len(records_of(run))

@@ -18,7 +18,7 @@ from trainers.alignment.named_code import recorded, without_commands
 from trainers.cluster import check_shared, check_storage, join_cluster, own_ray, start_here
 from trainers.configuration import from_dict, placed, to_dict
 from trainers.machine import processors
-from trainers.runs.folder import check_lasting, held
+from trainers.runs.folder import check_lasting, held, made
 from trainers.runs.identity import check_settings
 from trainers.runs.stopping import BEFORE, stoppable
 from trainers.runs.tracking import check_trackers
@@ -70,9 +70,9 @@ def _search(
         with stoppable(line):
             _go(plan, folder, state, at_once, resume, command)
         return folder
-    Path(str(folder)).mkdir(parents=True, exist_ok=True)
-    with held(Path(str(folder))), stoppable(line):
-        clear_parts(Path(str(folder)), below=True, older_than_s=0.0)
+    here = Path(str(folder))
+    with made(here), held(here), stoppable(line):
+        clear_parts(here, below=True, older_than_s=0.0)
         state = check_folder(folder, plan, resume)  # nobody else changes it now
         _go(plan, folder, state, at_once, resume, command)
     return folder

@@ -13,16 +13,18 @@ from pathlib import Path
 import pytest
 
 from rayforge.errors import MachineError, RunError
+from tests.trainers.refusal import line
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.preflight import check_run as check_alignment
 from trainers.irl.config import IRLConfig
 from trainers.irl.preflight import check_run as check_agent
-from trainers.runs.folder import held
+from trainers.runs.folder import held, working_in
 
 HOLD = """
 import sys
 from pathlib import Path
-from trainers.runs.folder import held
+from tests.trainers.refusal import line
+from trainers.runs.folder import held, working_in
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -122,3 +124,31 @@ def test_an_address_where_nothing_answers(tmp_path: Path, half: str) -> None:
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("rayforge: nothing answers at 127.0.0.1:1 (")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_was_refused_leaves_nothing(tmp_path: Path) -> None:
+    new, own = tmp_path / "runs" / "deep" / "run", tmp_path / "own"
+    own.mkdir()
+    for run in (new, own):
+        with pytest.raises(MachineError), working_in(run, new=True):
+            assert (run / ".lock").is_file()
+            raise MachineError("data cannot be read")
+    assert [*tmp_path.iterdir()] == [own] and not [*own.iterdir()]  # what was there stays
+    with pytest.raises(KeyboardInterrupt), working_in(new, new=True):
+        (new / "config.yaml").write_text("seed: 0\n")
+        raise KeyboardInterrupt
+    assert (new / "config.yaml").is_file()
+    with pytest.raises(RunError, match="holds a run already"), working_in(new, new=True):
+        pass
+    with pytest.raises(MachineError), working_in(new, new=False):
+        raise MachineError("out of memory")
+    assert (new / "config.yaml").is_file()
+
+
+def test_a_refused_command_leaves_no_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    line(capsys, "irl", "train", "--data", "empty", "--run", "runs/agent")
+    assert [p.name for p in tmp_path.iterdir()] == ["empty"]
