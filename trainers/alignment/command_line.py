@@ -7,13 +7,20 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from typing import IO
+
+from rayforge.readers.limits import MIB
 
 SILENT_S = 1800.0
 """A command that writes nothing for so many seconds hangs."""
 NOTICE_S = 60.0
 """After so many seconds it is said what is waited for."""
+LOOK_S = 0.2
+"""Seconds between looks at how much it has written."""
+OUTPUT_MOST = 64 * MIB
+"""Bytes that a command writes at most: a million answers are a fifth of it."""
 
 
 @dataclass(frozen=True)
@@ -21,16 +28,18 @@ class Done:
     """How a command ended."""
 
     code: int | None
-    """None: it was ended because it hung."""
+    """None: it was ended because it hung, or wrote too much."""
     output: str
     errors: str
+    cut: bool
+    """Whether it wrote more than `OUTPUT_MOST`."""
 
 
 def run_command(command: str, given: str) -> Done:
     """Run a command line of the user's by the shell, as he expects, with `given` as its input.
 
-    It is ended with all its processes where it writes nothing for `SILENT_S` seconds, or where this
-    process is stopped meanwhile.
+    It is ended with all its processes where it writes nothing for `SILENT_S` seconds or more than
+    `OUTPUT_MOST`, or where this process is stopped meanwhile.
     """
     with (
         tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as output,
@@ -42,25 +51,33 @@ def run_command(command: str, given: str) -> Done:
             command, shell=True, stdin=asked, stdout=output, stderr=errors, start_new_session=True
         )
         try:
-            code = _wait(process, output)
+            code = _wait(process, output, errors)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        return Done(code, _text(output), _text(errors))
+        cut = max(_size(output), _size(errors)) > OUTPUT_MOST
+        return Done(code, _text(output), _text(errors), cut)
 
 
-def _wait(process: subprocess.Popen[bytes], output: IO[bytes]) -> int | None:
-    """The exit code; None where nothing was written for too long."""
-    silent, written = 0.0, 0
+def _wait(process: subprocess.Popen[bytes], output: IO[bytes], errors: IO[bytes]) -> int | None:
+    """The exit code; None where nothing was written for too long, or too much."""
+    begun = told = time.monotonic()
+    written = 0
     while True:
         try:
-            return process.wait(NOTICE_S)
+            return process.wait(LOOK_S)
         except subprocess.TimeoutExpired:
-            size = os.fstat(output.fileno()).st_size
-            silent, written = (0.0, size) if size > written else (silent + NOTICE_S, written)
-            if silent >= SILENT_S:
+            now = time.monotonic()
+            if max(_size(output), _size(errors)) > OUTPUT_MOST:
                 return None
+            if _size(output) > written:
+                begun, written = now, _size(output)
+            if now - begun >= SILENT_S:
+                return None
+            if now - told < NOTICE_S:
+                continue
+            told = now
             print(
                 f"waiting for the judge's command: {written} bytes so far; it is ended when it "
                 f"writes nothing for {SILENT_S / 60:g} minutes",
@@ -69,6 +86,10 @@ def _wait(process: subprocess.Popen[bytes], output: IO[bytes]) -> int | None:
             )
 
 
+def _size(stream: IO[bytes]) -> int:
+    return os.fstat(stream.fileno()).st_size
+
+
 def _text(stream: IO[bytes]) -> str:
     stream.seek(0)
-    return stream.read().decode(errors="replace")
+    return stream.read(OUTPUT_MOST).decode(errors="replace")

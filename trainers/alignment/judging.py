@@ -7,8 +7,8 @@ number, higher is better. A program that answers these questions with anything e
 compare: it reads `{"prompt": ..., "first": ..., "second": ...}` and answers `first`, `second` or
 `tie`; each pair is asked in both orders. A prompt is a text or a list of messages.
 
-A program that writes nothing for half an hour is ended; one that thinks for longer writes its
-answers as it has them.
+A program that writes nothing for half an hour, or more than 64 MiB, is ended; one that thinks for
+longer writes its answers as it has them.
 
 A function (`--judge MODULE:FUNCTION`) takes (prompts, responses) and gives numbers, or takes
 (prompts, first, second) and gives "first", "second" or "tie" for each.
@@ -29,7 +29,9 @@ import torch
 
 from rayforge.errors import ConfigurationError, MachineError
 from rayforge.evaluation.win_rate import win_rate_from_success
-from trainers.alignment.command_line import SILENT_S, run_command
+from rayforge.readers.faults import shown
+from rayforge.readers.limits import size
+from trainers.alignment.command_line import OUTPUT_MOST, SILENT_S, run_command
 from trainers.alignment.named_code import COMMAND, is_function, recorded
 from trainers.alignment.python_function import PythonFunction
 
@@ -152,11 +154,13 @@ def _ask(command: str, questions: Sequence[Mapping[str, Any]], wanted: str) -> l
     """A line for each question. Raises MachineError where the program gives anything else."""
     done = run_command(command, "".join(json.dumps(question) + "\n" for question in questions))
     answers = [line.strip().strip('"') for line in done.output.splitlines()]
-    if not done.code and len(answers) == len(questions):
+    if done.code == 0 and not done.cut and len(answers) == len(questions):
         return answers
     said = done.errors.strip().splitlines()[-1:] or [""]
     why = f"answered {len(answers)} lines to {len(questions)} questions"
-    if done.code is None:
+    if done.cut:
+        why = f"wrote more than {size(OUTPUT_MOST)} and was ended"
+    elif done.code is None:
         why += f", wrote nothing for {SILENT_S / 60:g} minutes and was ended"
     elif done.code:
         why = f"ended with code {done.code}{': ' if said[0] else ''}{said[0][:80]}"
@@ -181,23 +185,34 @@ def command_judge(command: str, example: Example) -> Judge:
     compares = CommandJudge(command)
     name = compares.name
     try:
-        score([prompt, prompt], [ours, theirs])
+        answers = _ask(command, [{"prompt": prompt, "response": r} for r in (ours, theirs)], "")
     except MachineError:
+        answers = []
+    if not any(map(_is_number, answers)):
         compares.wins([prompt], [ours], [theirs])
         return compares
+    numbers(name, answers, 2)
     return ScoringJudge(name, score, succeeds=False)
+
+
+def _is_number(answer: str) -> bool:
+    try:
+        float(answer)
+    except ValueError:
+        return False
+    return True
 
 
 def numbers(name: str, values: Sequence[Any], n: int) -> np.ndarray:
     """n finite scores, float64 [n]. Raises MachineError for anything else."""
     try:
         found = np.array([float(value) for value in values], np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = np.zeros(0)
     if found.shape != (n,) or not np.isfinite(found).all():
         raise MachineError(
-            f"the judge `{name}` must give one finite number a response: it gave "
-            f"{str(list(values)[:4])[:80]} for {n} responses"
+            f"`{name}` must give one finite number a response: it gave {shown(list(values)[:4])} "
+            f"for {n} responses"
         )
     return found
 

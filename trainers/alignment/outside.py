@@ -81,7 +81,7 @@ class FunctionJob:
     place: str = field(default_factory=os.getcwd)
 
     def load(self) -> Work:
-        function = PythonFunction(self.name, self.place)
+        function = PythonFunction(self.name, self.place, "score")
 
         def work(batch: Sequence[tuple[Any, str]]) -> np.ndarray:
             prompts, texts = [p for p, _ in batch], [t for _, t in batch]
@@ -107,7 +107,7 @@ def outside_score(config: AlignConfig, source: Source) -> Outside | None:
         name = fingerprint(find_model(str(folder))).hash
     elif is_function(score):
         function = FunctionJob(score)
-        if PythonFunction(score).parameters() != 2:
+        if PythonFunction(score, role="score").parameters() != 2:
             raise ConfigurationError(
                 f"score {score} must take two arguments, (prompts, responses), and give a number "
                 "for each"

@@ -1,19 +1,22 @@
-"""A function of the user's, called here or in a Ray actor.
+"""A function of the user's, called here or in a Ray actor; whatever it does wrong is one line.
 
 Apart from the judges, so that an actor imports nothing but what the function needs.
 """
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
+import itertools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from rayforge.errors import ConfigurationError, MachineError, UserError
+from rayforge.readers.faults import REASON, one_line, shown
 
 
 @dataclass
@@ -24,6 +27,8 @@ class PythonFunction:
     name: str
     place: str = field(default_factory=os.getcwd)
     """The working directory."""
+    role: str = "judge"
+    """What it is asked as, for messages."""
     _actor: Any = None
 
     def parameters(self) -> int:
@@ -42,20 +47,17 @@ class PythonFunction:
             return self._ask([list(values) for values in lists])
         except UserError:
             raise
-        except Exception as error:  # whatever a user's function raises
-            said = str(error).strip().splitlines()[:1] or [""]
-            raise MachineError(
-                f"the judge `{self.name}` raised {type(error).__name__}: {said[0][:80]}"
-            ) from error
+        except Exception as error:  # its actor died, or what was asked does not reach it
+            raise self._raised(error) from error
 
     def _ask(self, lists: Sequence[list[Any]]) -> list[Any]:
         ray = sys.modules.get("ray")
         if ray is None or not ray.is_initialized():
-            return list(self._found()(*lists))
+            return self.here(lists)
         for attempt in (1, 2):  # an actor that died, or belongs to an earlier cluster, is replaced
             if self._actor is None:
                 remote = ray.remote(num_cpus=0)(PythonFunction)
-                self._actor = remote.remote(self.name, self.place)
+                self._actor = remote.remote(self.name, self.place, self.role)
             try:
                 return list(ray.get(self._actor.here.remote(lists)))
             except ray.exceptions.RayTaskError as error:
@@ -67,8 +69,37 @@ class PythonFunction:
         raise AssertionError
 
     def here(self, lists: Sequence[list[Any]]) -> list[Any]:
-        """The answer, in the process that is asked."""
-        return list(self._found()(*lists))
+        """The answer, in the process that is asked. The function gets copies: what it changes in
+        a prompt's messages is its own affair. Raises MachineError as a call does."""
+        function = self._found()
+        try:
+            answer = function(*copy.deepcopy(lists))
+            return self._listed(answer, len(lists[0]))
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever a user's function raises
+            raise self._raised(error) from error
+
+    def _listed(self, answer: Any, n: int) -> list[Any]:
+        """An answer as a list, plain where it is an array; of an endless one n + 1 values."""
+        if getattr(answer, "ndim", 0) == 2 and answer.shape[1] == 1:
+            answer = answer[:, 0]  # a column, as models give it
+        if hasattr(answer, "tolist"):
+            answer = answer.tolist()
+        wrong = (str, bytes, Mapping, Set)
+        if not isinstance(answer, Iterable) or isinstance(answer, wrong):
+            raise MachineError(
+                f"the {self.role} `{self.name}` gave {shown(answer)}, of type "
+                f"{type(answer).__name__}; it must give a list with one answer for each response"
+            )
+        return list(itertools.islice(answer, n + 1))
+
+    def _raised(self, error: BaseException) -> MachineError:
+        try:
+            said = one_line(error)
+        except Exception:  # an error of the user's own that cannot be printed
+            said = "it does not say why"
+        return MachineError(f"the {self.role} `{self.name}` raised {type(error).__name__}: {said}")
 
     def _found(self) -> Callable[..., Any]:
         module, _, function = self.name.partition(":")
@@ -78,10 +109,15 @@ class PythonFunction:
             found = getattr(importlib.import_module(module), function)
         except (ImportError, AttributeError) as error:
             raise ConfigurationError(
-                f"judge {self.name}: {error}; it names a Python function, MODULE:FUNCTION, of a "
-                "module in the working directory or among those installed"
+                f"{self.role} {self.name}: {one_line(error, REASON)}; it names a Python function, "
+                "MODULE:FUNCTION, of a module in the working directory or among those installed"
+            ) from None
+        except (Exception, SystemExit) as error:  # the module's own code is run
+            raise ConfigurationError(
+                f"{self.role} {self.name}: module {module} cannot be imported: "
+                f"{type(error).__name__}: {one_line(error, REASON)}"
             ) from None
         if not callable(found):
-            raise ConfigurationError(f"judge {self.name} is no function")
+            raise ConfigurationError(f"{self.role} {self.name} is no function")
         value: Callable[..., Any] = found
         return value

@@ -22,6 +22,7 @@ from trainers.alignment.judging import (
     named_judge,
 )
 from trainers.alignment.named_code import confirmed, recorded, runs_code, without_commands
+from trainers.alignment.outside import FunctionJob
 from trainers.alignment.python_function import PythonFunction
 from trainers.alignment.run import train
 from trainers.cli import main
@@ -52,6 +53,41 @@ def one(prompts):
     return 1
 
 number = 3
+
+def as_text(prompts, responses):
+    return "10"
+
+def as_dict(prompts, responses):
+    return {0: 0.5, 1: 0.7}
+
+def as_set(prompts, first, second):
+    return {"first", "tie"}
+
+def single(prompts, responses):
+    return 0.5
+
+def leaves(prompts, responses):
+    raise SystemExit(3)
+
+def silent(prompts, responses):
+    class Silent(Exception):
+        def __str__(self):
+            raise RuntimeError
+    raise Silent
+
+def huge(prompts, responses):
+    return [10 ** 400, 1]
+
+def endless(prompts, responses):
+    while True:
+        yield 1.0
+
+def column(prompts, responses):
+    import torch
+    return torch.tensor([[1.0], [2.0]], requires_grad=True)
+
+def changes(prompts, responses):
+    return [float(len(prompt.pop()["content"])) for prompt in prompts[:1]] + [2.0]
 """
 
 
@@ -104,7 +140,6 @@ def test_a_command_that_compares_is_asked_in_both_orders(tmp_path: Path) -> None
         ("cat", "answered '{"),
         ("head -n 1 | sed s/.*/tie/", "answered 1 lines to 2 questions"),
         ("echo broken >&2; exit 3", "ended with code 3: broken"),
-        ("sed s/.*/nan/", "answered 'nan'"),
         ("/no/such/program", "ended with code 127"),
     ],
 )
@@ -115,11 +150,55 @@ def test_a_command_that_does_not_keep_the_protocol(command: str, said: str) -> N
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("answer", ["nan", "1e400", "-inf"])
+def test_a_command_that_scores_without_a_number(answer: str) -> None:
+    with pytest.raises(MachineError, match="must give one finite number a response") as caught:
+        judge_of(f"command: sed s/.*/{answer}/")
+    assert f"it gave ['{answer}'" in str(caught.value)
+
+
+@pytest.mark.parametrize("stream", ["1", "2"])
+def test_a_command_that_writes_without_end_is_ended(
+    stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainers.alignment.command_line.OUTPUT_MOST", 10_000)
+    with pytest.raises(MachineError, match=r"wrote more than .* and was ended"):
+        judge_of(f"command: yes >&{stream}")
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["def f(p, r) return 1", "raise RuntimeError('no licence')", "import sys; sys.exit('usage')"],
+    ids=["syntax", "raises", "exits"],
+)
+def test_a_module_that_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    (tmp_path / "broken_judge.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(ConfigurationError, match="module broken_judge cannot be imported"):
+        judge_of("broken_judge:f")
+
+
+def test_what_a_function_gives_and_changes(module: str) -> None:
+    judge = judge_of(f"{module}:column")
+    assert isinstance(judge, ScoringJudge)
+    assert judge.score(["p", "p"], ["a", "b"]).tolist() == [1.0, 2.0]
+    prompt = [{"role": "user", "content": "abc"}]
+    job = FunctionJob(f"{module}:changes")
+    assert job.load()([(prompt, "a"), (prompt, "b")]).tolist() == [3.0, 2.0]
+    assert prompt == [{"role": "user", "content": "abc"}]
+    with pytest.raises(MachineError, match="the score `my_judge:leaves` raised SystemExit: 3"):
+        FunctionJob(f"{module}:leaves").load()([(prompt, "a")])
+
+
 def test_a_command_that_hangs_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("trainers.alignment.command_line.SILENT_S", 0.2)
     monkeypatch.setattr("trainers.alignment.command_line.NOTICE_S", 0.1)
+    monkeypatch.setattr("trainers.alignment.command_line.LOOK_S", 0.05)
     mark = tmp_path / "hung"
     with pytest.raises(MachineError, match="answered 1 lines to 2 questions, wrote nothing for"):
         judge_of(f"command: echo first; sleep 30; touch {mark}")
@@ -140,6 +219,14 @@ def test_python_functions_judge(module: str) -> None:
     ("name", "said"),
     [
         ("broken", "raised RuntimeError: out of words"),
+        ("as_text", "gave '10', of type str; it must give a list"),
+        ("as_dict", "gave {0: 0.5, 1: 0.7}, of type dict"),
+        ("as_set", "of type set"),
+        ("single", "gave 0.5, of type float"),
+        ("leaves", "raised SystemExit: 3"),
+        ("silent", "raised Silent: it does not say why"),
+        ("huge", "must give one finite number a response"),
+        ("endless", "must give one finite number a response: it gave [1.0, 1.0, 1.0]"),
         ("short", "must give one finite number a response: it gave [1.0] for 2 responses"),
         ("nothing", "must give one finite number a response"),
         ("text", "answered 'better'"),
