@@ -74,11 +74,20 @@ class FrameStore:
 
         Returns their numbers, int32 [n].
         """
-        places = (self._next + np.arange(len(walks))) % self.capacity
-        for place, images in zip(places, walks, strict=True):
-            self._kept[place] = images
-        self._next = int((self._next + len(walks)) % self.capacity)
+        numbers = self.take(len(walks))
+        self.put(numbers, walks)
+        return numbers
+
+    def take(self, count: int) -> np.ndarray:
+        """The numbers of the next `count` walks, int32; their images may be put elsewhere."""
+        places = (self._next + np.arange(count)) % self.capacity
+        self._next = int((self._next + count) % self.capacity)
         return (self.first_kept + places).astype(np.int32)
+
+    def put(self, numbers: np.ndarray, walks: Sequence[np.ndarray]) -> None:
+        """Keep images under numbers that this or an equal store has given."""
+        for number, images in zip(numbers, walks, strict=True):
+            self._kept[int(number) - self.first_kept] = images
 
     def gather(self, numbers: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """The first `lengths` [B] images of walks `numbers` [B], one after the other, uint8

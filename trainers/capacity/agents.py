@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import psutil
 import torch
 
+from envs.continuous.images import channels
 from rayforge.irl.agent import Agent
 from trainers.capacity.by_node import MEASURED as BY_NODE
 from trainers.capacity.by_node import NodeSite, round_by_node
@@ -73,6 +74,14 @@ def processes(config: IRLConfig, size: AgentSize) -> list[Processes]:
     base: dict[str, float] = {"programs": BASES.agent, "data": size.data}
     command = {**base, "replay": float(replay)}
     host = base if learners else command
+    if config.env == "continuous" and config.adversarial:
+        # Learners of one node share them; each is given its own here.
+        camera = config.simulation.camera
+        walk = size.steps * camera.height * camera.width * channels(camera)
+        host = {
+            **host,
+            "images of roll-outs": float(min(config.replay, config.replay_window) * walk),
+        }
     learner = Need(host, {"CUDA": BASES.cuda, **tensors}) if gpu else Need({**host, **tensors}, {})
     runner = Need(
         {"programs": BASES.runner, "data": size.data, "weights": size.acting * FLOAT * 2.0}, {}

@@ -37,6 +37,7 @@ from trainers.irl.rollout_figures import rollout_figures
 from trainers.irl.runner import ChunkResult, PathRunner
 from trainers.irl.source import source_weights
 from trainers.irl.task import Shared, Task
+from trainers.irl.walk_images import WalkImages
 
 # At each start it tells users of RLlib which of its two ways to configure it is the default now.
 logging.getLogger("ray.rllib.algorithms.algorithm_config").setLevel(logging.ERROR)
@@ -107,9 +108,10 @@ class LangGoalIRL(Algorithm):
         capacity = min(irl.replay, irl.replay_window) if world.dimension is None else irl.replay
         sizes = (capacity, world.step_limit, irl.max_words, world.kind)
         self.negatives, self.positives = Replay(*sizes), Replay(*sizes)
-        self.frames = world.new_frame_store(capacity)
-        if self.frames is not None:
-            self._learners(partial(calls.show, frames=self.frames))
+        self.images: WalkImages | None = None
+        store = world.new_frame_store(capacity)
+        if store is not None:
+            self.images = WalkImages(store, world, self._learners, bool(self.irl.learners))
         ask_for_more(self.env_runner_group, self.irl.runners)
         self.nodes = Nodes()
         self.ahead: dict[int, Round] = {}
@@ -180,8 +182,6 @@ class LangGoalIRL(Algorithm):
         for result in results:
             if result.rollout is not None:
                 paths = result.rollout.paths
-                if self.frames is not None and result.images is not None:
-                    paths = paths.with_frames(self.frames.keep(result.images))
                 self.negatives.add(paths, result.numbers)
                 if result.labels is not None:
                     good = result.labels.kept  # the others may describe another path
@@ -198,18 +198,6 @@ class LangGoalIRL(Algorithm):
             self._update(*self._pairs(goals))
             self.counts["irl"] += 1
         return None
-
-    def show_again(self) -> None:
-        """Render what was seen along the stored roll-outs: checkpoints hold poses, not images."""
-        if self.frames is None or not len(self.negatives):
-            return
-        stored = np.arange(len(self.negatives))  # restored: the oldest first, as they were kept
-        numbers = self.frames.keep(self.task.world.film(self.negatives.paths[stored]))
-        self.negatives.paths.frames[stored] = numbers
-        # The same walks where their instructions were good enough; both are in order of episodes.
-        labelled = np.arange(len(self.positives))
-        place = np.searchsorted(self.negatives.serial[stored], self.positives.serial[labelled])
-        self.positives.paths.frames[labelled] = numbers[place]
 
     def _rephrased(self, expert: np.ndarray, results: list[ChunkResult]) -> Padded:
         """Expert paths, each with the instruction its roll-out was told: the goals of this
@@ -292,11 +280,14 @@ class LangGoalIRL(Algorithm):
     def _rng(self, purpose: str, number: int) -> np.random.Generator:
         return random_numbers(self.irl.seed, purpose, number)
 
-    def _learners(self, function: Any) -> None:
+    def _learners(self, function: Any) -> list[Any]:
+        """What each learner answers."""
         with learners_at_work():
-            for result in self.learner_group.foreach_learner(function):
+            found = list(self.learner_group.foreach_learner(function))
+            for result in found:
                 if not result.ok:
                     raise result.get()
+            return [result.get() for result in found]
 
     def roll_out(
         self,
@@ -354,10 +345,10 @@ class LangGoalIRL(Algorithm):
         expert = self._expert_rows(turn)
         if not irl.staleness:
             results = self.roll_out(self.train_split, expert, sample=True, label=irl.labels)
-            return expert, results
+            return expert, self._named(results)
         self._send_ahead()
         this = self.ahead.pop(turn)
-        results = self._check(this.results.result())
+        results = self._named(self._check(this.results.result()))
         now = time.perf_counter()
         self._count(self.train_split, expert, results, now - self.taken)
         self.taken = now
@@ -365,6 +356,15 @@ class LangGoalIRL(Algorithm):
         for name, value in figures.items():
             self.metrics.log_value(("rollout", name), value, window=1)
         return expert, results
+
+    def _named(self, results: list[ChunkResult]) -> list[ChunkResult]:
+        """In 3-D scenes: learners keep what was seen, and the paths name it."""
+        return results if self.images is None else [self.images.named(r) for r in results]
+
+    def show_again(self) -> None:
+        """Render what was seen along the stored roll-outs: checkpoints hold poses, not images."""
+        if self.images is not None:
+            self.images.show_again(self.negatives, self.positives)
 
     def _send_ahead(self) -> None:
         """Hand out, under the newest weights, every round that may be under way and is not."""

@@ -205,11 +205,6 @@ class IRLConfig(AgentConfig):
 
     def _check_learners(self) -> None:
         """Raises ValueError where several learners would not learn what one does."""
-        if self.learners and self.env != "graph":
-            raise ValueError(
-                f'learners is {self.learners}, but env is "continuous": images of 3-D walks stay '
-                "in the process of the one learner; set learners to 0"
-            )
         if self.learners < 2:
             return
         sizes = {

@@ -17,6 +17,7 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.utils.numpy import convert_to_numpy
 from torch import Tensor
 
+from rayforge.errors import MachineError
 from rayforge.irl.agent import Agent
 from rayforge.irl.data_parallel import learner_count, share_weights
 from rayforge.irl.off_policy import importance
@@ -149,7 +150,19 @@ class AgentLearner(TorchLearner):
         self.agent.reset_temperature()
 
     def show(self, frames: FrameStore) -> None:
-        """Take the images of roll-outs to come; shared, since the learner is in this process."""
+        """Find images of roll-outs to come in `frames`: the driver's own store where this is its
+        process, else one like it.
+
+        Raises MachineError where those of the demonstrations are not on this node.
+        """
+        file = None if frames.frame_file is None else frames.frame_file.file
+        if file is not None and not file.is_file():
+            raise MachineError(
+                f"a learner's node has no {file}, the images of the demonstrations: set "
+                "XDG_CACHE_HOME to storage that all nodes see, or give the command's own node "
+                "places for the learners"
+            )
+        self.frames = frames
         self.agent.attach(self.config.world.get().observer(frames))
 
     @torch.no_grad()

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from ray.exceptions import RayError, RayTaskError
+import ray
+from ray.exceptions import ObjectLostError, RayError, RayTaskError
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
@@ -90,3 +91,14 @@ def take_reward(learner: AgentLearner, weights: dict[str, np.ndarray]) -> None:
 
 def show(learner: AgentLearner, frames: FrameStore) -> None:
     learner.show(frames)
+
+
+def keep(learner: AgentLearner, numbers: np.ndarray, walks: list[ray.ObjectRef]) -> bool:
+    """Keep the images of walks by their numbers, in the node's shared memory. False where some are
+    gone with the runner that made them."""
+    try:
+        images = ray.get(walks)
+    except ObjectLostError:
+        return False
+    learner.frames.put(numbers, images)
+    return True

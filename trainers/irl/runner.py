@@ -49,7 +49,8 @@ class ChunkResult:
     rollout: Rollout[Any] | None
     rephrased: np.ndarray  # bool, of the rows that asked for a paraphrase: which got one
     labels: Labels | None  # of the paths rolled out
-    images: tuple[np.ndarray, ...] | None  # uint8 [T, H, W, C] of each, in 3-D scenes
+    # Of each in 3-D scenes, uint8 [T, H, W, C]; for learners elsewhere, where Ray has them.
+    images: tuple[np.ndarray | ray.ObjectRef, ...] | None
     failures: tuple[str, ...]  # a message for each that did not
 
 
@@ -108,8 +109,16 @@ class PathRunner(EnvRunner):
             labels = label_paths(self.agent, self.world, paths, seed, rephrase=False)
         return ChunkResult(
             chunk.first, chunk.first + rows, rows, rollout, rephrased, labels,
-            self.agents.images(rollout.paths), tuple(failures),
+            self._images(rollout.paths) if chunk.sample else None, tuple(failures),
         )  # fmt: skip
+
+    def _images(self, paths: Padded) -> tuple[np.ndarray | ray.ObjectRef, ...] | None:
+        """What was seen: for learners in other processes a reference, so that images go to them
+        from here and not through the driver."""
+        images: tuple[np.ndarray, ...] | None = self.agents.images(paths)
+        if images is None or not self.config.irl.learners:
+            return images
+        return tuple(ray.put(walk) for walk in images)
 
     def _asked(self, chunk: Chunk) -> tuple[Padded, np.ndarray]:
         """What the chunk asks for, with a paraphrase where it wants one and a good one was found;

@@ -430,7 +430,6 @@ def test_reading_a_checkpoint_does_not_touch_the_random_numbers(run: Path) -> No
         (("--staleness", "3", "--runners", "1"), "staleness is 3, but a round that is rolled out"),
         (("--learners", "2", "--batch", "1"), "learners is 2, but batch is 1: each learner needs"),
         (("--learners", "2", "--method", "completion"), "learners is 2, but method \"completion\""),
-        (("--learners", "1", "--env", "continuous"), "learners is 1, but env is \"continuous\""),
         (("--learners", "2", "--network.trunk", "circuit-conditioned"), "learners is 2, but the"),
         (("--fewest-runners", "2", "--runners", "1"), "fewest_runners is 2, but runners is 1"),
     ],

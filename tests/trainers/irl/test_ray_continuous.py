@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
+from ray.exceptions import ObjectLostError
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 
 from envs.houses.dataset import write_houses
@@ -24,6 +26,7 @@ from rayforge.irl.config import NetworkConfig
 from trainers.configuration import to_yaml
 from trainers.irl.algorithm import LangGoalIRL, LangGoalIRLConfig
 from trainers.irl.config import IRLConfig
+from trainers.irl.run import restore_algorithm, save_algorithm
 from trainers.irl.task import Task, read_task
 from trainers.runs.checkpoint import latest, load_checkpoint
 
@@ -86,10 +89,10 @@ def test_runners_do_not_change_what_is_rolled_out_or_learnt(
         while not algorithm.finished:
             algorithm.train()
         found.append((algorithm.negatives.state(), algorithm.positives.state(), weights(algorithm)))
-        assert algorithm.frames is not None
+        assert algorithm.images is not None
         for row in (0, 69):  # what is kept of a roll-out is what is seen from its poses
             walk = algorithm.negatives.paths[np.array([row])]
-            kept = algorithm.frames.gather(walk.frames, walk.length)
+            kept = algorithm.images.store.gather(walk.frames, walk.length)
             np.testing.assert_array_equal(kept, task.world.film(walk)[0])
         moved = [k for k, v in found[-1][2].items() if not np.array_equal(v, start[k])]
         for network in (
@@ -105,6 +108,58 @@ def test_runners_do_not_change_what_is_rolled_out_or_learnt(
         assert mine.keys() == theirs.keys()
         for name, value in mine.items():
             np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+def go_on(algorithm: LangGoalIRL, updates: int) -> None:
+    while algorithm.counts["irl"] < updates:
+        algorithm.train()
+
+
+def test_learners_in_other_processes_learn_what_one_learns(
+    cluster: None, config: IRLConfig, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With roll-outs beside updates; at last the runner that made some images is killed."""
+    steady = replace(config.network, dropout=0.0, feature_dropout=0.0)
+    settings = replace(config, network=steady, updates=6, runners=1, staleness=2)
+    two = build(replace(settings, learners=2), task)
+    go_on(two, 2)
+    saved = load_checkpoint(save_algorithm(two, tmp_path, {}))
+    go_on(two, 4)
+    whole = weights(two)
+    restore_algorithm(two, saved)
+    go_on(two, 4)
+    for name, value in weights(two).items():
+        np.testing.assert_array_equal(value, whole[name], err_msg=name)
+
+    rendered = []
+    film = type(task.world).film
+    monkeypatch.setattr(
+        type(task.world), "film", lambda world, walks: rendered.append(1) or film(world, walks)
+    )
+    (result, *_) = two.roll_out(task.splits["train"], np.arange(4), sample=True)
+    runner = two.env_runner_group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False)
+    assert two.images is not None and result.images is not None
+    os.kill(runner[0], signal.SIGKILL)
+    with pytest.raises(ObjectLostError):
+        for _ in range(600):  # until Ray knows
+            ray.get(list(result.images))
+            time.sleep(0.1)
+    named = two.images.named(result)
+    assert named.rollout is not None and rendered == [1]
+    walks = named.rollout.paths
+    seen = np.concatenate(task.world.film(walks))
+    for found in two.learner_group.foreach_learner(
+        lambda learner: learner.frames.gather(walks.frames, walks.length)
+    ):
+        np.testing.assert_array_equal(found.get(), seen)
+    two.stop()  # the cluster has no room for another runner before
+
+    one = build(settings, task)
+    restore_algorithm(one, saved)
+    go_on(one, 4)
+    for name, value in weights(one).items():
+        np.testing.assert_allclose(value, whole[name], atol=2e-3, err_msg=name)
+    one.stop()
 
 
 def test_a_simulator_that_dies_is_started_again_and_its_episodes_are_named(
