@@ -68,6 +68,17 @@ def seed_interval(values: Sequence[float] | np.ndarray) -> Interval:
     return Interval(mean, mean - half, mean + half, count)
 
 
+def share_interval(share: float, count: int) -> Interval:
+    """A share of `count` independent cases with its 95 % interval (Wilson, JASA 1927); NaN limits
+    where there is no case. It never leaves [0, 1], and has a width at 0 and 1 as well."""
+    if count < 1:
+        return Interval(share, np.nan, np.nan, 0)
+    z = float(stats.norm.ppf(0.5 + _LEVEL / 2))
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count**2)) ** 0.5
+    return Interval(share, max(0.0, middle - half), min(1.0, middle + half), count)
+
+
 def summarise(
     per_episode: Mapping[str, np.ndarray], seed: int = 0, samples: int = 10_000
 ) -> dict[str, dict[str, float]]:

@@ -37,11 +37,20 @@ class Series:
     """Drawn thin and grey, without a place in the legend."""
     says: str = ""
     """Shown where one points at it."""
+    spans: Sequence[Interval] = ()
+    """The intervals of y, drawn as whiskers; as many as points, or none."""
 
     @property
     def finite(self) -> np.ndarray:
         """The values that are drawn."""
         found: np.ndarray = self.y[np.isfinite(self.y) & np.isfinite(self.x)]
+        return found
+
+    @property
+    def limits(self) -> np.ndarray:
+        """The ends of the intervals that are drawn."""
+        ends = np.array([end for span in self.spans for end in (span.low, span.high)])
+        found: np.ndarray = ends[np.isfinite(ends)]
         return found
 
 
@@ -71,6 +80,7 @@ def line_chart(
     from_zero: bool = False,
     reference: tuple[float, str] | None = None,
     phases: Sequence[tuple[float, str]] = (),
+    last_values: bool = True,
 ) -> list[Picture]:
     """A picture of curves in a list, empty where no series has a finite value.
 
@@ -81,11 +91,12 @@ def line_chart(
         from_zero: whether the vertical axis starts at 0.
         reference: a level and its name, drawn as a dashed line.
         phases: (first update, name) of the training's phases, drawn where they begin.
+        last_values: whether a curve's last value stands beside its name.
     """
     drawn = [s for s in series if len(s.finite)]
     if not drawn:
         return []
-    values = np.concatenate([s.finite for s in drawn])
+    values = np.concatenate([part for s in drawn for part in (s.finite, s.limits)])
     places = np.concatenate([s.x[np.isfinite(s.x)] for s in drawn])
     low, high = float(values.min()), float(values.max())
     if from_zero:
@@ -108,11 +119,17 @@ def line_chart(
     if reference is not None:
         at = y_axis(reference[0])
         parts.append(mark("line", kind="level", x1=_LEFT, x2=WIDTH - _RIGHT, y1=at, y2=at))
-        parts.append(mark("text", reference[1], kind="tick end", x=WIDTH - _RIGHT, y=at - 4))
+    for number, s in enumerate(drawn):
+        parts += _spans(s, x_axis, y_axis, number - (len(drawn) - 1) / 2)
     parts += [part for s in drawn for part in _curve(s, x_axis, y_axis)]
-    named = [s for s in drawn if not s.quiet]
-    keys = [Key(f"c{s.colour % COLOURS}", s.name, show(float(s.finite[-1]))) for s in named]
-    says = f"{title}: " + ", ".join(f"{key.name} ends at {key.value}" for key in keys)
+    if reference is not None:
+        at = y_axis(reference[0]) - 4
+        parts.append(mark("text", reference[1], kind="tick end halo", x=WIDTH - _RIGHT, y=at))
+    named = [(s, show(float(s.finite[-1]))) for s in drawn if not s.quiet]
+    keys = [
+        Key(f"c{s.colour % COLOURS}", s.name, value if last_values else "") for s, value in named
+    ]
+    says = f"{title}: " + ", ".join(f"{s.name} ends at {value}" for s, value in named)
     return [Picture(title, joined(parts), WIDTH, _HEIGHT, says, keys, hint)]
 
 
@@ -356,6 +373,20 @@ def shorten(text: str, length: int) -> str:
 
 def _whisker(a: float, b: float, y: float) -> Markup:
     return mark("path", kind="whisker", d=f"M{a:g} {y:g}H{b:g}M{a:g} {y - 4:g}v8M{b:g} {y - 4:g}v8")
+
+
+def _spans(series: Series, x_axis: Axis, y_axis: Axis, place: float) -> list[Markup]:
+    """A series' intervals as upright whiskers, `place` steps beside its points: those of several
+    series at one x do not cover each other."""
+    parts = []
+    for x, span in zip(series.x, series.spans, strict=False):
+        if not (math.isfinite(x) and math.isfinite(span.low) and math.isfinite(span.high)):
+            continue
+        at = x_axis(float(x)) + 3 * place
+        low, high = y_axis(span.low), y_axis(span.high)
+        shape = f"M{at:g} {low:g}V{high:g}M{at - 2:g} {low:g}h4M{at - 2:g} {high:g}h4"
+        parts.append(mark("path", kind=f"span-line c{series.colour % COLOURS}", d=shape))
+    return parts
 
 
 def _curve(series: Series, x_axis: Axis, y_axis: Axis) -> list[Markup]:

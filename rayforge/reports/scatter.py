@@ -19,8 +19,8 @@ _LETTER = 7.0
 
 def scatter_chart(
     title: str, groups: Sequence[tuple[str, np.ndarray, np.ndarray, Sequence[str]]], *,
-    x: str, y: str, lines: Sequence[tuple[str, np.ndarray, np.ndarray]] = (), hint: str = "",
-    labels: bool = False,
+    x: str, y: str, lines: Sequence[tuple[str, np.ndarray, np.ndarray]] = (),
+    equal: tuple[np.ndarray, np.ndarray] | None = None, hint: str = "", labels: bool = False,
 ) -> list[Picture]:  # fmt: skip
     """A picture of points in a list, empty where there is none.
 
@@ -28,10 +28,12 @@ def scatter_chart(
         groups: (name, x [n], y [n], what each point is) a colour each.
         x, y: what the axes count.
         lines: (name, x [m], y [m]) drawn dashed.
+        equal: (x [2], y [2]), the line of equality, drawn solid.
         labels: whether what a point is stands beside it, where it has room; it is shown where one
             points at it as well.
     """
     every = [(a, b) for _, a, b, _ in groups] + [(a, b) for _, a, b in lines]
+    every += [equal] if equal is not None else []
     finite = [(a[k], b[k]) for a, b in every for k in [np.isfinite(a) & np.isfinite(b)]]
     if not any(len(a) for a, _ in finite):
         return []
@@ -43,10 +45,12 @@ def scatter_chart(
         axes.append(Axis(low - pad, high + pad, start, stop))
     across, up = axes
     parts = frame(across, up, _HEIGHT, x, y)
-    for name, a, b in lines:
+    drawn = [("level", *line) for line in lines]
+    drawn += [("line faint c6", "equal", *equal)] if equal is not None else []
+    for kind, name, a, b in drawn:
         path = "M" + "L".join(f"{across(float(p)):g} {up(float(q)):g}"
                               for p, q in zip(a, b, strict=True))  # fmt: skip
-        parts.append(mark("path", mark("title", name), kind="level", d=path))
+        parts.append(mark("path", mark("title", name), kind=kind, d=path))
     places = _Places()
     for number, (_, a, b, said) in enumerate(groups):
         for p, q, word in zip(a, b, said, strict=True):

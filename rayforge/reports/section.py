@@ -88,7 +88,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """`head` names every column, the rows' heads included; `meanings` explain columns by name."""
+    """`head` names every column, the rows' heads included; `meanings` explain columns and rows by
+    name."""
 
     head: Sequence[str]
     rows: Sequence[Row]

@@ -12,6 +12,7 @@ from rayforge.evaluation.intervals import (
     bootstrap_interval,
     paired_difference,
     seed_interval,
+    share_interval,
     summarise,
 )
 
@@ -89,3 +90,19 @@ def test_seed_interval_is_student_t() -> None:
 def test_a_value_that_is_not_finite_is_named() -> None:
     with pytest.raises(ValueError, match="spl of episode 2 is nan"):
         summarise({"success": np.ones(4), "spl": np.array([1.0, 0.0, np.nan, 1.0])})
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "low", "high"),
+    [(0.5, 10, 0.2366, 0.7634), (0.0, 10, 0.0, 0.2775), (1.0, 37, 0.9059, 1.0)],
+)
+def test_the_interval_of_a_share_is_wilsons(
+    share: float, count: int, low: float, high: float
+) -> None:
+    found = share_interval(share, count)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
+    assert (found.mean, found.n) == (share, count)
+
+
+def test_a_share_of_nothing_has_no_interval() -> None:
+    assert np.isnan(share_interval(float("nan"), 0).low)

@@ -25,6 +25,18 @@ def test_nan_leaves_a_gap_and_a_lone_point_a_dot() -> None:
     assert "ends at 5" in picture.says
 
 
+def test_intervals_are_whiskers_inside_the_chart_and_beside_each_other() -> None:
+    spans = [Interval(1.0, -9.0, 11.0, 3), Interval(2.0, np.nan, np.nan, 1)]
+    series = [
+        Series(name, np.arange(2.0), np.array([1.0, 2.0]), spans=spans) for name in ("a", "b")
+    ]
+    (picture,) = line_chart("lost", series, last_values=False)
+    drawn = re.findall(r'class="span-line[^"]*" d="M([\d.]+) ([\d.]+)V([\d.]+)', picture.drawing)
+    assert len(drawn) == 2 and drawn[0][0] != drawn[1][0]
+    assert all(0 < float(y) < picture.height for _, *ends in drawn for y in ends)
+    assert [key.value for key in picture.keys] == ["", ""]
+
+
 def test_points_at_one_place_are_a_dot() -> None:
     (picture,) = line_chart("parity", [Series("a", np.zeros(3), np.full(3, 0.9))])
     assert picture.drawing.count("<circle") == 1 and _lines(picture.drawing) == []
