@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from envs.houses.house import ROOM_NAMES
-from envs.houses.lexicon import ROOM_WORDS
 from rayforge.errors import ConfigurationError, RunError
 from rayforge.evaluation.intervals import bootstrap_interval
 from rayforge.evaluation.metrics import SUCCESS_METRES
@@ -33,10 +31,9 @@ from rayforge.evaluation.parity import (
     two_groups,
 )
 from rayforge.reports.alignment import is_alignment_run
-from rayforge.reports.plots import Series, line_chart
-from rayforge.reports.section import MINUS, Cell, Pictures, Row, Section, Table, cell
 from trainers.analysis.attributes import AGENTS, LANGUAGE, check_attribute, values_of
-from trainers.analysis.results import note, write_results
+from trainers.analysis.parity_page import parity_sections
+from trainers.analysis.results import write_results
 
 if TYPE_CHECKING:
     from trainers.analysis.commands import Parity
@@ -85,7 +82,7 @@ def analyse_parity(asked: Parity, command: str) -> dict[str, Any]:
     }  # fmt: skip
     title = f"Parity by {asked.attribute}: {asked.run.resolve().name}"
     write_results(asked.out or asked.run, f"parity_{asked.attribute}", document, title,
-                  _sections(document), command)  # fmt: skip
+                  parity_sections(document), command)  # fmt: skip
     return document
 
 
@@ -342,71 +339,3 @@ def _language(asked: Parity) -> tuple[Decisions, dict[str, Any]]:
         sign[:, None] * features[kept], half[: len(half) // 2], half[len(half) // 2 :],
     )  # fmt: skip
     return d, {"length": sign * longer[kept]}
-
-
-def _sections(document: dict[str, Any]) -> list[Section]:
-    rows = [
-        Row(Cell(name), [cell(r["accuracy"]), cell(r["difference"], signed=True)],
-            own=name.startswith("second head"))
-        for name, r in document["rules"].items()
-    ]  # fmt: skip
-    curve = document["curve"]
-    gap = np.abs([p["difference"] for p in curve])
-    order = np.argsort(gap)
-    drawn = line_chart(
-        "Accuracy against parity",
-        [Series("f + b g + c", gap[order], np.array([p["accuracy"] for p in curve])[order])],
-        x="difference of rates, absolute", y="accuracy",
-        hint="Left: parity. Fitted on one half, drawn on the other.",
-    )  # fmt: skip
-    aware = document["awareness"]
-    one, two = document["fair_from_merged"], document["unfair_from_fair"]
-    told = [
-        ("Attribute told by a last layer on frozen features", f"{aware['features']:.3f}"),
-        ("The best constant", f"{aware['constant']:.3f}"),
-        ("Fair decisions told by f + b g + c",
-         f"{one['agreement']:.3f} (b = {one['ratio']:+z.2f})"),
-        ("Unfair decisions told by fair and g",
-         f"{two['agreement']:.3f} (b = {two['ratio']:+z.2f})"),
-    ]  # fmt: skip
-    sections = [
-        Section("Accuracy and parity", [
-            Table(["Rule", "Accuracy", "Difference of rates"], rows,
-                  f"{document['decisions']:,} decisions; on the half that fitted nothing."),
-            Pictures(drawn),
-            note("Equal rates are one notion of parity among several that exclude each other, and "
-                 "it is blind to why groups differ. Attributes of people are not inferred.")],
-            "What does parity cost, and by which rule?"),
-        Section("Awareness and recovery", [
-            Table(["Figure", "Value"], [Row(Cell(n), [Cell(v)]) for n, v in told],
-                  "A rule that is fair is not blind: the attribute is usually still in its "
-                  "features.")]),
-    ]  # fmt: skip
-    success = document.get("success")
-    if success:
-        groups = document["groups"]
-        table = [
-            Row(Cell("all"), [cell(success["before"]), cell(success["after"])], own=True),
-            Row(Cell(f"difference: {_group(groups[0], document)} against {groups[1]}"),
-                [cell(success["difference_before"], signed=True),
-                 cell(success["difference_after"], signed=True)]),
-            *[Row(Cell(_group(name, document)), [cell(v["before"]), cell(v["after"])])
-              for name, v in success["by_value"].items()],
-        ]  # fmt: skip
-        sections.insert(0, Section("Success by group", [Table(
-            ["Group", "Before", "With the second head"], table,
-            f"Test routes. The second head stops where f {_signed(success['b'])} g "
-            f"{_signed(success['c'])} is above 0.")],
-            "Does it arrive as often in every group?"))  # fmt: skip
-    return sections
-
-
-def _group(name: str, document: dict[str, Any]) -> str:
-    """A group as tables call it: rooms by their kind instead of its letter."""
-    if document["attribute"] != "room":
-        return name
-    return ROOM_WORDS[name][0] if name in ROOM_WORDS else ROOM_NAMES.get(name, name)
-
-
-def _signed(value: float) -> str:
-    return f"{'+' if value >= 0 else MINUS} {abs(value):.2f}"

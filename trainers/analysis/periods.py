@@ -23,8 +23,6 @@ from rayforge.evaluation.sensitivity import (
     sensitivity_interval,
 )
 from rayforge.files import write_text
-from rayforge.reports.plots import Series, line_chart
-from rayforge.reports.section import Cell, Part, Pictures, Row, Section, Table, Text, cell
 from trainers.analysis.periods_config import (
     CLONE_RATE,
     WITHHELD,
@@ -33,7 +31,8 @@ from trainers.analysis.periods_config import (
     read_periods,
     trials_of,
 )
-from trainers.analysis.results import note, write_results
+from trainers.analysis.periods_page import SUBJECTS, periods_sections
+from trainers.analysis.results import write_results
 from trainers.analysis.trials import ROWS, check_processes, fan_out
 from trainers.configuration import read_configuration, to_yaml
 
@@ -53,8 +52,8 @@ def analyse_periods(file: Path, out: Path, processes: int, command: str) -> dict
     write_text(out / CONFIG, to_yaml(config))
     rows = fan_out(run_trial, trials_of(config), out, processes)
     document = summarise_periods(config, rows)
-    title = f"Critical periods: {config.deficit}, {config.subject}"
-    write_results(out, "periods", document, title, _sections(config, document), command)
+    title = f"Critical periods: {config.deficit.partition(':')[0]}, {SUBJECTS[config.subject]}"
+    write_results(out, "periods", document, title, periods_sections(config, document), command)
     return document
 
 
@@ -286,104 +285,3 @@ def _reading(found: dict[str, Any]) -> dict[str, Any]:
         known = np.ptp(a) > 0 and np.ptp(b) > 0
         reading["sensitivity_against_trace"] = float(np.corrcoef(a, b)[0, 1]) if known else None
     return reading
-
-
-def _sections(config: PeriodsConfig, document: dict[str, Any]) -> list[Section]:
-    arms = document["arms"]
-    sections = []
-    for experiment, title, question, x in (
-        ("removal", "Removal time", "Does damage that is removed later cost more?",
-         "blocks under the deficit before it is removed"),
-        ("window", "Sliding window", "Does early damage cost more than late damage?",
-         f"block at which a window of {config.length} begins"),
-    ):  # fmt: skip
-        if experiment not in config.experiments:
-            continue
-        series, rows = [], []
-        for k, (arm, found) in enumerate(arms.items()):
-            points = found[experiment]
-            where = np.array([p["onset"] for p in points], float)
-            means = [p["sensitivity"] for p in points]
-            series.append(Series(arm, where, np.array([m.mean for m in means]), colour=k))
-            rows.append(Row(Cell(arm), [cell(m, 1, signed=True) for m in means]))
-        drawn = line_chart(
-            f"{title}: sensitivity",
-            series,
-            x=x,
-            y="percent lost",
-            reference=(0.0, "nothing lost"),
-            hint="Means over seeds; their intervals stand in the table.",
-        )
-        onsets = config.windows if experiment == "window" else config.onsets
-        head = ["Step size", *[str(onset) for onset in onsets]]
-        below = f"Percent lost, by {x}; 95 % Student t intervals over seeds."
-        sections.append(Section(title, [Pictures(drawn), Table(head, rows, below)], question))
-    pictures = []
-    for arm, found in arms.items():
-        curve = found["curve"]
-        blocks = np.arange(1, 1 + len(curve.get("trace", [])), dtype=float)
-        shown = (("trace", "trace"), ("fixed", "trace at one temperature"), ("score", "score"))
-        series = [
-            Series(name, blocks, _of_greatest(curve[key]), colour=k)
-            for k, (key, name) in enumerate(shown)
-            if key in curve
-        ]
-        pictures += line_chart(
-            f"Undisturbed, {arm}",
-            series,
-            x="blocks",
-            y="share of the greatest value",
-            from_zero=True,
-        )
-    parts: list[Part] = [Pictures(pictures), Table(
-        ["Step size", "Undisturbed", "Deficit to the end", "Lost by it, percent"],
-        [Row(Cell(a), [cell(f["control"]), cell(f["damaged"]), cell(f["drop"], 1, signed=True)])
-         for a, f in arms.items()],
-    )]  # fmt: skip
-    sections.append(Section("Trace of the undisturbed run", parts))
-    warning = note(
-        "An effect in the running arm alone is the schedule's: what comes later is learnt with "
-        "smaller steps. Only what all three arms show is a property of the period."
-    )
-    return [Section("Reading", [*_reading_parts(arms), warning], "Is the article's shape there?"),
-            *sections]  # fmt: skip
-
-
-def _of_greatest(values: list[float]) -> np.ndarray:
-    known = np.asarray(values, np.float64)
-    return np.asarray(known / max(float(np.abs(known).max()), 1e-12))
-
-
-READINGS = {
-    "learnt": "undisturbed training beats a guess beyond doubt",
-    "early_above_zero": "the earliest window costs something beyond doubt",
-    "late_near_zero": "what the latest window costs may be nothing",
-    "early_above_late": "the earliest costs more than the latest beyond doubt",
-    "later_removal_lower": "the latest removal ends lower than none",
-    "removal_cost_above_zero": "the latest removal costs something beyond doubt",
-    "trace_rises_then_falls": "the trace rises and falls",
-    "fixed_rises_then_falls": "the trace at one temperature rises and falls",
-}
-"""What a reading says, by its name in the JSON; fixed before anything was looked at."""
-
-
-def _reading_parts(arms: dict[str, Any]) -> list[Part]:
-    readings = {arm: found["reading"] for arm, found in arms.items()}
-    rows = [
-        Row(Cell(text), [Cell("yes" if r[key] else "no") if key in r else Cell("—")
-                         for r in readings.values()])
-        for key, text in READINGS.items()
-        if any(key in r for r in readings.values())
-    ]  # fmt: skip
-    follows = [r.get("sensitivity_against_trace") for r in readings.values()]
-    if any(value is not None for value in follows):
-        known = [Cell("—" if value is None else f"{value:+z.2f}") for value in follows]
-        rows.append(Row(Cell("correlation of sensitivity with the trace"), known))
-    parts: list[Part] = [Table(["Step size", *readings], rows)]
-    if any(r.get("learnt") is False for r in readings.values()):
-        text = (
-            "Where undisturbed training does not beat a guess, there is nothing that a deficit "
-            "could cost: train for longer, on more views, or with another step size."
-        )
-        parts.insert(0, Text(text, "answer"))
-    return parts
