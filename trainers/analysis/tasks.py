@@ -59,6 +59,11 @@ HEAD_RATE = 4e-3
 BETA = 1e-4
 NOISE_STEPS = 40
 AT_ONCE = 16
+DISTANCE = (
+    "The distance is asymmetric: that of the two tasks' vectors, less a part of how far the run's "
+    "task is from the trivial one. It may be below 0; the least is best. The norm is the length of "
+    "the vector of the run's task."
+)
 AUTO = "auto:"
 """Before a folder in `start_from`: take the nearest of the runs there."""
 
@@ -299,7 +304,11 @@ def _sections(document: dict[str, Any]) -> list[Section]:
             "The distance is of what a frozen policy's weights are needed for, not of looks. It "
             "does not see magnitude: the norm stands beside it. Two tasks that are near may still "
             "differ in what the weights should be.")], "Which tasks are alike?"),
-        Section("Nearest tasks", [Table(["Task", "Nearest", "Norm", "Choices a decision"], rows)]),
+        Section("Nearest tasks", [Table(
+            ["Task", "Nearest", "Norm", "Choices a decision"], rows,
+            meanings=[("Nearest", "the other task with the least distance"),
+                      ("Norm", "length of the task's vector: how much its weights matter at all"),
+                      ("Choices a decision", "ways to go on at a viewpoint, in the mean")])]),
     ]  # fmt: skip
     if "same_building_nearer" in document:
         found = document["same_building_nearer"]
@@ -424,7 +433,7 @@ def _starts(asked: Tasks, command: str) -> dict[str, Any]:
     sections = [
         Section("Where to start from", [
             Text(f"Best first, for {data}.", "muted"),
-            Table(["Run", "Distance to the new task", "Norm"], rows),
+            Table(["Run", "Distance to the new task", "Norm"], rows, DISTANCE),
             note("The order is a guess without training: how good it is stands in "
                  "docs/analyses/tasks.md. Runs of the same data are equally near; of those the "
                  "one with the most updates stands first.")])

@@ -114,16 +114,20 @@ def transfer_sections(document: dict[str, Any], measured: Measured) -> list[Sect
         )  # fmt: skip
     every = np.concatenate([a for _, a, _, _ in groups])
     ends = np.array([every.min(), every.max()])
-    lines = [("equal", ends, ends)]
+    lines = []
     for name, found in list(targets.items())[:8]:
         line = Line(**found["line"])
         if np.isfinite(line.slope):
             lines.append((name, ends, line.intercept + line.slope * ends))
-    hint = "Dashed: equality, and the line of each target."
+    hint = (
+        f"A point is a run on a target; colours are groups of runs. Solid: as good as at home. "
+        f"Dashed: the lines of {'the first 8' if len(targets) > 8 else 'the'} targets. A probit is "
+        "0 at a share of 0.5 and +1 at 0.84."
+    )
     scatter = scatter_chart(
         f"{name_of} under shift against {name_of.lower()} at home", groups,
         x=f"probit of {name_of.lower()} at home", y=f"probit of {name_of.lower()} under shift",
-        lines=lines, hint=hint,
+        lines=lines, equal=(ends, ends), hint=hint,
     )  # fmt: skip
     table = [
         Row(Cell(name), [cell(t[rate]), cell(t["lost"], signed=True),
@@ -158,32 +162,45 @@ def transfer_sections(document: dict[str, Any], measured: Measured) -> list[Sect
         Section(
             "At home and under shift",
             [Text(_worst(document), "answer"),
-             Pictures(scatter), Table(head, table, "Means over runs, 95 % Student t intervals."),
+             Pictures(scatter),
+             Table(head, table, f"Means over {document['runs']} runs, 95 % Student t intervals. "
+                   "Lines and correlations have none.", [
+                 ("Target", "a number behind a colon is the severity of the shift, 1 to 5"),
+                 ("Lost", f"{name_of.lower()} at home less that under shift"),
+                 ("Slope, R²", "of the line through the runs, both axes in probits; slope 1: what "
+                               "is gained at home is gained under shift as well"),
+                 ("Rank correlation", "1: the runs keep their order"),
+                 ("Calibration error", "mean distance of confidence and share right; 0 is best"),
+             ]),
              note(law)],
             "Does what is good at home stay good?",
         ),
         Section(
             "Calibration",
             [Pictures(line_chart(
-                "Of decisions with such a confidence, the share that was right",
-                _calibration(document), x="confidence", y="share right",
-                hint="Grey: right as often as confident. All runs.",
+                "Confidence, and the share of decisions that was right",
+                _calibration(document), x="confidence", y="share right", last_values=False,
+                hint="All runs together, by tenths of confidence, at home and under the shift that "
+                     "hurts most. Thin and grey: right as often as confident.",
             ))],
             "Does a run know when it is wrong?",
         ),
         Section(
             "What predicts it",
-            [Table(["Figure", "R², pair left out", "Rank correlation within a pair"], predicted,
-                   "R² below 0: worse than the mean of the other pairs.")
+            [Table(["Figure", "R², target left out", "Rank correlation within a target"], predicted,
+                   "A line is fitted on the other targets and scored on the one that is left out. "
+                   "R² below 0: worse than their mean.")
              if predicted else Text(unknown, "gone")],
             "Which figure at home says how a run does under shift?",
         ),
         Section(
             "Effective robustness",
             [Table(["Runs", "Above the line"], robust,
-                   f"{name_of} under shift less what the line of {document['base']!r} gives for "
-                   f"the {name_of.lower()} at home.")
+                   f"{name_of} under shift less what the line of the group {document['base']} "
+                   f"gives for the {name_of.lower()} at home: above 0, they lose less than that "
+                   "predicts. Means over runs and targets, 95 % Student t intervals.")
              if robust else Text(unknown, "gone")],
+            "Which runs do better under shift than their figure at home says?",
         ),
     ]  # fmt: skip
 
