@@ -15,6 +15,7 @@ from rayforge.evaluation.intervals import bootstrap_interval
 from rayforge.reports.adaptation import adaptation
 from rayforge.reports.curves import LEARNING, learning
 from rayforge.reports.page import report_page, write_page
+from rayforge.reports.planner import planner
 from rayforge.reports.plots import interval_chart
 from rayforge.reports.run_folder import RunFolder, flat, interval, number, read_run
 from rayforge.reports.section import (
@@ -63,7 +64,7 @@ def agent_sections(run: RunFolder) -> list[Section]:
     """The report of an agent's run."""
     return [
         _summary(run), _evaluation(run), *adaptation(run.folder), _episodes(run), *_reward(run),
-        *wiring(run.folder),
+        *wiring(run.folder), *planner(run.folder),
         learning(
             run, LEARNING, "updates of all phases",
             "Dotted lines mark where a phase begins. Of long curves the faint line is every "
@@ -113,6 +114,18 @@ def unfinished(run: RunFolder, command: str) -> list[Text]:
     ]  # fmt: skip
 
 
+def _without_scores(run: RunFolder) -> list[Text]:
+    """A note for a run without an evaluation: only one that was to be evaluated is unfinished."""
+    if run.config.get("evaluate") != []:
+        return unfinished(run, "rayforge irl train")
+    return [
+        Text(
+            "This run evaluates no split at its end, so that its figures do not say whether it is "
+            "finished.", "note",
+        )
+    ]  # fmt: skip
+
+
 def _counted(last: dict[str, Any]) -> list[str]:
     return [
         f"{number(last[key]):,.0f} {name}"
@@ -143,7 +156,7 @@ def _summary(run: RunFolder) -> Section:
         "",
         [
             Text(run.method, "lead"),
-            *([] if run.evaluations else unfinished(run, "rayforge irl train")),
+            *([] if run.evaluations else _without_scores(run)),
             *([Cards(cards)] if cards else []),
             facts,
             *([Text(SEMANTIC_NOTE, "note")] if semantic else []),

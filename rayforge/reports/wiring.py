@@ -37,7 +37,8 @@ def wiring(folder: Path) -> list[Section]:
         return [Section("Circuit", [Text(words, "gone")])]
     said = (
         f"{modules} modules that process and {outputs} that are read out (squares). Linked ones "
-        "stand near each other; colours are clusters, each with the number of its modules. "
+        "stand near each other; colours are clusters, each with the number of its modules. A line "
+        f"is a link, the thicker the stronger; links weaker than {_FAINT:g} are not drawn. "
     )
     said += (
         "Each instruction makes its own wiring: the larger a module, the more of it gets to an "
@@ -47,7 +48,7 @@ def wiring(folder: Path) -> list[Section]:
         "gets to an output."
     )
     first = pictures[:2] if not own else pictures
-    question = "Which modules listen to which, and which did an instruction light?"
+    question = "Which modules listen to which, and which does an instruction use?"
     return [Section("Circuit", [Text(said, "muted"), Pictures(first)], question)]
 
 

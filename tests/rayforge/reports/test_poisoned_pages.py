@@ -94,6 +94,17 @@ def poison_agent(run: Path) -> Path:
     )
     sample = {"sentence": EVIL, "follower": 0.5, "generator": 0.8, "kept": False}
     building = {"scan": EVIL, "in_training": True, "walked": 1, "fit": 1, "described": 1, "kept": 1}
+    (run / "planner.json").write_text(
+        json.dumps(
+            {"command": EVIL, "curve": [{"update": 1, "loss": 1.0, "held_back_nats": 2.0}],
+             "fitted": {EVIL: {"weights": {EVIL: 1.0}, "nats": 1.0, "success": 0.5}}}
+        )
+    )  # fmt: skip
+    figure = {EVIL: {"mean": 0.5, "low": 0.1, "high": 0.9, "count": 3}}
+    (run / f"planned_{FOLDER}_map.json").write_text(
+        json.dumps({"agents": {EVIL: figure}, **dict.fromkeys(
+            ("split", "method", "setting", "command"), EVIL)})
+    )  # fmt: skip
     (run / "adaptation.json").write_text(
         json.dumps(
             {"run": EVIL, "settings": {"walks": "random"}, "demonstrations": 1,

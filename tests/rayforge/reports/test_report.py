@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rayforge.reports.report import SEMANTIC_NOTE, duration, write_report
 from rayforge.reports.run_folder import phases, read_run
@@ -83,6 +84,37 @@ def test_an_unfinished_run_says_how_to_go_on(run: Path) -> None:
     html = write_report(run).read_text()
     assert "This run is not finished" in html and "1,200 updates" in html
     assert f"rayforge irl train --resume {run}" in html
+
+
+def test_a_run_that_is_not_to_be_evaluated_is_not_called_unfinished(run: Path) -> None:
+    for file in run.glob("evaluation_*.json"):
+        file.unlink()
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump({**config, "evaluate": []}))
+    html = write_report(run).read_text()
+    assert "not finished" not in html and "evaluates no split" in html
+
+
+def test_what_a_planner_learnt_and_scored_is_on_the_page(run: Path) -> None:
+    assert "Planner" not in write_report(run).read_text()
+    learnt = {
+        "command": "rayforge irl plan RUN", "curve": [
+            {"update": n, "loss": 1.0 / n, "held_back_nats": 1.2 / n} for n in (1, 2, 3)],
+        "fitted": {"map": {"weights": {"reward": 0.6712}, "nats": 0.677, "success": 0.787}},
+    }  # fmt: skip
+    (run / "planner.json").write_text(json.dumps(learnt))
+    figures = {"success": {"mean": 0.511, "low": 0.458, "high": 0.561, "count": 360}}
+    scored = {
+        "split": "val_unseen", "method": "planner, map", "setting": "mapped: walked before",
+        "command": "rayforge irl evaluate RUN --planner map", "agents": {"agent": figures},
+    }  # fmt: skip
+    (run / "planned_val_unseen_map.json").write_text(json.dumps(scored))
+    html = write_report(run).read_text()
+    assert "Weight of reward" in html and "0.671" in html and "Loss of the reward" in html
+    assert "val unseen, planner, map" in html and "[0.458, 0.561]" in html
+    (run / "planner.json").write_text('{"curve": 3}')
+    html = write_report(run).read_text()
+    assert "planner.json cannot be read" in html and "[0.458, 0.561]" in html
 
 
 def test_a_line_that_is_always_0_has_no_card(run: Path) -> None:
