@@ -98,11 +98,11 @@ def draw_map(plan: FloorPlan, line: dict[str, Any], step: int) -> Image.Image:
     draw.polygon([tuple(p) for p in arrow], AGENT, FLOOR, 2 * _FINE)
     image = image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(image)
-    small = {"font": _font(15), "stroke_width": 2, "stroke_fill": FLOOR}
+    small = {"font": font(15), "stroke_width": 2, "stroke_fill": FLOOR}
     taken = [(*(np.array(place) / _FINE), 24.0) for place in (start, goal, here)]
     for name, x, z in plan.rooms:
         (place,) = plan.pixels(np.array([[x, 0.0, z]]))
-        half = _font(15).getlength(name) / 2 + 4
+        half = font(15).getlength(name) / 2 + 4
         inside = (place > (half, 12)).all() and (place < (SIDE - half, SIDE - 12)).all()
         free = all(abs(place[0] - a) > half + w or abs(place[1] - b) > 20 for a, b, w in taken)
         if inside and free:
@@ -133,22 +133,22 @@ def draw_frame(
     top, last = SIDE + 2 * MARGIN, step == len(line["actions"]) - 1
     doing = f"{ACTIONS[line['actions'][step]]} (p {line['probability'][step]:.2f})"
     head = f"Trajectory {number}, {shorten(line['scan'], 16)}    step {step + 1}"
-    draw.text((MARGIN, top), f"{head} of {len(line['actions'])}: {doing}", INK, _font(17))
+    draw.text((MARGIN, top), f"{head} of {len(line['actions'])}: {doing}", INK, font(17))
     if last:
         said = f"{'arrived' if line['success'] else 'missed'}, {line['distance']:.1f} m from goal"
         said += ", step limit" if line["forced_stop"] else ""
         colour = GOAL if line["success"] else BAD
-        draw.text((image.width - MARGIN, top), said, colour, _font(17), anchor="ra")
+        draw.text((image.width - MARGIN, top), said, colour, font(17), anchor="ra")
     else:
         left = image.width - MARGIN
         for name, colour in (("goal and 3 m", GOAL), ("expert", EXPERT), ("agent", AGENT)):
-            left -= round(_font(15).getlength(name))
-            draw.text((left, top + 1), name, QUIET, _font(15))
+            left -= round(font(15).getlength(name))
+            draw.text((left, top + 1), name, QUIET, font(15))
             left -= 20
             draw.rectangle((left, top + 6, left + 14, top + 14), fill=colour)
             left -= 16
     for row, words in enumerate(_wrapped(line["instruction"], image.width - 2 * MARGIN)):
-        draw.text((MARGIN, top + 32 + 27 * row), words, INK, _font(21))
+        draw.text((MARGIN, top + 32 + 27 * row), words, INK, font(21))
     return np.asarray(image)
 
 
@@ -177,7 +177,8 @@ def write_film(file: Path, frames: Iterable[np.ndarray], per_second: int) -> Non
 
 
 @cache
-def _font(size: int) -> Any:
+def font(size: int) -> Any:
+    """The typeface of films, `size` pixels high."""
     return ImageFont.load_default(size)
 
 
@@ -186,7 +187,7 @@ def _wrapped(text: str, width: float, most: int = 4) -> list[str]:
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if _font(21).getlength(longer) <= width:
+        if font(21).getlength(longer) <= width:
             lines[-1] = longer
         else:
             lines.append(word)

@@ -20,6 +20,8 @@ METRICS = (
     ("accuracy", "Accuracy", 3, "held-out pairs that the implicit reward orders as labelled"),
     ("margin", "Margin, nats", 3, "mean of the reward of chosen minus that of rejected, over beta"),
     ("score", "Score", 3, "the judge's mean score of greedy answers"),
+    ("whole", "Whole, IoU", 3, "overlap with the true whole mask: intersection over union"),
+    ("hidden", "Hidden part, IoU", 3, "the same of the part that something hides"),
 )
 """(key, heading, decimals, meaning) of the columns, in order."""
 
@@ -30,6 +32,8 @@ AGENTS = {
     "random": "takes legal actions at random",
     "expert": "walks the reference path, as the demonstrations do",
     "shortest path": "takes the shortest way to the goal",
+    "visible": "the visible mask as it is: nothing is completed",
+    "carried": "the last full view, carried along by the mean flow",
 }
 """What the controls do."""
 

@@ -40,8 +40,13 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same_end(
     whole = (tmp_path / "whole" / "metrics.jsonl").read_text()
     assert len(whole.splitlines()) == 8
     page = (tmp_path / "whole" / "report.html").read_text()
-    assert "distance" in page and "rate: 0.2" in page
+    assert "distance" in page and "rate: 0.2" in page and "Evaluation" not in page
+    figure = {"mean": 0.25, "low": 0.125, "high": 0.5, "count": 12}
+    scores = {"network": {"whole": figure}, "visible": {"whole": figure}}
+    (tmp_path / "whole" / "evaluation.json").write_text(json.dumps({"scores": scores}))
     cli.main([TOY, "report", str(tmp_path / "whole")])
+    page = (tmp_path / "whole" / "report.html").read_text()
+    assert "[0.125, 0.500]" in page and "Means over 12 cases" in page
 
     reported = 0
 

@@ -21,6 +21,7 @@ from trainers.amodal.config import VideoConfig
 from trainers.amodal.data import scored_clips, tensors_of
 from trainers.amodal.training import load_network
 from trainers.runs.folder import hardware
+from trainers.runs.train import write_report
 
 CONTROLS = ("visible", "carried")
 """The visible mask alone, and the last full view carried along by mean flow."""
@@ -57,6 +58,7 @@ def evaluate(run: Path, test: str, adaptation: int, command: str) -> dict[str, A
     for name, (whole, hidden) in found.items():
         columns = [_said(bootstrap_interval(v).as_dict()) for v in (whole, hidden)]
         print(f"{name:12}{columns[0]:>24}{columns[1]:>24}")
+    print(f"report: {write_report(run)}")
     return document
 
 

@@ -14,14 +14,16 @@ from rayforge.amodal.learning import completed
 from rayforge.amodal.network import AmodalNetwork
 from rayforge.errors import ConfigurationError
 from rayforge.files import whole_file, write_whole
-from rayforge.reports.film import AGENT, EXPERT, GOAL, INK, PAPER, contact_sheet, write_film
+from rayforge.reports.film import AGENT, EXPERT, GOAL, INK, PAPER, contact_sheet, font, write_film
 from trainers.amodal.config import VideoConfig
 from trainers.amodal.data import scored_clips, tensors_of
 from trainers.amodal.training import load_network
 
 SIDE = 320
 """Pixels of a panel's side."""
-TEXT, MARGIN = 28, 8
+TEXT, MARGIN = 58, 8
+"""Pixels of the two lines below the panels, legible at half their size on the contact sheet."""
+LETTERS = 20
 PER_SECOND = 6
 TOO_MUCH, MISSED = (240, 200, 60), (150, 80, 200)
 KEYS = (("visible", EXPERT), ("completed", AGENT), ("truth", GOAL), ("too much", TOO_MUCH),
@@ -101,12 +103,13 @@ def draw(clip: VideoClip, found: np.ndarray, step: int, share: float) -> np.ndar
     both, either = (found & truth).sum(), (found | truth).sum()
     iou = both / either if either else 1.0
     said = f"{clip.name} frame {step + 1}: {share:.0%} hidden, IoU {iou:.2f}"
-    pen.text((MARGIN, SIDE + MARGIN + 6), said, INK)
-    at = width - MARGIN - 362
+    top = SIDE + MARGIN + 4
+    pen.text((MARGIN, top), said, INK, font(LETTERS))
+    at = float(MARGIN)
     for name, colour in KEYS:
-        pen.rectangle((at, SIDE + MARGIN + 8, at + 10, SIDE + MARGIN + 18), fill=colour)
-        pen.text((at + 14, SIDE + MARGIN + 6), name, INK)
-        at += 24 + 7 * len(name)
+        pen.rectangle((at, top + 33, at + 14, top + 47), fill=colour)
+        pen.text((at + 20, top + 28), name, INK, font(LETTERS))
+        at += 34 + font(LETTERS).getlength(name)
     return np.asarray(image)
 
 

@@ -10,11 +10,28 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rayforge.errors import RunError
 from rayforge.files import clear_parts, write_json, write_text
-from rayforge.readers.json_text import read_json_lines
+from rayforge.readers.faults import REASON, one_line
+from rayforge.readers.json_text import read_json_lines, read_object
 from rayforge.reports.page import report_page
-from rayforge.reports.section import Cell, Code, Facts, Row, Section, Table, Text
+from rayforge.reports.plots import Series, line_chart
+from rayforge.reports.run_folder import interval, number, read_run
+from rayforge.reports.section import (
+    Cell,
+    Code,
+    Facts,
+    Lines,
+    Picture,
+    Pictures,
+    Row,
+    Section,
+    Table,
+    Text,
+)
+from rayforge.reports.tables import AGENTS, metric_table
 from trainers.configuration import placed, read_configuration, to_yaml
 from trainers.runs.folder import check_place, command_line, forget_after, hardware, working_in
 from trainers.runs.identity import check_settings
@@ -71,19 +88,64 @@ def records_of(run: Path) -> list[dict[str, Any]]:
 
 
 def write_report(run: Path) -> Path:
-    """Write report.html of a run folder: its settings and the figures of each report."""
+    """Write report.html of a run folder: how it was made, what `evaluation.json` says, the figures
+    of each report and its settings."""
     records = records_of(run)
     names = [name for name in (records[-1] if records else {}) if name != "iteration"]
     rows = [
         Row(Cell(str(r["iteration"])), [Cell(f"{r.get(name, math.nan):.4g}") for name in names])
         for r in records
     ]
-    settings = (run / "config.yaml").read_text()
+    table = Section("Every report", [Table(["Report", *names], rows)], folded=True)
+    told = read_run(run)
+    facts = Facts([
+        ("Hardware", told.stated("hardware")), ("Seed", told.stated("seed")),
+        ("Command", Code(told.stated("command")) if told.stated("command") else ""),
+    ])  # fmt: skip
     sections = [
+        Section("", [facts]),
+        *_evaluation(run),
         Section(
-            "Figures", [Table(["Report", *names], rows) if rows else Text("None yet.", "gone")]
+            "Learning",
+            [Pictures(_curves(records, names)), table]
+            if rows
+            else [Text("No report yet.", "gone")],
         ),
-        Section("Settings", [Facts([("config.yaml", Code(settings))])]),
+        Section("Settings", [Lines((run / "config.yaml").read_text())]),
     ]
     write_text(run / "report.html", report_page(run.resolve().name, "RayForge run", sections))
     return run / "report.html"
+
+
+def _curves(records: list[dict[str, Any]], names: list[str]) -> list[Picture]:
+    """A picture of each figure, over updates where they are counted, else over reports."""
+    x = "updates" if "updates" in names else "iteration"
+    at = np.array([number(record.get(x)) for record in records])
+    return [
+        picture
+        for name in names
+        if name != x
+        for picture in line_chart(
+            name, [Series(name, at, np.array([number(r.get(name)) for r in records]))],
+            x="updates" if x == "updates" else "reports",
+        )
+    ]  # fmt: skip
+
+
+def _evaluation(run: Path) -> list[Section]:
+    """What was scored, {name: {metric: figure}}; none where nothing was."""
+    file = run / "evaluation.json"
+    if not file.is_file():
+        return []
+    try:
+        document = read_object(file, RunError)
+        scores = document["scores"]
+        rows = [(name, AGENTS.get(name, ""), own, not k) for k, (name, own) in
+                enumerate(scores.items())]  # fmt: skip
+        counts = [interval(figure).n for own in scores.values() for figure in own.values()]
+        below = f"Means over {max(counts, default=0):,} cases with 95 % bootstrap intervals."
+        command = Facts([("Command", Code(str(document.get("command", ""))))])
+        return [Section("Evaluation", [metric_table(rows, below, "What is scored"), command])]
+    except (RunError, LookupError, ValueError, TypeError, AttributeError) as error:
+        text = f"{file.name} cannot be read: {one_line(repr(error), REASON)}"
+        return [Section("Evaluation", [Text(text, "gone")])]
