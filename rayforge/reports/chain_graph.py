@@ -46,7 +46,8 @@ def chain_graph(title: str, requests: Sequence[str], edges: Sequence[Edge], says
         path = f"M{_LEFT},{y:.0f} C{_LEFT - bend:.0f},{y:.0f} {_LEFT - bend:.0f},{v:.0f} "
         path += f"{_LEFT - 5},{v:.0f} m-5,-4 l5,4 l-5,4"
         kind = f"line {'agent' if down else 'quiet'}"
-        parts.append(mark("path", kind=kind, d=path, stroke_width=wide))
+        # As a style: the class's own width is stronger than an attribute.
+        parts.append(mark("path", kind=kind, d=path, style=f"stroke-width:{wide:g}px"))
         labels.append((_LEFT - 0.7 * bend - 4, (y + v) / 2 + 4, f"{edge.probability:.2f}"))
     placed: list[tuple[float, float]] = []
     for x, y, label in sorted(labels, key=lambda one: one[1]):
@@ -69,5 +70,8 @@ def chain_graph(title: str, requests: Sequence[str], edges: Sequence[Edge], says
             text = f"{name} {ends.get(end, 0.0):.2f}"
             kind = "tick expert" if end == -1 else "tick"
             parts.append(mark("text", text, kind=kind, x=_LEFT + _BOX + 8, y=y + below))
-    hint = "what people said next (left), and how the session ended (right)"
+    hint = (
+        "Left: what people said next, with its probability; orange leads down, grey back up. "
+        "Right: how the session ended. What is missing to 1 went to requests that are not drawn."
+    )
     return Picture(title, joined(parts), WIDTH, height, says, hint=hint)

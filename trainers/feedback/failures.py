@@ -18,11 +18,22 @@ from envs.sessions.noise import AMBIGUOUS, PRIVATE, VAGUE
 from envs.sessions.people import Route
 from envs.sessions.turns import SIGNALS, SOURCES, Turn
 from rayforge.errors import DataError
-from rayforge.evaluation.intervals import bootstrap_interval
+from rayforge.evaluation.intervals import bootstrap_interval, share_interval
 from rayforge.feedback.failure_points import STAGES, macro_f1
 from rayforge.feedback.mixing import Fields, MixingConfig, Record, probabilities, train_mixing
 from rayforge.feedback.text import normal
-from rayforge.reports.section import Cell, Example, Examples, Part, Row, Section, Table, Text, Words
+from rayforge.reports.section import (
+    Cell,
+    Example,
+    Examples,
+    Part,
+    Row,
+    Section,
+    Table,
+    Text,
+    Words,
+    span,
+)
 from rayforge.reports.small_map import small_map
 from trainers.feedback.follower import Follower
 from trainers.feedback.replay import (
@@ -38,6 +49,15 @@ from trainers.feedback.replay import (
 )
 
 CLASSES = ("correct", *STAGES)
+MEANINGS = {
+    "heard": "the words were misheard",
+    "understood": "the words do not say the way: too short, vague, a private name",
+    "grounded": "it enters a kind of room that is not on the way",
+    "progress": "it does not notice that it has strayed",
+    "action": "it takes the wrong next step",
+    "STOP": "it stops too early, too late or not at all",
+}
+"""What goes wrong at a stage."""
 SHOWN = 2
 """Examples of each stage."""
 DRAWN = 2
@@ -294,13 +314,21 @@ def failure_parts(document: Mapping[str, Any]) -> list[Part]:
     rows = []
     for share in document["shares"]:
         found = document["injected"].get(share["stage"])
-        named = Cell(f"{found['right']:.3f}", f"of {found['count']}") if found else Cell("—")
-        span = f"[{share['low']:.3f}, {share['high']:.3f}]"
-        rows.append(Row(Cell(share["stage"]), [Cell(f"{share['mean']:.3f}", span), named]))
+        named = Cell("—", "none were injected")
+        if found:
+            right = share_interval(found["right"], int(found["count"]))
+            named = Cell(f"{right.mean:.3f}", f"{span(right)} of {right.n}")
+        said = f"[{share['low']:.3f}, {share['high']:.3f}]"
+        head = Cell(share["stage"], MEANINGS.get(share["stage"], ""))
+        rows.append(Row(head, [Cell(f"{share['mean']:.3f}", said), named]))
     parts: list[Part] = [
-        Text(f"{document['failed']} failed requests, replayed in {document['seconds']:.0f} s."),
+        Text(f"{document['failed']} failed requests were replayed, in {document['seconds']:.0f} s. "
+             "An oracle gives a stage what it lacked. A request fails at the first stage whose "
+             "oracle, together with those of all stages before it, makes it succeed."),
         Table(["Stage", "Share of failures", "Injected faults named right"], rows,
-              "The first stage whose oracle, with all before it, makes the episode succeed."),
+              "Shares with 95 % bootstrap intervals over failures. Injected faults: one stage of a "
+              "request that succeeds is broken on purpose; share named right with 95 % Wilson "
+              "intervals."),
     ]  # fmt: skip
     for title, key in (("By building", "by_building"), ("By room of the goal", "by_room")):
         groups = document[key]
@@ -313,13 +341,19 @@ def failure_parts(document: Mapping[str, Any]) -> list[Part]:
     encoder = document.get("encoder")
     if encoder:
         parts.append(Text(
-            f"From the log alone the encoder reaches a macro F1 of {encoder['macro_f1']:.3f} on "
-            f"new homes (always the commonest class: {encoder['macro_f1_majority']:.3f}). The fix "
-            f"that would win most is {encoder['first_fix']['replay']} by replay, and "
-            f"{encoder['first_fix']['encoder']} by the encoder."
+            "An encoder that sees the log alone, without replay, names these stages in new homes "
+            f"with a macro F1 of {encoder['macro_f1']:.3f} (always the commonest stage: "
+            f"{encoder['macro_f1_majority']:.3f}; macro F1 is the mean over stages of the harmonic "
+            "mean of precision and recall). The stage to mend first is "
+            f"{encoder['first_fix']['replay']} by replay, and {encoder['first_fix']['encoder']} by "
+            "the encoder."
         ))  # fmt: skip
     parts.append(Section(
-        "Examples", [Examples([_example(e, document["maps"]) for e in document["examples"]])],
+        "Examples", [
+            Text("Ring: the start. Blue and dashed, to the green dot: the way that was meant. "
+                 "Orange: the agent's own. North is up.", "muted"),
+            Examples([_example(e, document["maps"]) for e in document["examples"]]),
+        ],
         "Where did it go, and where should it have gone?",
     ))  # fmt: skip
     return parts
@@ -339,6 +373,4 @@ def _example(example: Mapping[str, Any], maps: Mapping[str, Any]) -> Example:
     if example["meant"] not in (example["said"], example["heard"]):
         facts.append(("Meant", example["meant"]))
     drawn = small_map(maps[example["building"]], example["way"], example["walked"], says)
-    return Example(
-        facts, f"{example['building']}; dashed: the way that was meant, orange: its own", drawn
-    )
+    return Example(facts, f"Building {example['building']}", drawn)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,13 +77,34 @@ def judged(turns: Sequence[Turn], follower: Follows) -> dict[str, float]:
 
 def defects_of_users(turns: Iterable[Turn], from_day: int = 0) -> dict[str, tuple[int, int]]:
     """(goals whose first request failed, goals) of each user, from a day on."""
-    bad: Counter[str] = Counter()
+    return _of_users(turns, from_day, lambda goal: not _reached(goal[0]))
+
+
+def lost_of_users(turns: Iterable[Turn], from_day: int = 0) -> dict[str, tuple[int, int]]:
+    """(goals that no request reached, goals) of each user, from a day on."""
+    return _of_users(turns, from_day, lambda goal: not any(map(_reached, goal)))
+
+
+def requests_of_users(turns: Iterable[Turn], from_day: int = 0) -> dict[str, tuple[int, int]]:
+    """(requests, goals) of each user, from a day on."""
+    return _of_users(turns, from_day, len)
+
+
+def _of_users(
+    turns: Iterable[Turn], from_day: int, number_of: Callable[[Sequence[Turn]], int]
+) -> dict[str, tuple[int, int]]:
+    """(sum of a number of each goal, goals) of each user, from a day on."""
+    total: Counter[str] = Counter()
     count: Counter[str] = Counter()
     for goal in goals_of(turns):
-        if int(goal[0].turn_id.split("-", 1)[0]) >= from_day and goal[0].truth is not None:
+        if int(goal[0].turn_id.split("-", 1)[0]) >= from_day:
             count[goal[0].user] += 1
-            bad[goal[0].user] += not goal[0].truth.achieved
-    return {user: (bad[user], number) for user, number in count.items()}
+            total[goal[0].user] += number_of(goal)
+    return {user: (total[user], number) for user, number in count.items()}
+
+
+def _reached(turn: Turn) -> bool:
+    return turn.truth is not None and turn.truth.achieved
 
 
 class Saved(NamedTuple):
@@ -115,7 +136,7 @@ def saved(
 
 
 def rate_interval(of_users: dict[str, tuple[int, int]]) -> Interval:
-    """The mean over users of their defect rates, with its interval."""
+    """The mean over users of their rates, with its interval."""
     return bootstrap_interval(np.array([bad / n for bad, n in of_users.values()]), samples=2000)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from envs.sessions.log import read_log, sessions_of
 from envs.sessions.turns import Turn
 from rayforge.errors import RunError
+from rayforge.evaluation.intervals import share_interval
 from rayforge.feedback.chains import Counts
 from rayforge.feedback.text import normal
 from rayforge.files import write_text
@@ -21,10 +22,9 @@ from rayforge.reports.plots import Series, line_chart
 from rayforge.reports.section import (
     Cards,
     Cell,
-    Code,
     Example,
     Examples,
-    Facts,
+    Lines,
     Part,
     Pictures,
     Row,
@@ -37,9 +37,10 @@ from trainers.configuration import read_configuration
 from trainers.feedback.config import ARMS, Arm, FeedbackConfig
 from trainers.feedback.figures import (
     by_noise,
-    day_figures,
     defects_of_users,
+    lost_of_users,
     rate_interval,
+    requests_of_users,
     saved,
 )
 from trainers.feedback.loop import days_of, log_file
@@ -52,6 +53,24 @@ NAMES: dict[Arm, str] = {
 }  # fmt: skip
 NOISES = {"none": "as it was meant", "sound": "misheard", "private": "a private name"}
 """What was wrong with a request's words, where its name in a log does not say it."""
+MEANINGS = (
+    ("+ table by chains", "frequent requests are rewritten as a table says, which absorbing chains "
+                          "over all sessions give"),
+    ("+ global rewriting", "a ranker chooses among wordings that worked for anyone"),
+    ("+ personal layer", "a user's own history chooses first"),
+    ("+ teaching", "after a failure the assistant asks, and keeps what a name means to its user"),
+    ("Defect rate", "share of goals whose first request did not lead there"),
+    ("Fewer than above, than without", "share of the defects that are gone, against the row above "
+                                       "and against the first row"),
+    ("Never reached", "share of goals that no request led to"),
+)  # fmt: skip
+"""What the rows and columns of the assistants are."""
+REWRITES = (
+    ("Ends well", "probability, by the chain, that a session ends well with the rewrite as its "
+                  "last request"),
+    ("As it is", "the same with the request itself as the last one"),
+    ("Support", "how often the request was said or the rewrite ended well, the lesser of both"),
+)  # fmt: skip
 WARM = 0.5
 """Share of the days that are left out of the figures: in the first ones little is learnt."""
 TOP = 12
@@ -79,8 +98,7 @@ def write_page(run: Path) -> Path:
                 "Which requests are helped?"),
         _chain_section(logs[best if best == "nothing" else arms[-1]], run, arms),
         _failures(run),
-        Section("Settings", [Facts([("config.yaml", Code((run / "config.yaml").read_text()))])],
-                folded=True),
+        Section("Settings", [Lines((run / "config.yaml").read_text())], folded=True),
     ]  # fmt: skip
     shown = [section for section in sections if section.parts]
     page = report_page(run.resolve().name, "Learning from use", shown)
@@ -96,14 +114,15 @@ def _summary(
     cards = []
     for arm in arms:
         found = rate_interval(defects_of_users(logs[arm], first))
-        cards.append((NAMES[arm], f"{found.mean:.3f}", f"[{found.low:.3f}, {found.high:.3f}]"))
+        span = f"of goals are defects [{found.low:.3f}, {found.high:.3f}]"
+        cards.append((NAMES[arm], f"{found.mean:.3f}", span))
     people = config.people
     text = (
-        f"{people.users} simulated users, {len(days)} days, seed {config.seed}. The figures are "
-        f"defect rates from day {first + 1} on: the share of goals whose first request did not "
-        "lead there. The interval is over users. They are simulated, and easier than real ones: "
-        "each wants a way that the data describes, from its start, and says it in an annotator's "
-        "words."
+        f"{people.users} simulated users, {len(days)} days, seed {config.seed}. A goal is a "
+        f"defect where its first request did not lead there. The figures are of day {first + 1} "
+        "and later, with 95 % bootstrap intervals over users. The users are simulated, and easier "
+        "than real ones: each wants a way that the data describes, from its start, and says it in "
+        "an annotator's words."
     )
     return Section("At a glance", [Cards(cards), Text(text, "note")])
 
@@ -118,9 +137,9 @@ def _curves(days: Sequence[Mapping[str, float]], arms: Sequence[Arm]) -> Picture
         ]
 
     defects = line_chart("Defects", series("defect"), x="day", y="share of goals", from_zero=True,
-                         hint="first requests that did not lead to the goal")  # fmt: skip
+                         hint="First requests of a day that did not lead to the goal.")  # fmt: skip
     lost = line_chart("Goals never reached", series("lost"), x="day", y="share of goals",
-                      from_zero=True, hint="after all requests for them")  # fmt: skip
+                      from_zero=True, hint="After all requests for them.")  # fmt: skip
     asked = line_chart("Requests a goal", series("requests"), x="day", y="requests")
     return Pictures([*defects, *lost, *asked])
 
@@ -130,13 +149,13 @@ def _arms_table(logs: Mapping[Arm, Sequence[Turn]], days: int) -> list[Part]:
     users = {arm: defects_of_users(turns, first) for arm, turns in logs.items()}
     rows, before, start = [], None, next(iter(logs))
     for arm in logs:
-        figures = day_figures([t for t in logs[arm] if int(t.turn_id.split("-", 1)[0]) >= first])
         step = cell(saved(users[before], users[arm]).relative, 3, True) if before else Cell("—")
         whole = cell(saved(users[start], users[arm]).relative, 3, True) if before else Cell("—")
         rows.append(
             Row(Cell(NAMES[arm]), [
-                cell(rate_interval(users[arm])), step, whole, Cell(f"{figures['lost']:.3f}"),
-                Cell(f"{figures['requests']:.2f}"),
+                cell(rate_interval(users[arm])), step, whole,
+                cell(rate_interval(lost_of_users(logs[arm], first))),
+                cell(rate_interval(requests_of_users(logs[arm], first)), 2),
             ])
         )  # fmt: skip
         before = arm
@@ -144,7 +163,9 @@ def _arms_table(logs: Mapping[Arm, Sequence[Turn]], days: int) -> list[Part]:
         Table(
             ["Assistant", "Defect rate", "Fewer than above", "Fewer than without", "Never reached",
              "Requests a goal"], rows,
-            f"Days {first + 1} to {days}; 95 % intervals over users, the same users in all rows.",
+            f"Days {first + 1} to {days}; means over users with 95 % bootstrap intervals, the same "
+            "users in all rows. Each assistant has the parts of those above it as well.",
+            MEANINGS,
         )
     ]  # fmt: skip
 
@@ -157,10 +178,13 @@ def _noise_table(logs: Mapping[Arm, Sequence[Turn]]) -> Table:
         cells = []
         for arm in logs:
             bad, count = found[arm].get(kind, (0, 0))
-            cells.append(Cell(f"{bad / count:.3f}" if count else "—"))
+            cells.append(cell(share_interval(bad / count, count)) if count else Cell("—"))
         count = next(iter(found.values())).get(kind, (0, 0))[1]
-        rows.append(Row(Cell(NOISES.get(kind, kind), f"{count} goals"), cells))
-    below = "Defect rate of the first request of a goal, over all days, by what was wrong with it."
+        rows.append(Row(Cell(NOISES.get(kind, kind), f"{count:,} goals"), cells))
+    below = (
+        "Share of goals whose first request did not lead there, over all days, by what was wrong "
+        "with its words; 95 % Wilson intervals over goals."
+    )
     return Table(["First request", *(NAMES[arm] for arm in logs)], rows, below)
 
 
@@ -181,7 +205,7 @@ def _chain_section(turns: Sequence[Turn], run: Path, arms: Sequence[Arm]) -> Sec
     parts: list[Part] = [
         Text(f"{len(table)} rewrites were live on the last day. Those with most support:"),
         Table(["Request, and below it what is followed instead", "Ends well", "As it is",
-               "Support"], rows),
+               "Support"], rows, meanings=REWRITES),
         Pictures([_drawing(counts, row) for row in widest]),
     ]  # fmt: skip
     parts += _won_and_lost(run, arm)
