@@ -41,8 +41,11 @@ class AlignTrain:
         run = named_folder(self.run, self.resume)
         from trainers.alignment.debugging import small_language_model
         from trainers.alignment.preflight import check_run
+        from trainers.runs.identity import going_on
 
         settings = small_language_model(self.settings) if self.debug else self.settings
+        if self.resume is not None:
+            settings = going_on(run, settings)
         check_run(settings, run, self.resume is not None)
         from trainers.alignment.run import train
         from trainers.runs.folder import command_line

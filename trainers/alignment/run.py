@@ -38,7 +38,7 @@ from trainers.alignment.task import Task, make_task
 from trainers.cluster import own_ray, start_here
 from trainers.configuration import placed, read_configuration, to_yaml
 from trainers.runs.folder import hardware, working_in
-from trainers.runs.identity import check_settings
+from trainers.runs.identity import check_settings, going_on
 from trainers.runs.pool import Pool
 from trainers.runs.result import Result
 from trainers.runs.stopping import resume_with, stoppable
@@ -111,7 +111,9 @@ def train(
     Raises ConfigurationError, DataError or CheckpointError before Ray starts wherever possible, and
     KeyboardInterrupt after SIGTERM or SIGINT.
     """
-    if not resume:
+    if resume:
+        config = going_on(run, config)
+    else:
         config = replace(placed(config), score=placed_score(config.score))
     with own_ray():
         check_run(config, run, resume)

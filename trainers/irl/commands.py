@@ -46,8 +46,11 @@ class Train:
         run = named_folder(self.run, self.resume)
         from trainers.irl.debugging import small_agent
         from trainers.irl.preflight import check_run
+        from trainers.runs.identity import going_on
 
         settings = small_agent(self.settings) if self.debug else self.settings
+        if self.resume is not None:
+            settings = going_on(run, settings)
         check_run(settings, run, self.resume is not None)
         from trainers.irl.run import train
         from trainers.runs.folder import command_line

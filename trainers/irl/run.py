@@ -44,6 +44,7 @@ from trainers.irl.validation import (
 from trainers.irl.wiring import is_circuit, write_wiring
 from trainers.runs.checkpoint import Checkpoint, latest, save_checkpoint
 from trainers.runs.folder import clear_figures, forget_after, hardware, working_in
+from trainers.runs.identity import going_on
 from trainers.runs.progress import ProgressLines
 from trainers.runs.prometheus import PrometheusGauges
 from trainers.runs.result import Result
@@ -62,7 +63,7 @@ def train(
     Raises ConfigurationError, DataError or CheckpointError before Ray starts wherever possible, and
     KeyboardInterrupt after SIGTERM or SIGINT, with a checkpoint written.
     """
-    config = config if resume else placed(config)
+    config = going_on(run, config) if resume else placed(config)
     with own_ray():
         check_run(config, run, resume)
         check_trackers(config.track)

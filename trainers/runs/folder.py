@@ -95,34 +95,29 @@ def working_in(run: Path, new: bool) -> Iterator[None]:
     Where the block fails before anything is written there, nothing of the folder is left. Raises
     RunError where the folder is taken or cannot be written.
     """
-    if new:
-        check_free(run)
-    with made(run):
+    with leaving_nothing(run):
         if new:
-            check_writable(run)
+            prepare(run)
         with held(run):
             yield
 
 
 @contextmanager
-def made(folder: Path) -> Iterator[None]:
-    """Make a folder where there is none. Where the block fails and the folder is empty but for its
-    lock, the lock is removed, and so are the folders that were made here."""
+def leaving_nothing(folder: Path) -> Iterator[None]:
+    """A block that makes a folder. Where it fails and the folder is empty but for its lock, the
+    lock is removed, and so are the folders that were not there before."""
     lock = folder / ".lock"
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     locked = lock.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"run folder {folder} cannot be made: {error.strerror}") from error
     try:
         yield
     except BaseException:
         with suppress(OSError):
             if not locked and [*folder.iterdir()] == [lock]:
                 lock.unlink()
-            for place in new:
-                place.rmdir()  # an error where it holds something: those above do then too
+        for place in new:
+            with suppress(OSError):  # it was not made, or holds something
+                place.rmdir()
         raise
 
 

@@ -34,7 +34,7 @@ from rayforge.reports.section import (
 from rayforge.reports.tables import AGENTS, metric_table
 from trainers.configuration import placed, read_configuration, to_yaml
 from trainers.runs.folder import check_place, command_line, forget_after, hardware, working_in
-from trainers.runs.identity import check_settings
+from trainers.runs.identity import check_settings, going_on
 from trainers.runs.stopping import resume_with, stoppable
 from trainers.runs.system import System
 
@@ -49,7 +49,7 @@ def train(system: System, command: str, config: Any, run: Path, resume: bool) ->
     starts wherever possible, and KeyboardInterrupt on SIGTERM or SIGINT.
     """
     check_place(run, resume)
-    config = config if resume else placed(config)
+    config = going_on(run, config) if resume else placed(config)
     last = system.reports(config, REPORTS)
     if resume:
         saved = read_configuration(system.configuration, run / "config.yaml")

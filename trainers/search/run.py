@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from trainers.alignment.named_code import recorded, without_commands
 from trainers.cluster import check_shared, check_storage, join_cluster, own_ray, start_here
 from trainers.configuration import from_dict, placed, to_dict
 from trainers.machine import processors
-from trainers.runs.folder import check_lasting, held, made
+from trainers.runs.folder import check_lasting, held, leaving_nothing
 from trainers.runs.identity import check_settings
 from trainers.runs.stopping import BEFORE, stoppable
 from trainers.runs.tracking import check_trackers
@@ -41,7 +42,8 @@ def search(file: Path, changes: Mapping[str, Any], resume: bool, command: str) -
     Raises ConfigurationError or DataError before Ray starts wherever possible.
     """
     plan = read_search(file, changes)
-    with own_ray():
+    folder = Folder(plan.settings.storage, plan.settings.name)
+    with own_ray(), nullcontext() if folder.remote else leaving_nothing(Path(str(folder))):
         return _search(plan, file, changes, resume, command)
 
 
@@ -71,7 +73,8 @@ def _search(
             _go(plan, folder, state, at_once, resume, command)
         return folder
     here = Path(str(folder))
-    with made(here), held(here), stoppable(line):
+    here.mkdir(parents=True, exist_ok=True)
+    with held(here), stoppable(line):
         clear_parts(here, below=True, older_than_s=0.0)
         state = check_folder(folder, plan, resume)  # nobody else changes it now
         _go(plan, folder, state, at_once, resume, command)

@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from rayforge.errors import ConfigurationError
+from rayforge.errors import ConfigurationError, RunError
 from rayforge.reports.comparison import merge_seeds
 from rayforge.reports.run_folder import read_run
 from rayforge.settings import MAY_CHANGE, NOT_LEARNT, RESOURCE, UNDER_WAY, settings_with
 from trainers.alignment.config import AlignConfig
+from trainers.amodal.config import VideoConfig
 from trainers.both.config import BothConfig
 from trainers.configuration import to_yaml
 from trainers.irl.adapt_config import AdaptConfig
 from trainers.irl.config import IRLConfig
-from trainers.runs.identity import check_settings
+from trainers.runs.identity import check_settings, going_on
 
 
 @pytest.mark.parametrize("kind", [IRLConfig, AlignConfig, AdaptConfig])
@@ -72,3 +73,29 @@ def test_resources_of_both_systems_are_found() -> None:
     assert {"irl.runners", "irl.device", "align.workers", "align.actors", "align.device"} <= {
         *found
     }
+
+
+@pytest.mark.parametrize("kind", [IRLConfig, AlignConfig, VideoConfig])
+def test_a_run_goes_on_with_data_that_moved(
+    kind: type[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other, run = tmp_path / "first", tmp_path / "other", tmp_path / "run"
+    for folder in (first, other, run):
+        folder.mkdir()
+    saved = kind(data=str(first))
+    (run / "config.yaml").write_text(to_yaml(saved))
+    monkeypatch.chdir(run)
+    assert going_on(run, saved) == going_on(run, replace(saved, data="../first")) == saved
+    for name in ("../other", str(other)):  # the old one is there: these are other data
+        asked = going_on(run, replace(saved, data=name))
+        with pytest.raises(ConfigurationError, match=r"data was '.*first' and is now '/.*other'"):
+            check_settings(saved, asked, "runs/x")
+    first.rename(tmp_path / "moved")
+    with pytest.raises(RunError, match=r"made with data .*first, which is not there .* --data PL"):
+        going_on(run, saved)
+    asked = going_on(run, replace(saved, data="../moved"))
+    assert Path(asked.data).is_absolute() and Path(asked.data).samefile(tmp_path / "moved")
+    check_settings(saved, asked, "runs/x")
+    for name in ("houses", "../nowhere"):
+        with pytest.raises(ConfigurationError, match="data was"):
+            check_settings(saved, going_on(run, replace(saved, data=name)), "runs/x")

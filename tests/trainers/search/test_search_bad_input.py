@@ -88,6 +88,7 @@ def test_a_second_search_of_one_name_is_told_how_to_go_on(
 ) -> None:
     file = changed(tmp_path, "irl")
     assert "holds no search to go on with: drop --resume" in refused(capsys, file, "--resume")
+    assert not (tmp_path / "runs").exists()
     first = read_search(Path(file))
     folder = Folder(first.settings.storage, "irl")
     folder.write(run.FILE, yaml.safe_dump(to_dict(first.settings)))
