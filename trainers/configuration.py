@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 import yaml
 
 from rayforge.errors import ConfigurationError, RunError
-from rayforge.readers.faults import one_line, shown
+from rayforge.readers.faults import looked_in, one_line, shown
 from rayforge.readers.json_text import read_object
 from rayforge.readers.yaml_text import read_yaml
 from rayforge.settings import (
@@ -42,9 +42,10 @@ def read_configuration(kind: type[T], file: Path) -> T:
     the run of another system.
     """
     if file.name == RUN_FILE and not file.exists():
+        there = file.parent.is_dir()
+        why = f"it has no {RUN_FILE}" if there else "there is no such folder"
         raise RunError(
-            f"{file.parent} is not a run folder: "
-            + (f"it has no {RUN_FILE}" if file.parent.is_dir() else "there is no such folder")
+            f"{file.parent} is not a run folder: {why}{'' if there else looked_in(file.parent)}"
         )
     document = read_document(file)
     try:

@@ -26,7 +26,7 @@ from envs.video.clip import VideoClip
 from rayforge.errors import DataError
 from rayforge.files import whole_folder
 from rayforge.readers.arrays import read_npz
-from rayforge.readers.faults import reading, shown
+from rayforge.readers.faults import looked_in, reading, shown
 from rayforge.readers.json_text import read_object
 
 FORMAT = 1
@@ -79,7 +79,10 @@ def clip_names(folder: Path) -> list[str]:
     """
     file = folder / MANIFEST
     if not file.is_file():
-        raise DataError(f"{folder} holds no clips: it has no {MANIFEST}")
+        why = (
+            f"it has no {MANIFEST}" if folder.is_dir() else f"it does not exist{looked_in(folder)}"
+        )
+        raise DataError(f"{folder} holds no clips: {why}")
     document = read_object(file, DataError)
     if document.get("format") != FORMAT:
         raise DataError(f"{file}: format is {shown(document.get('format'))}, and {FORMAT} is read")

@@ -21,7 +21,7 @@ from rayforge.alignment.preference_formats import Preference, parse_record
 from rayforge.alignment.preference_sides import Content, UnsoundRecord
 from rayforge.errors import DataError, PreferenceError
 from rayforge.readers.content import read_lines
-from rayforge.readers.faults import one_line, reading
+from rayforge.readers.faults import looked_in, one_line, reading
 from rayforge.readers.json_text import parse_json
 from rayforge.readers.parquet import read_rows
 
@@ -95,11 +95,11 @@ def check_source(source: str) -> None:
     if Path(source).is_file() or path.is_dir():
         return
     if any(source.endswith(suffix) for suffix in (*_LINES, ".parquet")):
-        raise PreferenceError(f"preference file {source} does not exist")
+        raise PreferenceError(f"preference file {source} does not exist{looked_in(source)}")
     # What begins with a folder that is here is a path, and no name on the hub.
     here = len(path.parts) > 1 and os.path.lexists(path.parts[0])
     if here or source.startswith(("/", ".", "~")):
-        raise PreferenceError(f"preference folder {source} does not exist")
+        raise PreferenceError(f"preference folder {source} does not exist{looked_in(source)}")
 
 
 _Item = tuple[str, Any]

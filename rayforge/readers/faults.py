@@ -41,6 +41,12 @@ def one_line(text: object, limit: int = SHOWN) -> str:
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 
+def looked_in(place: str | Path) -> str:
+    """Where a relative path was looked for, to stand behind "does not exist": files that name it
+    are used from other directories as well. "" for an absolute one."""
+    return "" if Path(place).is_absolute() else f" in {one_line(Path.cwd(), 2 * SHOWN)}"
+
+
 def kind_of(value: Any) -> str:
     """What a JSON or YAML value is, for a message."""
     names = {dict: "an object", list: "a list", str: "a text", type(None): "nothing"}
@@ -61,7 +67,8 @@ def reading(
     except UserError:
         raise
     except FileNotFoundError as error:
-        raise kind(f"{place}: no such file") from error
+        where = looked_in(place) if isinstance(place, Path) else ""
+        raise kind(f"{place}: no such file{where}") from error
     except Exception as error:
         raise kind(f"{place}: cannot be read ({_reason(error)}); {remedy}") from error
 

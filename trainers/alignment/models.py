@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from rayforge.errors import ConfigurationError, MachineError
-from rayforge.readers.faults import reading
+from rayforge.readers.faults import looked_in, reading
 from trainers.alignment.pretrained import SMOLLM2, smollm2
 
 Model = Any
@@ -43,7 +43,7 @@ def find_model(name: str) -> Path:
         folder = smollm2()
     if not folder.is_dir():
         if folder.is_absolute() or name.startswith(".") or name.count("/") > 1:
-            raise ConfigurationError(f"model folder {name} does not exist")
+            raise ConfigurationError(f"model folder {name} does not exist{looked_in(name)}")
         folder = _snapshot(name)
     adapter = folder / "adapter_config.json"
     if adapter.is_file():

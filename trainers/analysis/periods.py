@@ -34,7 +34,8 @@ from trainers.analysis.periods_config import (
 from trainers.analysis.periods_page import SUBJECTS, periods_sections
 from trainers.analysis.results import write_results
 from trainers.analysis.trials import ROWS, check_processes, fan_out
-from trainers.configuration import read_configuration, to_yaml
+from trainers.configuration import to_yaml
+from trainers.irl.preflight import check_data
 
 CONFIG = "periods.yaml"
 
@@ -46,6 +47,8 @@ def analyse_periods(file: Path, out: Path, processes: int, command: str) -> dict
     """
     check_processes(processes)
     config = read_periods(file)
+    if config.subject != "preferences":
+        check_data(Path(config.data))
     _check_same(config, out)
     _prepare(config)
     out.mkdir(parents=True, exist_ok=True)
@@ -65,7 +68,7 @@ def _check_same(config: PeriodsConfig, out: Path) -> None:
                 f"{out} holds rows of another study: name another folder with --out"
             )
         return
-    before = read_configuration(PeriodsConfig, out / CONFIG)
+    before = read_periods(out / CONFIG)
     for name in ("data", "subject", "deficit", "length", "clean", "learning_rate", "decay", "views",
                  "updates", "base"):  # fmt: skip
         if getattr(before, name) != getattr(config, name):

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from envs.shifts.shift import FEATURES, IMAGES, WORDS, Shift, read_shift
 from rayforge.errors import ConfigurationError
 from rayforge.evaluation.sensitivity import ARMS
-from rayforge.settings import Above, AtLeast, Within, check_limits
-from trainers.configuration import read_configuration
+from rayforge.settings import FOLDER, Above, AtLeast, Within, check_limits
+from trainers.configuration import placed, read_configuration
 
 WITHHELD = "withheld"
 """The deficit that takes half of the training buildings away."""
@@ -28,9 +28,9 @@ class PeriodsConfig:
     """A study of critical periods. Time is counted in blocks: epochs of "rooms", blocks of updates
     of "clone", rounds of "preferences"."""
 
-    data: str
-    """Folder of generated houses ("rooms"), or any data folder ("clone"); preferences make their
-    own ("routes")."""
+    data: Annotated[str, FOLDER]
+    """Folder of generated houses ("rooms"), or any data folder ("clone"), found from the working
+    directory; preferences make their own ("routes")."""
     subject: Literal["rooms", "clone", "preferences"] = "rooms"
     """"rooms": recognition from rendered views. "clone": a policy in navigation graphs.
     "preferences": rounds of direct preference optimisation."""
@@ -152,4 +152,5 @@ def trials_of(config: PeriodsConfig) -> dict[str, Trial]:
 
 def read_periods(file: Path) -> PeriodsConfig:
     """The file of a study. Raises ConfigurationError, with the nearest right name."""
-    return read_configuration(PeriodsConfig, file)
+    config = read_configuration(PeriodsConfig, file)
+    return config if config.subject == "preferences" else placed(config, say=False)

@@ -42,6 +42,7 @@ from trainers.analysis.targets import seen_otherwise, told_otherwise, told_twice
 from trainers.analysis.transfer_config import (
     Target,
     TransferConfig,
+    asked_of,
     found_runs,
     read_transfer,
     run_names,
@@ -58,6 +59,7 @@ from trainers.configuration import from_dict, read_document, to_dict
 from trainers.irl.config import IRLConfig
 from trainers.irl.evaluate import scores_of
 from trainers.irl.loading import agent_sizes, agent_with, load_weights
+from trainers.irl.preflight import check_data
 from trainers.irl.run_folder import load_run
 from trainers.irl.task import Task, read_task
 from trainers.search.config import merged
@@ -103,7 +105,11 @@ def analyse_transfer(file: Path, out: Path, processes: int, command: str) -> dic
         pairs = language_cells(file)
         _check_count(len({cell.name for cell in pairs.values()}))
         of_all = next(iter(pairs.values()))
-        keep_asked(out, {"pairs": of_all.pairs, "seed": of_all.seed})
+        asked = asked_of(
+            {cell.name: cell.run for cell in pairs.values()},
+            [cell.target for cell in pairs.values() if cell.target is not None],
+        )
+        keep_asked(out, {"pairs": of_all.pairs, "seed": of_all.seed, **asked})
         rows, measured = fan_out(score_pairs, pairs, out, processes, "cell"), LANGUAGE_MODELS
     else:
         cells = _agents_cells(read_transfer(file), out, processes)
@@ -128,8 +134,7 @@ def _check_count(runs: int) -> None:
 
 def _agents_cells(grid: TransferConfig, out: Path, processes: int) -> dict[str, Scoring]:
     """The cells of a grid by name; trains the runs that it makes."""
-    if not Path(grid.data).is_dir():
-        raise DataError(f"data folder {grid.data} does not exist; `rayforge houses DIR` makes one")
+    check_data(Path(grid.data))
     runs = {path: _group(path) for path in found_runs(grid.runs)}
     for run in runs:
         check_agents_run(run, "transfer")
@@ -138,7 +143,8 @@ def _agents_cells(grid: TransferConfig, out: Path, processes: int) -> dict[str, 
     _check_count(len(runs) + len(makings))
     for target in grid.read_targets():
         check_split(Path(target.data or grid.data), target.split)
-    keep_asked(out, _asked(grid))
+    given = dict(zip(run_names(list(runs)), runs, strict=True))
+    keep_asked(out, _asked(grid) | asked_of(given, grid.read_targets()))
     if makings:
         fan_out(make_run, makings, out / "made", processes, "run")
         runs |= {making.folder: _group(making.folder) for making in makings.values()}

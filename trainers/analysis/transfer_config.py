@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from envs.shifts.shift import CAMERA, FEATURES, WORDS, Shift, read_shift
 from rayforge.errors import ConfigurationError, DataError, RunError
-from rayforge.settings import AtLeast, check_limits
+from rayforge.readers.faults import looked_in
+from rayforge.settings import FOLDER, AtLeast, check_limits
 from trainers.analysis.periods_config import check_different
-from trainers.configuration import from_dict, read_configuration
+from trainers.configuration import from_dict, placed, read_configuration, to_dict
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Target:
 
     split: str = "val_unseen"
     """A split of the data folder."""
-    data: str = ""
+    data: Annotated[str, FOLDER] = ""
     """Another data folder than the grid's."""
     words: str = ""
     """A shift of instructions, NAME:SEVERITY: dropped, misheard, shuffled."""
@@ -84,8 +85,9 @@ class Made:
 class TransferConfig:
     """A grid of runs and targets."""
 
-    data: str
-    """Data folder of the sources and, where a target names no other, of the targets."""
+    data: Annotated[str, FOLDER]
+    """Data folder of the sources and, where a target names no other, of the targets. This and all
+    that a file of a grid names is found from the working directory."""
     targets: tuple[dict[str, Any], ...]
     """What runs are scored on: see `Target`."""
     runs: tuple[str, ...] = ()
@@ -114,7 +116,8 @@ class TransferConfig:
     def read_targets(self) -> list[Target]:
         found = []
         for number, one in enumerate(self.targets, 1):
-            found.append(from_dict(Target, one, f"targets: number {number}: "))
+            target = from_dict(Target, one, f"targets: number {number}: ")
+            found.append(placed(target, say=False))
         return found
 
     @property
@@ -132,17 +135,19 @@ def check_titles(titles: Sequence[str]) -> None:
 
 
 def found_runs(names: Sequence[str]) -> list[Path]:
-    """The run folders that `names` are or hold, in order. Raises RunError where there is none."""
+    """The run folders that `names` are or hold, in order, by absolute paths. Raises RunError where
+    there is none."""
     found: list[Path] = []
     for name in names:
-        folder = Path(name)
+        folder = Path(name).absolute()
         if (folder / "config.yaml").is_file():
             found.append(folder)
             continue
         inner = sorted(file.parent for file in folder.glob("*/config.yaml"))
         inner += sorted(file.parent for file in folder.glob("*/*/config.yaml"))
         if not inner:
-            raise RunError(f"{folder} is no run folder and holds none: it has no config.yaml")
+            why = "it has no config.yaml" if folder.is_dir() else "it does not exist"
+            raise RunError(f"{folder} is no run folder and holds none: {why}")
         found += inner
     return list(dict.fromkeys(found))
 
@@ -157,10 +162,21 @@ def run_names(runs: Sequence[Path]) -> list[str]:
     return [str(run) for run in runs]
 
 
+def asked_of(runs: Mapping[str, Path], targets: Sequence[Any]) -> dict[str, Any]:
+    """What the rows of these runs and targets are of, beside what tables call them: another run of
+    that name, or a target that was changed, has rows of its own."""
+    return {f"run {name}": str(run) for name, run in runs.items()} | {
+        f"target {target.title}": to_dict(target) for target in targets
+    }
+
+
 def read_transfer(file: Path) -> TransferConfig:
     """The file of a grid. Raises ConfigurationError, with the nearest right name."""
-    config = read_configuration(TransferConfig, file)
+    config = placed(read_configuration(TransferConfig, file), say=False)
     for target in config.read_targets():
         if target.data and not Path(target.data).is_dir():
-            raise DataError(f"target {target.title}: data folder {target.data} does not exist")
+            raise DataError(
+                f"target {target.title}: data folder {target.data} does not exist"
+                f"{looked_in(target.data)}"
+            )
     return config

@@ -25,7 +25,7 @@ from rayforge.evaluation.intervals import bootstrap_interval
 from rayforge.evaluation.parity import total_variation_parity
 from rayforge.language.vocabulary import SPECIAL, Vocabulary
 from rayforge.reports.alignment import is_alignment_run
-from rayforge.settings import AtLeast, check_limits
+from rayforge.settings import FOLDER, AtLeast, check_limits
 from trainers.alignment.config import AlignConfig
 from trainers.alignment.evaluate import last_model
 from trainers.alignment.models import context_length, find_model, load_model, load_tokeniser
@@ -34,7 +34,7 @@ from trainers.alignment.tokens import TokenPairs, check_conversational, tokenise
 from trainers.analysis.preferences import margins_of
 from trainers.analysis.transfer_config import check_titles, found_runs, run_names
 from trainers.analysis.transfer_results import HOME, Measured
-from trainers.configuration import from_dict, read_configuration
+from trainers.configuration import from_dict, placed, read_configuration
 
 LANGUAGE_MODELS = Measured(
     "accuracy", "Accuracy",
@@ -52,7 +52,7 @@ FEWEST = 10
 class PairsTarget:
     """Pairs that runs are scored on, and what is done to them."""
 
-    data: str = ""
+    data: Annotated[str, FOLDER] = ""
     """Preference pairs as `rayforge align train --data` reads them; "routes" makes the test pairs
     of the route task. Empty: the run's own held-out pairs."""
     routes: dict[str, Any] = field(default_factory=dict)
@@ -109,10 +109,11 @@ class LanguageGrid:
         check_titles([target.title for target in self.read_targets()])
 
     def read_targets(self) -> list[PairsTarget]:
-        return [
+        found = [
             from_dict(PairsTarget, one, f"targets: number {number}: ")
             for number, one in enumerate(self.targets, 1)
         ]
+        return [one if one.data == "routes" else placed(one, say=False) for one in found]
 
 
 @dataclass(frozen=True)

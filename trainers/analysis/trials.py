@@ -19,7 +19,7 @@ from rayforge.readers.faults import shown
 from rayforge.readers.json_text import read_json_lines, read_object
 from trainers.analysis.results import plain
 from trainers.cluster import need_ray, own_ray
-from trainers.runs.folder import held, made
+from trainers.runs.folder import held
 from trainers.runs.stopping import stoppable
 
 Work = Callable[[Any], dict[str, Any]]
@@ -46,7 +46,8 @@ def run_trials(
     What is not finite in a row is null, on the disk and in what comes back. Raises whatever a trial
     raises, and MachineError where its process died again and again.
     """
-    with made(folder), held(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder):
         rows = read_rows(folder / ROWS)
         todo = {name: trial for name, trial in trials.items() if name not in rows}
         if len(todo) < len(trials):
@@ -89,7 +90,7 @@ def read_rows(file: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     if not file.is_file():
         return found
-    whole = file.read_text().endswith("\n")
+    whole = file.read_bytes().endswith(b"\n")
     try:
         for _, row in read_json_lines(file, ConfigurationError):
             if isinstance(row, dict) and isinstance(row.get("trial"), str):

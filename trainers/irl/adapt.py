@@ -32,7 +32,7 @@ from rayforge.errors import ConfigurationError, DataError, RunError
 from rayforge.evaluation.intervals import paired_difference
 from rayforge.files import clear_parts, write_json, write_text
 from rayforge.language.vocabulary import Vocabulary
-from rayforge.readers.faults import reading, shown
+from rayforge.readers.faults import looked_in, reading, shown
 from rayforge.readers.json_text import read_json_lines, read_object
 from rayforge.reports.report import write_report
 from trainers.cluster import own_ray
@@ -152,7 +152,7 @@ def check_scans(folder: Path, scans: tuple[str, ...]) -> None:
     if not scans:
         raise ConfigurationError("name the buildings to adapt to: --scans A,B,...")
     if not folder.is_dir():
-        raise DataError(f"data folder {folder} does not exist")
+        raise DataError(f"data folder {folder} does not exist{looked_in(folder)}")
     known = sorted(
         f.name.removesuffix(SUFFIX) for f in (folder / "connectivity").glob(f"*{SUFFIX}")
     )

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from rayforge.errors import ConfigurationError, DataError, MachineError
+from rayforge.readers.faults import looked_in
 from trainers.cluster import join_cluster
 from trainers.configuration import read_configuration
 from trainers.irl.config import IRLConfig
@@ -36,7 +37,10 @@ def check_data(folder: Path | None) -> None:
     if folder is not None and folder.is_file():
         raise DataError(f"data {folder} is a file; name the folder that holds it and connectivity/")
     if folder is not None and not folder.is_dir():
-        raise DataError(f"data folder {folder} does not exist; `rayforge houses DIR` makes one")
+        raise DataError(
+            f"data folder {folder} does not exist{looked_in(folder)}; `rayforge houses DIR` makes "
+            "one"
+        )
 
 
 def check_named(config: IRLConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import yaml
 
 from rayforge.errors import UserError
 from trainers import cli
-from trainers.analysis.transfer_config import read_transfer
+from trainers.analysis.transfer_config import asked_of, found_runs, read_transfer
+from trainers.analysis.trials import keep_asked
 
 
 def _grid(houses: Path) -> dict[str, object]:
@@ -101,6 +103,39 @@ def test_nothing_is_trained_for_a_grid_that_cannot_be_filled(
     with pytest.raises(UserError, match=message):
         analyse_transfer(file, tmp_path / "out", 0, "test")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_grid_means_the_same_from_any_directory(
+    houses: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "one"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("seed: 0\n")
+    (tmp_path / "here").symlink_to(houses)
+    file = tmp_path / "grid.yaml"
+    targets = [{"data": "here"}, {"words": "dropped:1", "name": "fewer words"}]
+    file.write_text(yaml.safe_dump({"data": "here", "runs": ["runs"], "targets": targets}))
+    grid = read_transfer(file)
+    assert grid.data == grid.read_targets()[0].data == str(tmp_path / "here")
+    runs = found_runs(grid.runs)
+    assert runs == [run]
+    keep_asked(tmp_path / "out", asked_of({"one": run}, grid.read_targets()))
+    # What tables call alike is not taken for the same.
+    with pytest.raises(UserError, match=r"rows of which run one was '/.*/runs/one', and now"):
+        keep_asked(tmp_path / "out", asked_of({"one": tmp_path / "one"}, []))
+    other = replace(grid.read_targets()[1], words="dropped:5")
+    with pytest.raises(UserError, match="rows of which target fewer words was"):
+        keep_asked(tmp_path / "out", asked_of({}, [other]))
+    monkeypatch.chdir(run)
+    (tmp_path / "study.yaml").write_text("data: here\n")
+    for kind, named in (("transfer", "grid"), ("periods", "study")):
+        with pytest.raises(SystemExit):
+            cli.main(["analyse", kind, str(tmp_path / f"{named}.yaml"), "--out", "out"])
+        said = capsys.readouterr().err
+        assert f"{run}/runs is no run" in said or f"here does not exist in {run};" in said
+    assert not (run / "out").exists()
 
 
 def test_the_camera_of_rendered_runs_can_be_shifted(houses: Path, tmp_path: Path) -> None:

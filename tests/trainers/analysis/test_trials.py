@@ -75,3 +75,10 @@ def test_rows_of_another_study_are_never_taken(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="rows of an older version"):
         keep_asked(old, asked)
     assert [file.name for file in old.iterdir()] == [ROWS]
+
+
+def test_a_line_cut_inside_a_letter_is_removed(tmp_path: Path) -> None:
+    file = tmp_path / ROWS
+    file.write_bytes(b'{"trial": "a", "value": 1}\n{"trial": "b", "value": "\xc3')
+    assert read_rows(file) == {"a": {"trial": "a", "value": 1}}
+    assert file.read_text() == '{"trial": "a", "value": 1}\n'
