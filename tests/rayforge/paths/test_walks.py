@@ -60,6 +60,17 @@ def test_demonstrations_are_read_and_the_newest_roll_outs_are_kept(frames: Frame
     assert frames.nbytes == 10 * SIZE * SIZE * 5
 
 
+def test_an_equal_store_keeps_images_under_the_numbers_of_the_first(frames: FrameStore) -> None:
+    """As a learner in another process does, whose images the driver never holds."""
+    other = FrameStore(frames.frame_file, 3)
+    for seed in range(4):
+        numbers = frames.take(2)
+        other.put(numbers, [images(2, seed), images(3, seed + 9)])
+    assert frames.nbytes == 0 and numbers.tolist() == [2, 3]
+    np.testing.assert_array_equal(other.gather(numbers[1:], np.array([3])), images(3, 12))
+    np.testing.assert_array_equal(other.gather(np.array([4]), np.array([3])), images(3, 11))
+
+
 def test_images_that_are_not_kept_are_an_error(frames: FrameStore) -> None:
     for number in (2, -1, 5):
         with pytest.raises(ValueError, match=f"walk {number} are not kept"):

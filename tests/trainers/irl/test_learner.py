@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from torch import Tensor
 
-from rayforge.errors import DivergedError
+from rayforge.errors import DivergedError, MachineError
 from rayforge.irl.pairs import Role, join_parts, pair_batch
 from rayforge.paths.arrays import Paths
+from rayforge.paths.frame_store import FrameFile, FrameStore
 from trainers.irl.algorithm import LangGoalIRLConfig, sizes_of
 from trainers.irl.config import IRLConfig
 from trainers.irl.learner import AgentLearner
@@ -191,3 +193,9 @@ def test_the_temperature_is_the_configurations_after_a_restore(make: Make) -> No
         learner.set_state(saved.get_state())
     assert float(asked.agent.temperature) == pytest.approx(0.5)
     assert float(learns.agent.temperature) == pytest.approx(1.0)  # goes on from what was learnt
+
+
+def test_a_node_without_the_images_of_the_demonstrations_is_told(tmp_path: Path) -> None:
+    frames = FrameStore(FrameFile(tmp_path / "gone.npy", np.array([0, 1])), 1)
+    with pytest.raises(MachineError, match=r"gone.npy, the images of .* set XDG_CACHE_HOME"):
+        object.__new__(AgentLearner).show(frames)
