@@ -90,7 +90,7 @@ class Tune:
     """Confirms a system from outside RayForge, module:NAME, as the file has it: its code is
     imported."""
     judge: str | None = None
-    """Of trials of language models, as in `rayforge align train`: a reward model's folder,
+    """Judge of trials of language models, as in `rayforge align train`: a reward model's folder,
     "command: PROGRAM ...", or a Python function MODULE:FUNCTION."""
     address: str = ""
     """The Ray cluster to join, as HOST:PORT, instead of what RAY_ADDRESS names."""

@@ -158,8 +158,13 @@ def _reflowed(command: type, width: int) -> list[str]:
     lines: list[str] = []
     for paragraph in (inspect.getdoc(command) or "").split("\n\n"):
         kept = any(line.startswith(" ") for line in paragraph.splitlines())
-        lines += ["", *(paragraph.splitlines() if kept else textwrap.wrap(paragraph, width))]
+        lines += ["", *(paragraph.splitlines() if kept else _wrapped(paragraph, width))]
     return lines[1:]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of a text; names such as HH-RLHF and flags stay whole."""
+    return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
 def _shown(entry: Entry, width: int) -> list[str]:
@@ -168,7 +173,7 @@ def _shown(entry: Entry, width: int) -> list[str]:
         text += " [needed]"
     elif (value := _as_typed(entry.default)) != "":
         text += f" [{value}]"
-    left, filled = f"  {entry.written}", textwrap.wrap(text.strip(), width - INDENT) or [""]
+    left, filled = f"  {entry.written}", _wrapped(text.strip(), width - INDENT) or [""]
     if len(left) > INDENT - 2:
         return [left, *(" " * INDENT + line for line in filled)]
     return [f"{left:{INDENT}}{filled[0]}", *(" " * INDENT + line for line in filled[1:])]

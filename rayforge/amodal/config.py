@@ -34,7 +34,8 @@ class AmodalConfig:
     """The network, its losses and its training."""
 
     channels: Annotated[int, AtLeast(1)] = 16
-    """Of the first convolution; each of the next three has twice as many, up to four times."""
+    """Channels of the first convolution; each of the next three has twice as many, up to four
+    times."""
     hidden: Annotated[int, AtLeast(1)] = 96
     """Size of a frame's code and of the recurrence over time."""
     directions: Literal["both", "onward"] = "both"
@@ -55,9 +56,9 @@ class AmodalConfig:
     adaptation_rate: Annotated[float, Above(0)] = 1e-4
     """Adam's step size of those."""
     least_hidden: Annotated[float, SHARE] = 0.1
-    """Frames are scored of which at least this share of the object is hidden ..."""
+    """Least share of the object that is hidden in a frame that is scored."""
     most_hidden: Annotated[float, SHARE] = 0.7
-    """... and at most this share."""
+    """Greatest share of the object that is hidden in a frame that is scored."""
 
     def __post_init__(self) -> None:
         check_limits(self)

@@ -17,15 +17,15 @@ class EncoderConfig:
     text: str = SMALL
     """Fixed vectors beside the learnt ones: small (none), wordllama, or a transformers folder."""
     width: Annotated[int, AtLeast(8)] = 128
-    """Numbers of a vector."""
+    """Size of a vector."""
     temperature: Annotated[float, Above(0)] = 0.05
-    """Of the softmax over a batch's candidates."""
+    """Temperature of the softmax over a batch's candidates."""
     epochs: Annotated[int, AtLeast(0)] = 12
     """Passes over the training pairs."""
     batch: Annotated[int, AtLeast(2)] = 128
     """Pairs of an update, each the other's negative."""
     learning_rate: Annotated[float, Above(0)] = 2e-3
-    """Of Adam."""
+    """Adam's step size."""
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -40,7 +40,7 @@ class RankerConfig:
     epochs: Annotated[int, AtLeast(1)] = 60
     """Passes over the candidates that were retrieved."""
     learning_rate: Annotated[float, Above(0)] = 5e-3
-    """Of Adam."""
+    """Adam's step size."""
     decay: Annotated[float, AtLeast(0)] = 1e-3
     """Weight decay."""
     batch: Annotated[int, AtLeast(1)] = 512
@@ -61,15 +61,16 @@ class RewritingConfig:
     personal_threshold: Annotated[float, SHARE] = 0.5
     """Least score of a rewrite from the user's index; learning replaces it."""
     global_threshold: Annotated[float, SHARE] = 0.5
-    """The same of everyone's index."""
+    """Least score of a rewrite from everyone's index; learning replaces it."""
     good_count: Annotated[int, AtLeast(1)] = 3
-    """A request is left alone that the user, or everyone, said so often ..."""
+    """A request is left alone if the user, or everyone, said it at least so often, and it seldom
+    failed (`good_rate`)."""
     good_rate: Annotated[float, SHARE] = 0.2
-    """... with at most this share of failures."""
+    """Greatest share of failures of a request that is left alone."""
     budget_ms: Annotated[float, Above(0)] = 50.0
     """Time of a request; when it is up, what was found until then is answered."""
     index: IndexKind = "flat"
-    """Of everyone's entries: flat (exact) or lists (faiss)."""
+    """Index of everyone's entries: flat (exact) or lists (faiss)."""
 
     def __post_init__(self) -> None:
         check_limits(self)

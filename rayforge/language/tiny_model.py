@@ -33,7 +33,7 @@ class TinyModelConfig:
     """Size of the tiny model; the default has about a million parameters with 200 words."""
 
     width: int = 128
-    """Of the hidden states."""
+    """Size of the hidden states."""
     layers: int = 4
     """Blocks of attention and feed-forward layers."""
     heads: int = 4
@@ -49,7 +49,7 @@ class TinyModelConfig:
     """Standard deviation of the first weights; with the usual 0.02 a model this narrow has not
     learnt to copy after 800 steps."""
     seed: int = 0
-    """Of the first weights."""
+    """Seed of the first weights."""
 
     def __post_init__(self) -> None:
         check_limits(self)

@@ -153,7 +153,7 @@ class AlignConfig:
     responses: int | None = None
     """Responses sampled a prompt (K). Left out, 4; of "acting" 8."""
     temperature: Annotated[float, UNDER_WAY, AtLeast(0)] = 0.7
-    """Of sampling: the higher, the less alike responses to a prompt are."""
+    """Temperature of sampling: the higher, the less alike responses to a prompt are."""
     top_p: Annotated[float, UNDER_WAY, Within(0, 1, "(]")] = 1.0
     """Tokens are drawn from the likeliest that together have this probability."""
     max_new_tokens: Annotated[int, AtLeast(1)] = 128

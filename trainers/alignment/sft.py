@@ -43,7 +43,7 @@ class StartConfig:
     device: str = "cpu"
     """Where it is trained: cpu or cuda."""
     seed: Annotated[int, AtLeast(0)] = 0
-    """Of the order of the examples."""
+    """Seed of the order of the examples."""
 
     def __post_init__(self) -> None:
         check_limits(self, "start.")

@@ -37,7 +37,7 @@ class Labels:
     out: Annotated[Path, WRITES_FILE] = Path("labels.parquet")
     """Where the labels go."""
     precision: Annotated[float, Within(0, 1, "(]")] = 0.95
-    """Of the labels that are kept, on sessions held back from training."""
+    """Precision that kept labels must have, on sessions held back from training."""
     text: str = "small"
     """Text encoder: small, wordllama, or the folder of a transformers model."""
     epochs: Annotated[int, AtLeast(1)] = 12

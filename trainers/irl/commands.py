@@ -231,7 +231,7 @@ class Plan:
 class Prune:
     """Take modules out of a run's circuits: a smaller and faster run, in a folder of its own.
 
-    Those without a way to an output go first, then those that least of which gets to one.
+    Modules without a way to an output go first, then those of which least reaches an output.
 
     Examples:
       rayforge irl prune runs/circuit --keep 0.25 --out runs/quarter
@@ -245,7 +245,7 @@ class Prune:
     keep: Annotated[float, Within(0, 1, "(]")] = 0.25
     """Share of the modules that stay."""
     threshold: bool = False
-    """Keep of the links those above one half alone, at full strength."""
+    """Keep only the links above one half, and those at full strength."""
 
     def __call__(self) -> None:
         from trainers.irl.prune import prune

@@ -33,9 +33,9 @@ class PlanTrialConfig(PlanConfig):
     split: str = "held_out"
     """The split that it plans for."""
     scans: tuple[str, ...] = ()
-    """Of that split these buildings alone; () takes all."""
+    """The only buildings of that split; () takes all."""
     every: int = 1
-    """Of the instructions every so many."""
+    """Every how many instructions it plans for one; 1 takes all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -81,7 +81,7 @@ class SearchConfig:
     grace: Annotated[int, AtLeast(1)] = 2
     """Reports that "asha" lets every trial make, and that lie between two changes of "pbt"."""
     reduction: Annotated[int, AtLeast(2)] = 2
-    """Of so many trials that come as far, "asha" lets one go on."""
+    """Among so many trials that come equally far, "asha" lets one go on."""
     failures: Annotated[int, MAY_CHANGE, AtLeast(0)] = 1
     """Times a trial goes on from its last checkpoint after its process died."""
     seed: Annotated[int, AtLeast(0)] = 0
