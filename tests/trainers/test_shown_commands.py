@@ -70,6 +70,12 @@ def test_helps_show_examples_that_exist(command: tuple[str, ...]) -> None:
     assert not _wrong("".join(f"    {line}\n" for line in [*examples, *HELP.splitlines()]))
 
 
+def test_the_page_of_commands_has_every_one() -> None:
+    page = (ROOT / "docs/reference/commands.md").read_text()
+    shown = set(re.findall(r"`rayforge ([a-z ]+[a-z])(?: [A-Z.:]+)*(?: train)?`", page))
+    assert {" ".join(command) for command in COMMANDS} <= shown
+
+
 def test_a_flag_that_does_not_exist_is_seen() -> None:
     assert _wrong("    rayforge irl train --no-such 3\n")
     assert _wrong("`rayforge irl practise`")
