@@ -13,6 +13,8 @@ from rayforge.reports.section import Key, Picture
 
 _HEIGHT = 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 16, 20, 40
+_LEAST_SIDE = 7.0
+"""Pixels of a matrix's field below which its rows have no names."""
 _LETTER = 7.0
 """Pixels of a letter of a label, a wide one."""
 
@@ -99,6 +101,8 @@ def matrix_chart(
     if not count:
         return []
     left = 14 + round(6.2 * min(16, max(map(len, names))))
+    labelled = (WIDTH - left - 8) / count >= _LEAST_SIDE
+    left = left if labelled else 8
     side = (WIDTH - left - 8) / count
     top = 8
     off = values[~np.eye(count, dtype=bool)] if count > 1 else values.ravel()
@@ -114,7 +118,7 @@ def matrix_chart(
                      y=round(top + i * side, 1), width=round(side, 1), height=round(side, 1),
                      fill_opacity=round(0.05 + 0.95 * share, 3))
             )  # fmt: skip
-        if side >= 7:
+        if labelled:
             parts.append(mark("text", shorten(names[i], 16), kind="tick end", x=left - 4,
                               y=round(top + (i + 0.7) * side, 1)))  # fmt: skip
     height = top + side * count + 10

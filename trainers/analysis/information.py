@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 SCALES = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 """Standard deviations of injected noise, in those that the Gaussian form allows."""
+NOTHING = Interval(float("nan"), float("nan"), float("nan"), 0)
+"""Of a module that a stage lacks."""
 
 
 def analyse_information(asked: Information, command: str) -> dict[str, Any]:
@@ -210,8 +212,9 @@ def _picture(stages: list[dict[str, Any]]) -> Section:
     names = list(stages[-1]["modules"])
     x = np.arange(len(names), dtype=float)
     profile = [
-        Series(s["stage"], x, np.array([_mean(s["modules"].get(n)) for n in names]), colour=k % 8)
+        Series(s["stage"], x, np.array([found.mean for found in own]), colour=k % 8, spans=own)
         for k, s in enumerate(stages)
+        for own in [[s["modules"].get(n, NOTHING) for n in names]]
     ]
     layers = [
         Row(Cell(n), [cell(s["modules"][n]) if n in s["modules"] else Cell("—") for s in stages])
@@ -222,12 +225,19 @@ def _picture(stages: list[dict[str, Any]]) -> Section:
         [
             Text("The trace per decision: how far the outputs move when the weights do.", "muted"),
             Table(["Stage", "Trace", "At one temperature", "p(1 - p)"], rows,
-                  "Means over batches of the probe with a 95 % Student t interval."),
+                  "Means over batches of the probe with a 95 % Student t interval, of one run.", [
+                      ("At one temperature", "the trace with the logits of each decision scaled to "
+                                             "one spread: confidence is taken out"),
+                      ("p(1 - p)", "its mean over choices: near 0 the policy is sure, and every "
+                                   "trace is small"),
+                  ]),
             note("A trace that falls from one stage to the next does not show that anything was "
                  "forgotten: a policy that only grows confident has a smaller trace too. Believe a "
                  "fall that the column at one temperature shows as well."),
             Pictures(line_chart("Profile over modules", profile, x="module, input to output",
-                                y="trace", from_zero=True)),
+                                y="trace", from_zero=True, last_values=False,
+                                hint="0: " + ", ".join(names[:1]) + f"; {len(names) - 1}: "
+                                     + names[-1] + ". With 95 % intervals.")),
             Section("By module", [Table(["Module", *[s["stage"] for s in stages]], layers)],
                     folded=True),
         ],
@@ -252,7 +262,8 @@ def _training(run: Path) -> list[Section]:
     if not any(s.name.startswith("trace") for s in series):
         text = "This run was trained without --information-every: there is no curve over updates."
         return [Section("While it trained", [Text(text, "gone")])]
-    drawn = line_chart("Trace, success and loss", series, y="share of each one's greatest value")
+    drawn = line_chart("Trace, success and loss", series, y="share of each one's greatest value",
+                       last_values=False)  # fmt: skip
     return [Section("While it trained", [Pictures(drawn)], "Does it rise and then fall?")]
 
 
@@ -290,11 +301,7 @@ def _noise(stages: list[dict[str, Any]]) -> list[Section]:
                       f"row of each weight, {noisy[0]['noise']['steps']} steps: an upper bound."),
                 Pictures(line_chart("Accuracy under injected noise", series,
                                     x="noise, in what the Gaussian form allows",
-                                    y="expert's actions told")),
+                                    y="share of the expert's actions told")),
             ],
         )
     ]  # fmt: skip
-
-
-def _mean(found: Interval | None) -> float:
-    return float("nan") if found is None else found.mean

@@ -285,7 +285,8 @@ def _sections(document: dict[str, Any]) -> list[Section]:
     for k, name in enumerate(names):
         groups.setdefault(name.rsplit(" ", 1)[-1] if document["by"] != "building" else "", []
                           ).append(k)  # fmt: skip
-    points = [(g, flat_map[k, 0], flat_map[k, 1], [names[i] for i in k])
+    named = {"a": "first halves", "b": "second halves"} if document["by"] == "half" else {}
+    points = [(named.get(g, g), flat_map[k, 0], flat_map[k, 1], [names[i] for i in k])
               for g, k in groups.items()]  # fmt: skip
     hint = "Near on the map: the probe needs the same weights for both."
     map_ = scatter_chart(
@@ -313,12 +314,13 @@ def _sections(document: dict[str, Any]) -> list[Section]:
     if "same_building_nearer" in document:
         found = document["same_building_nearer"]
         text = (
-            "How often the other half of a building is nearer than a half of another building; 0.5 "
-            "is chance. Without this, distances between buildings are noise."
+            "How often the other half of a building is nearer than a half of another building, "
+            "with its 95 % bootstrap interval over buildings; 0.5 is chance. Where the share is "
+            "not above chance, distances between buildings are noise."
         )
-        sections.insert(0, Section("Two halves of one building", [
-            Table(["", "Share"], [Row(Cell("Same building nearer"), [cell(found)])]),
-            Text(text, "muted")]))  # fmt: skip
+        rows = [Row(Cell("The same building is nearer"), [cell(found)])]
+        sections.insert(0, Section("Two halves of one building", [Table(["", "Share"], rows, text)],
+                                   "Does the distance tell buildings apart at all?"))  # fmt: skip
     return sections
 
 

@@ -65,6 +65,9 @@ MEANINGS = (
     ("Never reached", "share of goals that no request led to"),
 )  # fmt: skip
 """What the rows and columns of the assistants are."""
+LAYERS = {"table": "the table", "global": "global rewriting", "personal": "the personal layer",
+          "taught": "what the user taught"}  # fmt: skip
+"""What a rewrite came from, by its name in a log."""
 REWRITES = (
     ("Ends well", "probability, by the chain, that a session ends well with the rewrite as its "
                   "last request"),
@@ -224,7 +227,7 @@ def _spread(counts: Counts[Place], place: Place) -> int:
 def _drawing(counts: Counts[Place], row: Mapping[str, Any]) -> Any:
     first = _place(row)
     following = {after for before, after in counts.steps if before == first != after}
-    near = [first, *sorted(following, key=lambda place: -counts.steps[first, place])[:4]]
+    near = [first, *sorted(following, key=lambda place: (-counts.steps[first, place], place))[:4]]
     number = {place: k for k, place in enumerate(near)}
     edges = []
     for place, k in number.items():
@@ -243,15 +246,18 @@ def _won_and_lost(run: Path, arm: Arm) -> list[Part]:
         return []
     found = read_json(file, RunError)
     parts: list[Part] = []
-    for title, wanted in (("Won", True), ("Lost", False)):
+    for title, wanted, said in (
+        ("Won", True, "The rewrite led there, and the request as it was would not have."),
+        ("Lost", False, "The request as it was would have led there, and the rewrite did not."),
+    ):
         examples = [e for e in found.get(arm, []) if e["won"] == wanted][:4]
         if examples:
             items = [
-                Example([("heard", e["heard"]), ("followed", _followed(e))],
-                        f"by {e['source']}, {e['building']}")
+                Example([("Heard", e["heard"]), ("Followed", _followed(e))],
+                        f"By {LAYERS.get(e['source'], e['source'])}; building {e['building']}")
                 for e in examples
             ]  # fmt: skip
-            parts.append(Section(title, [Examples(items)]))
+            parts.append(Section(title, [Examples(items)], said))
     return parts
 
 

@@ -116,3 +116,10 @@ def test_a_zero_has_no_minus() -> None:
     shown = cell(Interval(-0.0001, -0.0004, 0.0002, 3), signed=True)
     assert (shown.words, shown.below) == ("+0.000", "[+0.000, +0.000]")
     assert cell(Interval(-0.0001, -0.2, 0.1, 3)).words == "0.000"
+
+
+def test_a_matrix_too_large_for_names_takes_their_room() -> None:
+    (small,) = matrix_chart("far", np.arange(4.0).reshape(2, 2), ["one", "two"])
+    (large,) = matrix_chart("far", np.eye(90), [f"building {n}" for n in range(90)])
+    assert ">one</text>" in small.drawing and "</text>" not in large.drawing
+    assert 'x="8"' in large.drawing
