@@ -13,6 +13,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from rayforge.alignment.preference_sides import Content, UnsoundRecord
 from rayforge.errors import DataError, PreferenceError
 from rayforge.readers.content import read_lines
 from rayforge.readers.faults import looked_in, one_line, reading
+from rayforge.readers.hub import hub_fault, without_hub
 from rayforge.readers.json_text import parse_json
 from rayforge.readers.parquet import read_rows
 
@@ -230,7 +232,7 @@ def _load(name: str, split: str) -> Any:
     datasets.disable_progress_bars()
     # Its tries to reach the hub; what came of them is said below.
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    folder = Path(name)
+    folder, fault = Path(name), None
     parts = name.split("/")
     try:
         if folder.is_dir() and _saved(folder):
@@ -239,12 +241,19 @@ def _load(name: str, split: str) -> Any:
             found = datasets.load_dataset(name)
         else:
             inside = "/".join(parts[2:]) or None
-            found = datasets.load_dataset("/".join(parts[:2]), data_dir=inside)
+            named = "/".join(parts[:2])
+            fault = hub_fault(named, "dataset")
+            with nullcontext() if fault is None else without_hub():
+                found = datasets.load_dataset(named, data_dir=inside)
     except Exception as error:  # `datasets` raises whatever its many back ends raise
         place = "folder" if folder.is_dir() else "name (there is no such file or folder here)"
+        remedy = "copy the folder again" if folder.is_dir() else "name a file, or check the network"
+        why: BaseException = fault or error
+        while why.__cause__ is not None:  # the first is "An error occurred"
+            why = why.__cause__
         raise PreferenceError(
-            f"datasets cannot load the {place} {name}: {type(error).__name__}: "
-            f"{one_line(error, 200) or 'no reason given'}"
+            f"datasets cannot load the {place} {name}: {type(why).__name__}: "
+            f"{one_line(why, 200) or 'no reason given'}; {remedy}"
         ) from error
     if isinstance(found, datasets.Dataset):
         if split:

@@ -16,6 +16,7 @@ import torch
 
 from rayforge.errors import ConfigurationError, MachineError
 from rayforge.readers.faults import looked_in, reading
+from rayforge.readers.hub import hub_fault
 from trainers.alignment.pretrained import SMOLLM2, smollm2
 
 Model = Any
@@ -167,33 +168,21 @@ def _cut(text: str, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-HUB_S = 5.0
-"""Seconds that the hub has to answer. Its client waits for ever for one that a wall hides."""
-
-
 def _snapshot(name: str) -> Path:
     """What the hub has of a model; where it does not answer, the copy of it that is on the disk."""
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import snapshot_download
 
     kinds = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    fault = hub_fault(name, "model")
     try:
-        HfApi().model_info(name, timeout=HUB_S)
+        return Path(
+            snapshot_download(name, allow_patterns=kinds, local_files_only=fault is not None)
+        )
     except Exception as error:  # the hub's client raises many kinds, all of which mean this
-        try:
-            return Path(snapshot_download(name, allow_patterns=kinds, local_files_only=True))
-        except Exception:
-            raise _not_fetched(name, error) from None
-    try:
-        return Path(snapshot_download(name, allow_patterns=kinds))
-    except Exception as error:
-        raise _not_fetched(name, error) from None
-
-
-def _not_fetched(name: str, error: Exception) -> MachineError:
-    return MachineError(
-        f"model {_cut(name)} is no folder and could not be fetched from the hub "
-        f"({type(error).__name__}); name a folder, or check name and network"
-    )
+        raise MachineError(
+            f"model {_cut(name)} is no folder and could not be fetched from the hub "
+            f"({type(fault or error).__name__}); name a folder, or check name and network"
+        ) from None
 
 
 def fingerprint(folder: Path) -> Checkpoint:

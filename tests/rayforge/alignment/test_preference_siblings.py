@@ -21,6 +21,7 @@ from rayforge.alignment.preference_formats import (
 from rayforge.alignment.preference_sides import UnsoundRecord
 from rayforge.alignment.preferences import check_source, read_preferences
 from rayforge.errors import PreferenceError
+from rayforge.readers.hub import ANSWER_S
 
 ASKED = "How far is the sea?"
 
@@ -166,3 +167,51 @@ def test_a_path_that_begins_here_is_not_looked_for_on_the_hub(
             check_source(name)
     for name in ("data", "data:test", "name/on-the-hub", "name/on-the-hub/folder:test"):
         check_source(name)
+
+
+def test_a_parquet_file_that_counts_its_rows_wrong(tmp_path: Path) -> None:
+    """What the metadata leave out would be lost without a word."""
+    file = tmp_path / "pairs.parquet"
+    texts = [f"text {number}" for number in range(12)]
+    pq.write_table(pa.table({"prompt": texts, "chosen": texts, "rejected": texts[::-1]}), file)
+    whole = file.read_bytes()
+    size = int.from_bytes(whole[-8:-4], "little")
+    footer, twelve, refused = whole[-8 - size : -8], 0x18, 0  # 12 as Thrift writes it
+    for place in (k for k, byte in enumerate(footer) if byte == twelve):
+        lying = footer[:place] + b"\x02" + footer[place + 1 :]
+        file.write_bytes(whole[: -8 - size] + lying + whole[-8:])
+        try:
+            counts = pq.read_metadata(file)
+        except OSError:
+            continue  # another field
+        if counts.num_rows != 12 or counts.row_group(0).num_rows != 12:
+            refused += 1
+            with pytest.raises(PreferenceError, match="counts of rows do not agree"):
+                read_preferences(file)
+    assert refused == 2
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    asked: list[float] = []
+
+    def silent(_: Any, name: str, timeout: float) -> None:
+        asked.append(timeout)
+        raise TimeoutError("no answer")
+
+    def load(name: str, data_dir: str | None) -> Any:
+        assert constants.HF_HUB_OFFLINE and datasets.config.HF_HUB_OFFLINE
+        raise ConnectionError("not on the disk")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", silent)
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    before = constants.HF_HUB_OFFLINE
+    with pytest.raises(PreferenceError, match="TimeoutError: no answer; name a file, or check"):
+        read_preferences("somebody/pairs")
+    assert asked == [ANSWER_S]
+    assert before == constants.HF_HUB_OFFLINE == datasets.config.HF_HUB_OFFLINE

@@ -331,7 +331,7 @@ def test_refusals_name_the_place(tmp_path: Path) -> None:
 def test_a_name_that_is_not_here_is_asked_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(PreferenceError, match=r"file or folder here\) nobody/nothing: Conn"):
+    with pytest.raises(PreferenceError, match=r"file or folder here\) nobody/nothing: Offline"):
         read_preferences("nobody/nothing")
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from rayforge.alignment.preferences import Preference, read_preferences
 from rayforge.errors import ConfigurationError, MachineError, UserError
+from rayforge.readers.hub import ANSWER_S
 from tests.trainers.alignment.foreign import (
     CHATML,
     GEMMA,
@@ -29,7 +30,6 @@ from trainers.alignment.config import AlignConfig
 from trainers.alignment.generation import Responses, Sampling, sample
 from trainers.alignment.judging import reward_model
 from trainers.alignment.models import (
-    HUB_S,
     end_tokens,
     find_model,
     load_model,
@@ -390,7 +390,7 @@ def test_a_hub_that_does_not_answer_is_asked_once(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     with pytest.raises(MachineError, match=r"could not be fetched from the hub \(TimeoutError\)"):
         find_model("somebody/model")
-    assert asked == [HUB_S]
+    assert asked == [ANSWER_S]
     there = True
     foreign_model(tmp_path, None)
     assert find_model("somebody/model") == tmp_path  # the copy on the disk
