@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import errno
 import inspect
+import io
 import os
 import signal
 import sys
@@ -125,8 +126,30 @@ TRAINED: dict[type[Any], type[Any]] = {
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; its exit codes are those of `rayforge.errors`."""
     given = sys.argv[1:] if arguments is None else arguments
+    open_streams()
     with stopping.listening():
         _main(given)
+
+
+def open_streams() -> None:
+    """Make the three standard streams usable, whatever this process was started with.
+
+    One that is closed becomes /dev/null: the next file that is opened would take its number, and
+    whatever a library prints would go into it. A letter that a terminal or log cannot show is
+    escaped.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None:
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 (for good)
+        elif number and isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _main(given: list[str]) -> None:
@@ -148,6 +171,11 @@ def _main(given: list[str]) -> None:
     except UserError as error:
         print(f"rayforge: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    except ImportError as error:  # a library's file that found no room, or is not of this machine
+        if "shared object" not in str(error) and "annot allocate" not in str(error):
+            raise
+        print(f"rayforge: {_not_loaded(error)}", file=sys.stderr)
+        raise SystemExit(MachineError.exit_code) from None
     except MemoryError as error:
         print(f"rayforge: {_too_much(error)}", file=sys.stderr)
         raise SystemExit(MachineError.exit_code) from None
@@ -162,6 +190,13 @@ def _main(given: list[str]) -> None:
             raise
         print(f"rayforge: {said}", file=sys.stderr)
         raise SystemExit(code) from None
+
+
+def _not_loaded(error: ImportError) -> str:
+    return (
+        f"a library cannot be loaded ({one_line(error, 160)}): give this process more memory "
+        "(ulimit -v), or install RayForge again"
+    )
 
 
 def _too_much(error: Exception) -> str:

@@ -57,6 +57,10 @@ class Entry(NamedTuple):
         return f"{flag} {value_name(self.kind)}"
 
 
+NARROWEST = 24
+"""Letters of a line of a setting's text at least, however narrow a terminal says it is."""
+
+
 def wants_help(arguments: list[str]) -> str | None:
     """The flag among these words that asks for help."""
     return next((word for word in arguments if word in FLAGS), None)
@@ -71,7 +75,7 @@ def help_of(command: type, name: str, filled: Any, every: bool) -> str:
     main = [e for e in entries if MAIN in e.metadata]
     of_command = [e for e in entries if not e.heading]
     short = [*of_command, *main] if main and not every else entries
-    width = min(100, shutil.get_terminal_size((100, 24)).columns)
+    width = max(INDENT + NARROWEST, min(100, shutil.get_terminal_size((100, 24)).columns))
     wanted = [e.written for e in entries if e.default is dataclasses.MISSING]
     lines = [
         " ".join(["usage: rayforge", name, *wanted, "[SETTINGS]"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -116,3 +117,11 @@ def test_a_pipe_is_not_replaced(tmp_path: Path, write: Callable[..., None]) -> N
         write(pipe, "a" if write is write_text else b"a")
     assert pipe.is_fifo()
     assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_the_name_of_a_folder_that_is_no_text_is_escaped(tmp_path: Path) -> None:
+    name = os.fsdecode(b"t\xfcr")  # in Latin-1
+    files.write_json(tmp_path / "run.json", name)
+    files.write_text(tmp_path / "page.html", f"<h1>{name}, ü</h1>")
+    assert json.loads((tmp_path / "run.json").read_text()) == name
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "<h1>t\\udcfcr, ü</h1>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from rayforge.errors import (
     UserError,
 )
 from rayforge.settings import MAIN, everything, settings_with
+from trainers import cli
 from trainers.alignment.config import AlignConfig
 from trainers.amodal.config import VideoConfig
 from trainers.cli import COMMANDS, HELP, main
@@ -433,3 +435,40 @@ def test_what_the_system_refuses_is_one_line(
     assert stopped.value.code == kind.exit_code
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and said in lines[0] and len(lines[0]) < 250
+
+
+@pytest.mark.parametrize(
+    ("start", "command"),
+    [
+        ("", "--version >&-"),
+        ("", "--version <&- >&- 2>&-"),
+        ("COLUMNS=20", "irl train --help"),
+        ("COLUMNS=1", "align train --help-all"),
+        ("LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 PYTHONIOENCODING=ascii", "report ü"),
+    ],
+    ids=["no stdout", "no streams", "narrow", "narrowest", "ascii"],
+)
+def test_odd_terminals(start: str, command: str, tmp_path: Path) -> None:
+    run = tmp_path / "ü"
+    run.mkdir()
+    (run / "config.yaml").write_text(to_yaml(VideoConfig()))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        f"{start} {sys.executable} -m trainers.cli {command}", shell=True, cwd=tmp_path,
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_library_that_finds_no_room_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(given: list[str]) -> None:
+        raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
+
+    monkeypatch.setattr(cli, "_run", fail)
+    with pytest.raises(SystemExit) as caught:
+        main(["doctor"])
+    assert caught.value.code == MachineError.exit_code
+    said = capsys.readouterr().err
+    assert said.startswith("rayforge: a library cannot be loaded (libtorch") and "ulimit -v" in said

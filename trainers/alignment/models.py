@@ -156,7 +156,7 @@ def _quiet() -> Iterator[None]:
 def _json(file: Path) -> dict[str, Any]:
     """A JSON file of a model folder. Raises ConfigurationError where it holds no keys."""
     try:
-        found = json.loads(file.read_text())
+        found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{file} cannot be read: {_cut(str(error))}") from None
     if not isinstance(found, dict):
