@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import torch
 import tyro
 
 from benchmarks.circuits import spoken
+from benchmarks.sub_runs import same_settings
 from envs.simulators.embedded.bodies import MovingBody, cameras_of, person, true_flow
 from envs.simulators.simulator import Camera, Poses
 from envs.video.homes import House
@@ -82,6 +83,8 @@ class Amodal:
     def __call__(self) -> None:
         torch.set_num_threads(1)
         self.out.mkdir(parents=True, exist_ok=True)
+        own = {k: v for k, v in asdict(self).items() if k not in {"out", "seeds", "settings"}}
+        same_settings(self.out, own)
         for seed in self.seeds:
             for setting in self.settings:
                 variants = dict(VARIANTS)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,6 +28,7 @@ import tyro
 from safetensors.torch import load_file, save_file
 
 from benchmarks.r2r import HELD_OUT
+from benchmarks.sub_runs import same_settings
 from rayforge.circuits.config import CircuitConfig, Prior
 from rayforge.circuits.pruning import pruned
 from rayforge.evaluation.intervals import Interval, bootstrap_interval, paired_difference
@@ -84,6 +85,8 @@ class Circuits:
     def __call__(self) -> None:
         torch.set_num_threads(1)
         self.out.mkdir(parents=True, exist_ok=True)
+        own = {k: v for k, v in asdict(self).items() if k not in {"out", "seeds"}}
+        same_settings(self.out, own)
         config = self.config("lstm", 0)
         splits = ("train", "val_seen", "held_out" if config.held_out else "val_unseen")
         task = read_task(self.data, config, splits)

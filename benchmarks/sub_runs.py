@@ -17,7 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from rayforge.errors import RunError
 from rayforge.evaluation.intervals import bootstrap_interval, paired_difference, seed_interval
+from rayforge.files import write_json
+from rayforge.readers.json_text import read_json
 from trainers.configuration import to_yaml
 
 
@@ -31,6 +34,23 @@ def training(system: str, runs: Mapping[Path, Any]) -> dict[Path, list[str]]:
         file.write_text(to_yaml(config))
         commands[run] = [system, "train", "--config", str(file)]
     return commands
+
+
+def same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Note the settings of the parts that a benchmark keeps in `folder`; later calls must have them
+    too. Raises RunError naming those that differ."""
+    file = folder / "settings.json"
+    settings = json.loads(json.dumps(settings, default=str))
+    if file.is_file():
+        before = read_json(file, RunError)
+        other = sorted(name for name in settings if before.get(name) != settings[name])
+        if other:
+            was = ", ".join(f"{name} {before.get(name)}" for name in other)
+            raise RunError(
+                f"{folder} holds parts made with {was}: ask for that, or name another --out"
+            )
+    else:
+        write_json(file, settings)
 
 
 def finished(run: Path) -> bool:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import sub_runs
-from benchmarks.sub_runs import finished, run_all
+from benchmarks.sub_runs import finished, run_all, same_settings
+from rayforge.errors import RunError
 
 PROCESS = """
 import signal, sys, time
@@ -87,3 +88,11 @@ def test_a_benchmark_that_is_told_to_end_ends_its_runs(tmp_path: Path) -> None:
         run_all({run: ["60", "0"]}, 1)
     assert (run / "checkpoint").exists() and not finished(run)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_parts_of_other_settings_are_not_gone_on_with(tmp_path: Path) -> None:
+    asked = {"updates": 800, "episodes": 300, "data": tmp_path}
+    same_settings(tmp_path, asked)
+    same_settings(tmp_path, asked)
+    with pytest.raises(RunError, match="parts made with episodes 300: ask for that"):
+        same_settings(tmp_path, {**asked, "episodes": 150})
