@@ -9,16 +9,23 @@ from __future__ import annotations
 import math
 import os
 import secrets
+import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 from rayforge.errors import MachineError
 from rayforge.readers.faults import one_line
+from rayforge.readers.limits import MIB, size
 
 SOCKET_BYTES = 107
 """The longest path of a socket, in bytes (Linux: `sun_path` less its end)."""
 SOCKET_BELOW = "/ray/session_0000-00-00_00-00-00_000000_{pid}/sockets/plasma_store"
 """What Ray adds to its temporary folder for its longest socket."""
+
+ROOM = 16 * MIB
+"""Bytes that Ray's temporary folder must have free for its logs and sockets: where it has none, Ray
+waits half a minute for files that it could not write, and ends in a traceback."""
 
 
 def processors() -> int:
@@ -115,8 +122,9 @@ def ensure_token() -> None:
 
 
 def ray_folder() -> Path:
-    """The folder that Ray makes its own temporary folder in."""
-    return Path(os.environ.get("RAY_TMPDIR") or "/tmp")
+    """The folder that Ray makes its own temporary folder in: on Linux it goes by TMPDIR too."""
+    named = os.environ.get("TMPDIR", "/tmp") if sys.platform.startswith("linux") else "/tmp"
+    return Path(os.environ.get("RAY_TMPDIR", named))
 
 
 def check_ray_folder() -> None:
@@ -139,8 +147,11 @@ def check_ray_folder() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        free = shutil.disk_usage(folder).free
     except OSError as error:
         raise MachineError(f"{name} cannot be written ({error.strerror}): {remedy}") from None
+    if free < ROOM:
+        raise MachineError(f"{name} has {size(free)} free, and Ray takes {size(ROOM)}: {remedy}")
 
 
 def check_temporary_folder() -> None:

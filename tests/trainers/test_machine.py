@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -114,6 +115,19 @@ def test_temporary_folders_that_sockets_do_not_fit_in(
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / below))
     with pytest.raises(MachineError, match=f"{message}.*set RAY_TMPDIR"):
+        check_ray_folder()
+    monkeypatch.delenv("RAY_TMPDIR")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / below))  # which Ray goes by as well
+    with pytest.raises(MachineError, match=f"{message}.*set RAY_TMPDIR"):
+        check_ray_folder()
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    check_ray_folder()
+
+
+def test_a_temporary_folder_without_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2**20))
+    with pytest.raises(MachineError, match=r"/tmp has 1 MiB free, and Ray takes 16 MiB: set RAY_T"):
         check_ray_folder()
 
 
