@@ -102,7 +102,7 @@ def test_bad_record_is_named(tmp_path: Path, change: dict[str, Any], message: st
     ("text", "message"),
     [
         ("", "not valid JSON"),
-        ('[{"scan": "al', "not valid JSON .* is the file cut short"),
+        ('[{"scan": "al', "not valid JSON .* is it cut short"),
         ("{}", "expected a list of records, found an object"),
         ("[3]", "record 0: expected an object, found int"),
         ("[" * 100_000, "nested too deep"),
