@@ -114,12 +114,20 @@ def untrained(tiny: IRLConfig, task: Task, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[None]:
-    """Ray with CPUs for a learner and two runners, whatever the machine has."""
-    torch.set_num_threads(1)
-    start_here(3)
+def shared_ray() -> Iterator[None]:
+    """Ends the Ray that tests share with the last of them."""
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def cluster(shared_ray: None) -> None:
+    """Ray with CPUs for a learner and two runners, whatever the machine has; started where it does
+    not run, or where Ray has started itself since, with as many CPUs as the machine has."""
+    torch.set_num_threads(1)
+    if not ray.is_initialized() or ray.cluster_resources().get("CPU") != 3:
+        ray.shutdown()
+        start_here(3)
 
 
 @pytest.fixture

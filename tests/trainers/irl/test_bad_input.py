@@ -40,6 +40,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(ray, "init", start)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)  # of what seems to have begun meanwhile
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
