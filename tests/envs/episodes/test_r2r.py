@@ -24,7 +24,10 @@ GOOD = {
 }
 
 words = st.text(min_size=1).filter(lambda text: not is_blank(text))
-names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
+# Of a building: with `_connectivity.json` a name that a file may have.
+names = st.text(
+    st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=60
+)
 wholes = st.integers(-(2**63), 2**63 - 1)
 records = st.lists(
     st.fixed_dictionaries(
