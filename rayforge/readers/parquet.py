@@ -37,11 +37,8 @@ def read_batches(file: Path, kind: type[UserError] = DataError) -> Iterator[pa.R
         sizes = [metadata.row_group(k).total_byte_size for k in range(metadata.num_row_groups)]
         check_size(file, sum(sizes), most, kind)
         groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
-        if sum(group.num_rows for group in groups) != metadata.num_rows or any(
-            _too_few(group, k, metadata.schema.column(k))
-            for group in groups
-            for k in range(group.num_columns)
-        ):
+        # Not the columns' own counts: reading those of a damaged file aborts the process.
+        if sum(group.num_rows for group in groups) != metadata.num_rows:
             raise kind(f"{file}: its counts of rows do not agree, rows would be lost; {_REMEDY}")
         # A value that is repeated is stored once: so many rows at once stay below the limit even
         # where each of them is as large as its whole row group.
@@ -51,12 +48,6 @@ def read_batches(file: Path, kind: type[UserError] = DataError) -> Iterator[pa.R
             read += batch.nbytes
             check_size(file, read, most, kind)
             yield batch
-
-
-def _too_few(group: Any, number: int, column: Any) -> bool:
-    """Whether a row group says to have other rows than a column of it, which has a value a row."""
-    flat = column.max_repetition_level == 0
-    return bool(flat and group.column(number).num_values != group.num_rows)
 
 
 def read_rows(
